@@ -1,0 +1,167 @@
+"""The nouns of music that every part shares: sample rate, song, clip, tag, vocabulary, row keys.
+
+Conventions: audio inside genrescale is mono, 16 kHz, little-endian int16. Seconds are named ``x_s``,
+samples ``x_len``. K is the number of tags; a song's labels are a float32 vector of K values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+
+SAMPLE_RATE = 16_000
+PCM_DTYPE = np.dtype("<i2")
+SAMPLE_BYTES = PCM_DTYPE.itemsize
+PCM_SCALE = 1.0 / 32768.0
+
+TagKind = Literal["classify", "regress"]
+TAG_KINDS = ("classify", "regress")
+_KEY_FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]+")
+_KEY_MAX = 120
+
+
+def seconds_to_len(seconds: float) -> int:
+    """Samples in ``seconds`` of audio, rounded to the nearest sample."""
+    return round(seconds * SAMPLE_RATE)
+
+
+def len_to_seconds(num_samples: int) -> float:
+    """Seconds that ``num_samples`` last."""
+    return num_samples / SAMPLE_RATE
+
+
+def song_key(source: str) -> str:
+    """A WebDataset key for ``source`` (a path or an id): only ``[A-Za-z0-9_-]``, unique by a short hash.
+
+    A WebDataset key ends at the first dot of a member's name, so dots and slashes may not be in it.
+    The hash keeps ``a/b.mp3`` and ``a_b.mp3`` apart.
+    """
+    stem = source.rsplit(".", 1)[0] if "." in source.rsplit("/", 1)[-1] else source
+    readable = _KEY_FORBIDDEN.sub("_", stem).strip("_")[-_KEY_MAX:]
+    digest = hashlib.sha256(source.encode()).hexdigest()[:8]
+    return f"{readable}-{digest}" if readable else digest
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One output of a model: ``classify`` tags hold 0 or 1, ``regress`` tags a value in [0, 1]."""
+
+    name: str
+    kind: TagKind = "classify"
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("a tag needs a name")
+        if self.kind not in TAG_KINDS:
+            raise ValueError(f"tag {self.name!r} has kind {self.kind!r}; it must be one of {TAG_KINDS}")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tags of a corpus, in the order of a model's outputs.
+
+    ``exclusive`` says that each song carries exactly one of the tags (a single-label corpus: genre recognition).
+    """
+
+    tags: tuple[Tag, ...]
+    exclusive: bool = False
+
+    def __post_init__(self) -> None:
+        names = [tag.name for tag in self.tags]
+        if not names:
+            raise ValueError("a vocabulary needs at least one tag")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"the vocabulary names these tags more than once: {repeated}")
+        if self.exclusive and any(tag.kind == "regress" for tag in self.tags):
+            raise ValueError("an exclusive (single-label) vocabulary cannot hold regression tags")
+
+    def __len__(self) -> int:
+        return len(self.tags)
+
+    @property
+    def names(self) -> list[str]:
+        return [tag.name for tag in self.tags]
+
+    @property
+    def classify_K(self) -> np.ndarray:
+        """Boolean mask (K,) of the tags scored by ROC-AUC and PR-AUC."""
+        return np.array([tag.kind == "classify" for tag in self.tags])
+
+    @property
+    def regress_K(self) -> np.ndarray:
+        """Boolean mask (K,) of the tags scored by RMSE."""
+        return ~self.classify_K
+
+    def encode(self, labels: Mapping[str, float]) -> np.ndarray:
+        """Labels of one song as float32 (K,). A classify tag that is absent is 0.
+
+        Raises ValueError for a name outside the vocabulary, a value outside [0, 1], a regress tag without a value,
+        and, where the vocabulary is exclusive, for anything but exactly one tag.
+        """
+        unknown = sorted(set(labels) - set(self.names))
+        if unknown:
+            raise ValueError(f"labels {unknown} are not in the vocabulary of {len(self)} tags")
+        values_K = np.zeros(len(self), dtype=np.float32)
+        for k, tag in enumerate(self.tags):
+            value = labels.get(tag.name)
+            if value is None:
+                if tag.kind == "regress":
+                    raise ValueError(f"regression tag {tag.name!r} has no value")
+                continue
+            allowed = value in (0, 1) if tag.kind == "classify" else 0.0 <= value <= 1.0
+            if not allowed or math.isnan(value):
+                expected = "0 or 1" if tag.kind == "classify" else "a number from 0 to 1"
+                raise ValueError(f"tag {tag.name!r} has value {value!r}; expected {expected}")
+            values_K[k] = value
+        if self.exclusive and values_K.sum() != 1:
+            raise ValueError(f"expected exactly one tag, found {int(values_K.sum())}: {sorted(labels)}")
+        return values_K
+
+    def to_json(self) -> str:
+        return json.dumps({"exclusive": self.exclusive, "tags": [asdict(tag) for tag in self.tags]})
+
+    @classmethod
+    def from_json(cls, text: str) -> Vocabulary:
+        fields = json.loads(text)
+        return cls(tuple(Tag(**tag) for tag in fields["tags"]), exclusive=fields["exclusive"])
+
+    @classmethod
+    def of_classes(cls, names: Sequence[str], exclusive: bool = False) -> Vocabulary:
+        """A vocabulary of classify tags in sorted order."""
+        return cls(tuple(Tag(name) for name in sorted(set(names))), exclusive=exclusive)
+
+
+@dataclass(frozen=True)
+class Song:
+    """One row of a corpus before any audio is read.
+
+    ``path`` is where its encoded file is; ``artist`` is what splits keep apart ("" if unknown: then the song is its
+    own artist); ``split`` is the official split, or None where genrescale makes the splits.
+    """
+
+    key: str
+    path: str
+    artist: str
+    labels: Mapping[str, float]
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Decoded audio of one song: ``pcm_T`` is int16 mono at 16 kHz."""
+
+    key: str
+    pcm_T: np.ndarray
+
+    @property
+    def duration_s(self) -> float:
+        return len_to_seconds(len(self.pcm_T))
