@@ -12,8 +12,15 @@ Every number in a report comes from a ResultRow, and a ResultRow's metrics recom
 
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
@@ -89,3 +96,132 @@ class PlannedTrial:
 
 
 CURVE_COLUMNS = ("step", "epoch", "lr", "train_loss", "val_loss", "val_roc_auc", "val_pr_auc", "val_rmse")
+
+
+class Files(Protocol):
+    """The part of ``genrescale.data.store.Store`` that results need."""
+
+    @property
+    def uri(self) -> str: ...
+    def read_bytes(self, path: str) -> bytes: ...
+    def write_bytes(self, path: str, data: bytes) -> None: ...
+    def exists(self, path: str = "") -> bool: ...
+    def list(self, prefix: str = "") -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Per song: its key, the windows averaged, whether it was padded, its true labels and scores (N, K)."""
+
+    keys: list[str]
+    num_crops: list[int]
+    padded: list[bool]
+    true_NK: np.ndarray
+    score_NK: np.ndarray
+
+
+def run_folder(run_id: str) -> str:
+    return f"runs/{run_id}"
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """A table as Parquet bytes."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def write_scores(files: Files, path: str, scores: ScoreTable, tag_names: Sequence[str]) -> None:
+    """The tag names travel in the table's metadata, so that it can be read alone."""
+    columns = {
+        "key": pa.array(scores.keys, pa.string()),
+        "num_crops": pa.array(scores.num_crops, pa.int32()),
+        "padded": pa.array(scores.padded, pa.bool_()),
+        "true": pa.array(list(scores.true_NK.astype(np.float32)), pa.list_(pa.float32())),
+        "score": pa.array(list(scores.score_NK.astype(np.float64)), pa.list_(pa.float64())),
+    }
+    table = pa.table(columns).replace_schema_metadata({"tags": json.dumps(list(tag_names))})
+    files.write_bytes(path, table_bytes(table))
+
+
+def read_scores(files: Files, path: str) -> tuple[ScoreTable, list[str]]:
+    """A score table and its tag names."""
+    table = pq.read_table(io.BytesIO(files.read_bytes(path)))
+    num_tags = len(names := json.loads(table.schema.metadata[b"tags"]))
+    matrix = {
+        name: np.asarray(table[name].combine_chunks().flatten()).reshape(-1, num_tags) for name in ("true", "score")
+    }
+    scores = ScoreTable(
+        keys=table["key"].to_pylist(),
+        num_crops=table["num_crops"].to_pylist(),
+        padded=table["padded"].to_pylist(),
+        true_NK=matrix["true"],
+        score_NK=matrix["score"],
+    )
+    return scores, names
+
+
+def join_scores(parts: Sequence[ScoreTable], expected_keys: Sequence[str]) -> ScoreTable:
+    """The ranks' score tables as one, in the order of ``expected_keys``.
+
+    Raises ValueError that names songs which are missing or scored twice.
+    """
+    keys = [key for part in parts for key in part.keys]
+    place = {key: i for i, key in enumerate(keys)}
+    missing = [key for key in expected_keys if key not in place]
+    if missing or len(keys) != len(expected_keys):
+        raise ValueError(
+            f"the score tables hold {len(keys)} songs of {len(expected_keys)}; missing: {missing[:5]}; "
+            f"scored twice: {len(keys) - len(place)}"
+        )
+    order = [place[key] for key in expected_keys]
+    num_crops = [count for part in parts for count in part.num_crops]
+    padded = [flag for part in parts for flag in part.padded]
+    return ScoreTable(
+        keys=list(expected_keys),
+        num_crops=[num_crops[i] for i in order],
+        padded=[padded[i] for i in order],
+        true_NK=np.concatenate([part.true_NK for part in parts])[order],
+        score_NK=np.concatenate([part.score_NK for part in parts])[order],
+    )
+
+
+def write_result(files: Files, row: ResultRow) -> None:
+    """The last file that a run writes: where it lies, the run is finished."""
+    text = json.dumps(row.to_dict(), indent=1, sort_keys=True, allow_nan=False)
+    files.write_bytes(f"{run_folder(row.run_id)}/result.json", text.encode())
+
+
+def read_result(files: Files, run_id: str) -> ResultRow | None:
+    """The row of a finished run, or None."""
+    path = f"{run_folder(run_id)}/result.json"
+    if not files.exists(path):
+        return None
+    return ResultRow.from_dict(json.loads(files.read_bytes(path)))
+
+
+def read_results(files: Files) -> dict[str, ResultRow]:
+    """All finished runs by run id."""
+    ids = [path.split("/")[1] for path in files.list("runs") if path.endswith("/result.json")]
+    return {run_id: row for run_id in ids if (row := read_result(files, run_id)) is not None}
+
+
+def write_curve(files: Files, run_id: str, rows: Sequence[dict[str, float | None]]) -> None:
+    """One row per validation, with CURVE_COLUMNS."""
+    table = pa.table({name: pa.array([row.get(name) for row in rows], pa.float64()) for name in CURVE_COLUMNS})
+    files.write_bytes(f"{run_folder(run_id)}/curve.parquet", table_bytes(table))
+
+
+def read_curve(files: Files, run_id: str) -> pa.Table | None:
+    path = f"{run_folder(run_id)}/curve.parquet"
+    return pq.read_table(io.BytesIO(files.read_bytes(path))) if files.exists(path) else None
+
+
+def write_planned(files: Files, trials: Sequence[PlannedTrial]) -> None:
+    text = json.dumps([asdict(trial) for trial in trials], indent=1, sort_keys=True)
+    files.write_bytes("sweep.json", text.encode())
+
+
+def read_planned(files: Files) -> list[PlannedTrial]:
+    """Raises FileNotFoundError where no sweep was planned."""
+    return [PlannedTrial(**trial) for trial in json.loads(files.read_bytes("sweep.json"))]

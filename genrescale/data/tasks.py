@@ -1,0 +1,32 @@
+"""One way to fan pure functions out as Ray tasks: bounded in flight, results as they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+import ray
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def run_tasks(
+    function: Callable[[Item], Result], items: Iterable[Item], name: str, max_in_flight: int | None = None
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for every item, in the order of completion.
+
+    At most ``max_in_flight`` tasks (default: twice the cluster's CPUs) are submitted at a time, so neither the items
+    nor the results of a long corpus pile up. A task whose process dies is run again by Ray; an exception of
+    ``function`` is raised here.
+    """
+    limit = max_in_flight or max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
+    remote = ray.remote(function).options(name=name)
+    pending_items = iter(items)
+    in_flight = [remote.remote(item) for item in islice(pending_items, limit)]
+    while in_flight:
+        done, in_flight = ray.wait(in_flight, num_returns=1)
+        in_flight += [remote.remote(item) for item in islice(pending_items, len(done))]
+        for reference in done:
+            yield ray.get(reference)
