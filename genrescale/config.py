@@ -169,6 +169,18 @@ class SiteConfig:
         _require(self.zero_stage in (0, 1, 2, 3), f"zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
 
 
+def run_from_dict(values: dict[str, Any]) -> RunConfig:
+    """The inverse of ``dataclasses.asdict`` for a RunConfig."""
+    return RunConfig(
+        **{
+            **values,
+            "model": ModelConfig(**values["model"]),
+            "data": DataConfig(**values["data"]),
+            "optim": OptimConfig(**values["optim"]),
+        }
+    )
+
+
 def canonical_json(value: Any) -> str:
     """JSON whose text depends on the value alone (sorted keys, no spaces)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

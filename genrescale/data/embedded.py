@@ -1,0 +1,61 @@
+"""The embedded corpus: synthesised as encoded files and sharded from them, for a machine that has no music."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+from genrescale.data.corpora import list_songs
+from genrescale.data.shard_job import ShardingResult, write_corpus
+from genrescale.data.shard_plan import ShardSettings, fix_plan
+from genrescale.data.store import Store
+from genrescale.data.synthesis.write import SongRow, write_song, write_table
+from genrescale.data.tasks import run_tasks
+from genrescale.telemetry import Progress
+
+SONGS_PER_TASK = 16
+
+
+@dataclass
+class SynthesisConfig:
+    """``songs`` procedural songs of ``min_s`` to ``max_s`` seconds, all drawn from ``seed``."""
+
+    songs: int = 1000
+    seed: int = 0
+    min_s: float = 3.5
+    max_s: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.songs < 1:
+            raise ValueError(f"songs={self.songs} must be at least 1")
+        if not 0 < self.min_s <= self.max_s:
+            raise ValueError(f"min_s={self.min_s} and max_s={self.max_s} must be positive and in order")
+
+
+def synthesize_corpus(folder: str, config: SynthesisConfig) -> None:
+    """Write the songs as MP3, FLAC and OGG files and their table into a local ``folder``; what is there is kept."""
+    indices = iter(range(config.songs))
+    chunks = iter(lambda: list(islice(indices, SONGS_PER_TASK)), [])
+    rows: list[SongRow] = []
+    with Progress("synthesize_corpus", config.songs, "songs") as progress:
+        for part in run_tasks(partial(_write_songs, folder, config), chunks, "synthesize_songs"):
+            rows += part
+            progress.advance(len(part))
+    write_table(folder, sorted(rows, key=lambda row: row["index"]))
+
+
+def _write_songs(folder: str, config: SynthesisConfig, indices: Sequence[int]) -> list[SongRow]:
+    return [write_song(folder, config.seed, index, config.min_s, config.max_s) for index in indices]
+
+
+def embedded_corpus(out: Store, synthesis: SynthesisConfig, settings: ShardSettings) -> ShardingResult:
+    """The synthetic corpus, encoded under ``out``/audio and sharded into ``out``/shards; a finished part is kept."""
+    audio = out.child("audio").local_path()
+    if audio is None:
+        raise ValueError(f"songs are synthesised into a local folder; out={out.uri} is none")
+    synthesize_corpus(str(audio), synthesis)
+    songs, vocabulary = list_songs("synthetic", str(audio))
+    shards = out.child("shards")
+    return write_corpus(fix_plan(songs, vocabulary, settings, shards), shards)

@@ -1,0 +1,108 @@
+"""The index of one shard: where each song's PCM lies in the tar, and a checksum of every second of it.
+
+It is written after its shard, so a shard without an index is unfinished. Parquet columns: ``key``, ``order`` (place in
+the split's nested order), ``offset`` (bytes), ``num_samples``, ``crc32`` (whole PCM), ``crc32_seconds`` (a list: one
+per started second). Its metadata hold the shard's size, SHA-256, plan digest and quarantined songs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE
+
+_META = b"genrescale"
+_SECOND_BYTES = SAMPLE_RATE * SAMPLE_BYTES
+
+
+@dataclass(frozen=True, eq=False)
+class ShardIndex:
+    """``checksums`` is uint32: the songs' per-second checksums one after the other, in the shard's order.
+
+    ``plan_digest`` names the songs and settings that the shard was written for; ``quarantined`` maps key -> reason.
+    """
+
+    keys: list[str]
+    order: np.ndarray
+    offset: np.ndarray
+    num_samples: np.ndarray
+    crc32: np.ndarray
+    checksums: np.ndarray
+    num_bytes: int
+    sha256: str
+    plan_digest: str
+    quarantined: dict[str, str]
+
+    @property
+    def crc_start(self) -> np.ndarray:
+        """(N,) index of each song's first checksum in ``checksums``."""
+        return first_checksums(self.num_samples)
+
+
+def num_seconds(num_samples: np.ndarray) -> np.ndarray:
+    """Started seconds of audio."""
+    return -(-num_samples // SAMPLE_RATE)
+
+
+def first_checksums(num_samples: np.ndarray) -> np.ndarray:
+    counts = num_seconds(num_samples)
+    return np.cumsum(counts) - counts
+
+
+def second_checksums(pcm_T: np.ndarray) -> np.ndarray:
+    """One CRC-32 per started second of int16 PCM, uint32."""
+    pcm = np.ascontiguousarray(pcm_T, dtype=PCM_DTYPE).tobytes()
+    return np.array([zlib.crc32(pcm[i : i + _SECOND_BYTES]) for i in range(0, len(pcm), _SECOND_BYTES)], np.uint32)
+
+
+def index_path(shard: str) -> str:
+    """``shards/train-000000.tar`` -> ``shards/train-000000.index.parquet``."""
+    return f"{shard.removesuffix('.tar')}.index.parquet"
+
+
+def index_to_bytes(index: ShardIndex) -> bytes:
+    """Parquet bytes that depend on the content alone."""
+    bounds = np.append(index.crc_start, len(index.checksums))
+    meta = {
+        "num_bytes": index.num_bytes,
+        "sha256": index.sha256,
+        "plan_digest": index.plan_digest,
+        "quarantined": index.quarantined,
+    }
+    table = pa.table(
+        {
+            "key": pa.array(index.keys, pa.string()),
+            "order": pa.array(index.order, pa.int64()),
+            "offset": pa.array(index.offset, pa.int64()),
+            "num_samples": pa.array(index.num_samples, pa.int64()),
+            "crc32": pa.array(index.crc32, pa.uint32()),
+            "crc32_seconds": pa.ListArray.from_arrays(
+                pa.array(bounds, pa.int32()), pa.array(index.checksums, pa.uint32())
+            ),
+        },
+        metadata={_META: json.dumps(meta, sort_keys=True)},
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink, write_page_checksum=True)
+    return sink.getvalue()
+
+
+def index_from_bytes(data: bytes) -> ShardIndex:
+    """Raises ValueError where the bytes are not a whole index."""
+    try:
+        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+        meta = json.loads(table.schema.metadata[_META])
+        columns = {name: table[name].to_numpy() for name in ("order", "offset", "num_samples", "crc32")}
+        checksums = pa.concat_arrays(
+            [chunk.flatten() for chunk in table["crc32_seconds"].chunks] or [pa.array([], pa.uint32())]
+        )
+        return ShardIndex(keys=table["key"].to_pylist(), checksums=checksums.to_numpy(), **columns, **meta)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not a shard index: {error}") from None

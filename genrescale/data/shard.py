@@ -1,0 +1,189 @@
+"""Songs to WebDataset shards: decode, write, index, and at the end the manifest.
+
+One Ray task writes one shard. A shard appears whole or not at all, and its index after it, so the job may be killed at
+any moment: run again, it finds the shards whose index says that they were written for the same plan, makes the others,
+and ends with the same bytes as an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+import numpy as np
+
+from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song
+from genrescale.config import canonical_json
+from genrescale.data.decode import DecodeError, decode_pcm, middle_excerpt
+from genrescale.data.index import ShardIndex, index_path, index_to_bytes, second_checksums
+from genrescale.data.shard_plan import ShardSettings
+from genrescale.data.store import Store
+
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Everything that the task of one shard needs. ``first_order`` is the place of its first song in the split."""
+
+    store: Store
+    name: str
+    split: str
+    first_order: int
+    songs: Sequence[Song]
+    plan_digest: str
+    settings: ShardSettings
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """A finished shard: songs written, and key -> reason of those in quarantine."""
+
+    name: str
+    num_songs: int
+    quarantined: dict[str, str]
+
+
+class _HashedFile:
+    """What TarWriter writes to: counts and hashes on the way to the file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+        self.num_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        self.num_bytes += len(data)
+        return self._file.write(data)
+
+
+@contextmanager
+def whole_file(store: Store, path: str) -> Iterator[IO[bytes]]:
+    """A file to write to that appears at ``path`` when the block ends, whole; after an exception it never does."""
+    local = store.local_path(path)
+    if local is None:
+        with tempfile.TemporaryFile(prefix="genrescale-") as spool:
+            yield spool
+            spool.seek(0)
+            store.write_bytes(path, spool.read())
+        return
+    local.parent.mkdir(parents=True, exist_ok=True)
+    part = local.with_name(f".{local.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, local)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def fetch_bytes(path: str) -> bytes | Path:
+    """A song's encoded file: its path where it is local, else its bytes. Raises DecodeError where there is none."""
+    if "://" not in path:
+        return Path(path)
+    folder, _, name = path.rpartition("/")
+    try:
+        return Store(folder).read_bytes(name)
+    except FileNotFoundError:
+        raise DecodeError(path, "the file does not exist") from None
+
+
+def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
+    """A song as a WebDataset sample: its PCM and its JSON."""
+    facts = {
+        "key": song.key,
+        "artist": song.artist,
+        "split": split,
+        "labels": dict(song.labels),
+        "num_samples": len(clip.pcm_T),
+        "sample_rate": SAMPLE_RATE,
+    }
+    return {"__key__": song.key, "json": canonical_json(facts).encode(), "pcm": clip.pcm_T.astype(PCM_DTYPE).tobytes()}
+
+
+def decode_song(song: Song, settings: ShardSettings) -> Clip:
+    """Raises DecodeError where the song gives no usable audio."""
+    clip = decode_pcm(fetch_bytes(song.path), song.path, min_s=settings.min_s)
+    return middle_excerpt(Clip(song.key, clip.pcm_T), settings.max_s)
+
+
+class _ShardWriter:
+    """Songs into one tar: deterministic bytes, and per song its row of the index."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        # imported here, because it imports torch: seconds that a job which is refused should not cost
+        from webdataset.writer import TarWriter
+
+        self.file = _HashedFile(file)
+        # GNU format: a key may be longer than the 100 bytes of a plain header
+        self._tar = TarWriter(
+            cast(BinaryIO, self.file),
+            user="genrescale",
+            group="genrescale",
+            mtime=0,
+            encoder=False,
+            compress=False,
+            format="GNU_FORMAT",
+        )
+        self.rows: list[tuple[str, int, int, int, int]] = []
+        self.checksums = [np.empty(0, np.uint32)]
+
+    def add(self, song: Song, split: str, order: int, clip: Clip) -> None:
+        sample = to_sample(song, split, clip)
+        self._tar.write(sample)
+        # the PCM is the sample's last member: padded to whole blocks, it ends where the tar ends so far
+        num_bytes = len(clip.pcm_T) * SAMPLE_BYTES
+        offset = self._tar.tarstream.offset - -(-num_bytes // _BLOCK) * _BLOCK
+        self.rows.append((song.key, order, offset, len(clip.pcm_T), zlib.crc32(sample["pcm"])))
+        self.checksums.append(second_checksums(clip.pcm_T))
+
+    def close(self) -> None:
+        self._tar.close()
+
+
+def write_shard(task: ShardTask) -> ShardReport:
+    """Decode the songs of one shard and write its tar, then its index. Broken songs go to the quarantine."""
+    quarantined = {}
+    if task.store.exists(index_path(task.name)):
+        # of a shard that is made again: it must not pass for the index of the new tar
+        task.store.delete(index_path(task.name))
+    with whole_file(task.store, task.name) as file:
+        writer = _ShardWriter(file)
+        for i, song in enumerate(task.songs):
+            try:
+                clip = decode_song(song, task.settings)
+            except DecodeError as error:
+                quarantined[song.key] = error.reason
+                continue
+            writer.add(song, task.split, task.first_order + i, clip)
+        writer.close()
+    index = _to_index(task, writer, quarantined)
+    task.store.write_bytes(index_path(task.name), index_to_bytes(index))
+    return ShardReport(task.name, len(writer.rows), quarantined)
+
+
+def _to_index(task: ShardTask, writer: _ShardWriter, quarantined: dict[str, str]) -> ShardIndex:
+    keys, order, offset, num_samples, crc32 = zip(*writer.rows, strict=True) if writer.rows else ((),) * 5
+    return ShardIndex(
+        keys=list(keys),
+        order=np.array(order, np.int64),
+        offset=np.array(offset, np.int64),
+        num_samples=np.array(num_samples, np.int64),
+        crc32=np.array(crc32, np.uint32),
+        checksums=np.concatenate(writer.checksums),
+        num_bytes=writer.file.num_bytes,
+        sha256=writer.file.sha256.hexdigest(),
+        plan_digest=task.plan_digest,
+        quarantined=quarantined,
+    )

@@ -1,0 +1,207 @@
+"""A whole corpus: plan, one Ray task per missing shard, quarantine, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from genrescale.audio import Song, Vocabulary
+from genrescale.data.index import ShardIndex, index_from_bytes, index_path
+from genrescale.data.manifest import Manifest, write_manifest
+from genrescale.data.shard import ShardTask, write_shard
+from genrescale.data.shard_plan import ShardPlan, ShardSettings, fix_plan
+from genrescale.data.splits import ArtistOverlap
+from genrescale.data.store import Store
+from genrescale.data.tasks import run_tasks
+from genrescale.results import table_bytes
+from genrescale.telemetry import Progress
+
+QUARANTINE_PATH = "quarantine.parquet"
+MIN_FAILURES = 3
+"""So many songs may fail in a corpus of any size: one bad file does not stop a folder of fifty."""
+_READERS = 16
+
+
+class FailureBudgetError(RuntimeError):
+    """More songs went to the quarantine than the settings allow."""
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A song that is not in the corpus, and why."""
+
+    key: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class ShardingResult:
+    """``written`` and ``skipped`` count the shards made now and those that were finished before.
+
+    ``overlap`` is what official splits share, None where the splits are ours.
+    """
+
+    manifest: Manifest
+    quarantined: list[Quarantined]
+    written: int
+    skipped: int
+    overlap: ArtistOverlap | None
+
+
+def failure_limit(settings: ShardSettings, num_songs: int) -> int:
+    """How many songs may be quarantined: ``max_failure_rate`` of them, at least MIN_FAILURES; none at a rate of 0."""
+    if not settings.max_failure_rate:
+        return 0
+    return max(MIN_FAILURES, int(settings.max_failure_rate * num_songs))
+
+
+def shard_corpus(
+    songs: Sequence[Song],
+    vocabulary: Vocabulary,
+    out: Store,
+    settings: ShardSettings,
+    retry_quarantined: bool = False,
+) -> ShardingResult:
+    """``write_corpus`` of ``fix_plan``; Ray must be connected."""
+    return write_corpus(fix_plan(songs, vocabulary, settings, out), out, retry_quarantined)
+
+
+def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -> ShardingResult:
+    """Write the plan's shards that ``out`` lacks, as Ray tasks, then the manifest.
+
+    ``retry_quarantined`` makes the shards again that have songs in quarantine. Raises FailureBudgetError, with the
+    quarantine written, where too many songs fail.
+    """
+    if (local := out.local_path()) is not None:
+        out = Store(str(local.absolute()))  # tasks may run in another folder
+    _remove_parts(out)
+    tasks = _tasks(plan, out)
+    indexes = _read_indexes(out, tasks)
+    finished = {
+        task.name: index
+        for task, index in zip(tasks, indexes, strict=True)
+        if index is not None and not (retry_quarantined and index.quarantined)
+    }
+    missing = [task for task in tasks if task.name not in finished]
+    reasons = {key: reason for index in finished.values() for key, reason in index.quarantined.items()}
+    try:
+        _check_budget(reasons, plan)
+        if missing:
+            _write_missing(missing, reasons, plan, len(finished))
+    finally:
+        quarantined = _write_quarantine(out, plan, reasons)
+    indexes = _read_indexes(out, tasks)
+    if None in indexes:
+        raise RuntimeError(
+            f"{tasks[indexes.index(None)].name} in {out.uri} was changed while the job ran; run it again"
+        )
+    manifest = _to_manifest(plan, tasks, [index for index in indexes if index is not None], out)
+    return ShardingResult(manifest, quarantined, len(missing), len(finished), plan.overlap)
+
+
+def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], plan: ShardPlan, num_finished: int) -> None:
+    songs_of = {task.name: len(task.songs) for task in missing}
+    with Progress("shard_corpus", sum(songs_of.values()), "songs") as progress:
+        progress.note(f"{len(missing)} shards to write, {num_finished} finished before")
+        for report in run_tasks(write_shard, missing, name="write_shard"):
+            reasons.update(report.quarantined)
+            broken = f", {len(reasons)} songs in quarantine" if reasons else ""
+            progress.advance(songs_of[report.name], f"{report.name} written{broken}")
+            _check_budget(reasons, plan)
+
+
+def _check_budget(reasons: dict[str, str], plan: ShardPlan) -> None:
+    limit = failure_limit(plan.settings, len(plan.songs))
+    if len(reasons) <= limit:
+        return
+    path_of = {song.key: song.path for song in plan.songs if song.key in reasons}
+    first = "; ".join(f"{path_of[key]}: {reasons[key]}" for key in sorted(reasons)[:3])
+    raise FailureBudgetError(
+        f"{len(reasons)} of {len(plan.songs)} songs failed, more than the {limit} that "
+        f"max_failure_rate={plan.settings.max_failure_rate:g} allows. The first: {first}. "
+        f"All are in {QUARANTINE_PATH}. Mend them and run again with retry_quarantined=true, "
+        f"or raise max_failure_rate and run again"
+    )
+
+
+def _tasks(plan: ShardPlan, out: Store) -> list[ShardTask]:
+    return [
+        ShardTask(
+            store=out,
+            name=name,
+            split=split,
+            first_order=int(plan.order[rows.start]),
+            songs=plan.songs[rows],
+            plan_digest=plan.digest(rows),
+            settings=plan.settings,
+        )
+        for name, split, rows in plan.shards()
+    ]
+
+
+def _read_indexes(out: Store, tasks: Iterable[ShardTask]) -> list[ShardIndex | None]:
+    """Per task the index of its finished shard; None where the shard has to be made."""
+    files = set(out.list("shards"))
+
+    def read(task: ShardTask) -> ShardIndex | None:
+        path = index_path(task.name)
+        if task.name not in files or path not in files:
+            return None
+        try:
+            index = index_from_bytes(out.read_bytes(path))
+        except ValueError:
+            return None
+        return index if index.plan_digest == task.plan_digest and out.size(task.name) == index.num_bytes else None
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(read, tasks))
+
+
+def _remove_parts(out: Store) -> None:
+    """Take away what a killed job left half-written."""
+    for path in out.list():
+        if path.rsplit("/", 1)[-1].startswith(".") and path.endswith(".part"):
+            out.delete(path)
+
+
+def _write_quarantine(out: Store, plan: ShardPlan, reasons: dict[str, str]) -> list[Quarantined]:
+    rows = [Quarantined(song.key, song.path, reasons[song.key]) for song in plan.songs if song.key in reasons]
+    columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in ("key", "path", "reason")}
+    out.write_bytes(QUARANTINE_PATH, table_bytes(pa.table(columns)))
+    return rows
+
+
+def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[ShardIndex], out: Store) -> Manifest:
+    """The manifest follows from the plan and the indexes alone, whichever runs wrote the shards."""
+    starts = [rows.start - task.first_order for task, (_, _, rows) in zip(tasks, plan.shards(), strict=True)]
+    rows = np.concatenate([start + index.order for start, index in zip(starts, indexes, strict=True)])
+    if not any(plan.split[row] == "train" for row in rows):
+        raise FailureBudgetError(f"no train song survived; the reasons are in {out.uri}/{QUARANTINE_PATH}")
+    kept = [plan.songs[row] for row in rows]
+    num_songs = [len(index.keys) for index in indexes]
+    columns = {
+        "key": pa.array([song.key for song in kept], pa.string()),
+        "artist": pa.array([song.artist for song in kept], pa.string()),
+        "split": pa.array([plan.split[row] for row in rows], pa.string()),
+        "order": pa.array(plan.order[rows]),
+        "shard": pa.array(np.repeat(np.arange(len(tasks), dtype=np.int32), num_songs)),
+    }
+    for name in ("offset", "num_samples", "crc32", "crc_start"):
+        columns[name] = pa.array(np.concatenate([getattr(index, name) for index in indexes]))
+    columns["path"] = pa.array([song.path for song in kept], pa.string())
+    shards = {
+        "name": [task.name for task in tasks],
+        "split": [task.split for task in tasks],
+        "num_songs": num_songs,
+        "num_bytes": [index.num_bytes for index in indexes],
+        "sha256": [index.sha256 for index in indexes],
+        "index_sha256": [hashlib.sha256(out.read_bytes(index_path(task.name))).hexdigest() for task in tasks],
+    }
+    settings = plan.settings.of_plan()
+    return write_manifest(out, pa.table(columns), plan.labels_NK[rows], pa.table(shards), plan.vocabulary, settings)

@@ -1,0 +1,118 @@
+"""The stream: from a plan to verified crops, through Ray Data, into one training worker.
+
+``song_stream`` gives a worker a dataset over its own part of the plan. Every Ray task reads the crops of a few groups
+(``genrescale.data.crops``) and returns int16; floats are made on the training device. The order of the plan is kept,
+so resuming is starting it at a later step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.data import Dataset, ExecutionResources
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+
+from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES
+from genrescale.data.crops import CropGroup, StreamSource
+from genrescale.data.plan import GroupId
+
+TASK_BYTES = (
+    12 << 20
+)  # audio that one read task returns: large enough to hide a task's cost, small enough to start fast
+READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
+READ_CPUS = 0.25  # a read task mostly waits and copies
+
+_SCHEMA = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("step", pa.int64()),
+        ("group", pa.int64()),
+        ("songs", pa.list_(pa.int64())),
+        ("wave", pa.large_binary()),
+    ]
+)
+
+
+@lru_cache(maxsize=2)
+def _shared_source(reference: _SourceRef) -> StreamSource:
+    """One copy per process, so that an epoch's draw is made once."""
+    return ray.get(reference.object_ref)
+
+
+@dataclass(frozen=True)
+class _SourceRef:
+    object_ref: ray.ObjectRef[StreamSource]
+
+
+def _read_groups(reference: _SourceRef, ids: Sequence[GroupId]) -> list[pa.Table]:
+    source = _shared_source(reference)
+    rows = [(id, *source.read(id)) for id in ids]
+    columns = [
+        [id.kind for id, _, _ in rows],
+        [id.step for id, _, _ in rows],
+        [id.group for id, _, _ in rows],
+        [crops.songs_n for _, crops, _ in rows],
+        [wave_nT.tobytes() for _, _, wave_nT in rows],
+    ]
+    return [pa.table([pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA)]
+
+
+class CropSource(Datasource):
+    """A Ray Data source whose read tasks each read the crops of a run of consecutive groups."""
+
+    def __init__(self, reference: _SourceRef, items: Sequence[GroupId], groups_per_task: int, group_bytes: int) -> None:
+        super().__init__()
+        self._reference, self._items = reference, items
+        self._groups_per_task, self._group_bytes = groups_per_task, group_bytes
+
+    def get_name(self) -> str:
+        return "Crops"
+
+    def estimate_inmemory_data_size(self) -> int:
+        return len(self._items) * self._group_bytes
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: object = None
+    ) -> list[ReadTask]:
+        del parallelism, data_context  # the plan decides what a task reads
+        return [self._task(start, per_task_row_limit) for start in range(0, len(self._items), self._groups_per_task)]
+
+    def _task(self, start: int, row_limit: int | None) -> ReadTask:
+        ids = self._items[start : start + self._groups_per_task]
+        reference = self._reference
+        size = len(ids) * self._group_bytes
+        metadata = BlockMetadata(num_rows=len(ids), size_bytes=size, input_files=None, exec_stats=None)
+        return ReadTask(lambda: _read_groups(reference, ids), metadata, _SCHEMA, row_limit)
+
+
+def song_stream(source: StreamSource, reference: ray.ObjectRef[StreamSource], items: Sequence[GroupId]) -> Dataset:
+    """A dataset over ``items``, one row per group, in the plan's order: the part of one worker."""
+    group_bytes = max(2, source.plan.train.group) * source.crop_len * SAMPLE_BYTES
+    groups_per_task = max(1, TASK_BYTES // group_bytes)
+    crop_source = CropSource(_SourceRef(reference), items, groups_per_task, group_bytes)
+    num_tasks = -(-len(items) // groups_per_task)
+    dataset = ray.data.read_datasource(crop_source, num_cpus=READ_CPUS, override_num_blocks=num_tasks)
+    options = dataset.context.execution_options
+    options.preserve_order = True
+    options.resource_limits = ExecutionResources(object_store_memory=READ_AHEAD_BYTES)
+    dataset.context.enable_progress_bars = False
+    dataset.context.print_on_execution_start = False
+    return dataset
+
+
+def iter_groups(source: StreamSource, dataset: Dataset) -> Iterator[CropGroup]:
+    """The groups of a ``song_stream``, in order. The audio is not copied out of the object store."""
+    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
+        table = cast(pa.Table, block)
+        for row in range(table.num_rows):
+            id = GroupId(*(table[name][row].as_py() for name in ("kind", "step", "group")))
+            songs_n = np.asarray(table["songs"][row].values)
+            wave = np.frombuffer(table["wave"][row].as_buffer(), PCM_DTYPE)
+            yield source.group(id, songs_n, wave.reshape(len(songs_n), source.crop_len))

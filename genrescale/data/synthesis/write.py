@@ -1,0 +1,102 @@
+"""Synthetic songs as encoded files, and the table that names them.
+
+A corpus folder holds ``songs/<block>/song-<index>.<format>``, ``songs.parquet`` and ``vocabulary.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+
+from genrescale.data.synthesis.artists import choose, stream
+from genrescale.data.synthesis.describe import describe_song
+from genrescale.data.synthesis.instruments import RATE
+from genrescale.data.synthesis.render import render
+from genrescale.data.synthesis.tags import VOCABULARY, label_song
+
+SONGS_TABLE = "songs.parquet"
+VOCABULARY_FILE = "vocabulary.json"
+FOLDER_SONGS = 1000
+# Format -> its share of the songs. It is drawn apart from the music, so that a codec tells nothing about a tag. The
+# lossy encoders are slow (LAME about 20 times slower than FLAC), hence their shares.
+FORMAT_SHARES = {"flac": 0.8, "ogg": 0.12, "mp3": 0.08}
+ENCODERS = {
+    "flac": {"format": "FLAC", "subtype": "PCM_16", "compression_level": 0.0},
+    "ogg": {"format": "OGG", "subtype": "VORBIS", "compression_level": 0.5},
+    "mp3": {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.6},
+}
+
+
+class SongRow(TypedDict):
+    """One row of ``songs.parquet``. ``path`` is relative to the corpus folder; ``labels`` as of ``label_song``."""
+
+    index: int
+    path: str
+    artist: str
+    duration_s: float
+    labels: dict[str, float]
+
+
+def write_song(
+    folder: str | Path,
+    seed: int,
+    index: int,
+    min_s: float = 3.5,
+    max_s: float = 8.0,
+    format_shares: Mapping[str, float] = FORMAT_SHARES,
+) -> SongRow:
+    """Renders and encodes song ``index``, and returns its row. A file that is already there is left alone.
+
+    The file appears under its name only when it is whole, so an interrupted synthesis continues where it stopped.
+    """
+    song = describe_song(seed, index, min_s, max_s)
+    path = song_path(seed, index, format_shares)
+    target = Path(folder) / path
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            encode(partial, render(song), target.suffix[1:])
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+    labels = label_song(song)
+    return SongRow(index=index, path=path, artist=song.artist, duration_s=song.duration_s, labels=labels)
+
+
+def song_path(seed: int, index: int, format_shares: Mapping[str, float] = FORMAT_SHARES) -> str:
+    """The song's path inside the corpus folder; its format is drawn from ``format_shares``."""
+    suffix = choose(stream(seed, "file", index), format_shares)
+    return f"songs/{index // FOLDER_SONGS:04d}/song-{index:07d}.{suffix}"
+
+
+def encode(path: str | Path, wave_TC: np.ndarray, suffix: str) -> None:
+    """Writes float32 (T, C) in [-1, 1] at 44.1 kHz in the encoding of ``suffix``."""
+    if suffix not in ENCODERS:
+        raise ValueError(f"format {suffix!r} is none of {sorted(ENCODERS)}")
+    soundfile.write(path, wave_TC, RATE, **ENCODERS[suffix])
+
+
+def write_table(folder: str | Path, rows: Iterable[SongRow]) -> None:
+    """Writes ``songs.parquet`` (rows by index, labels as float32 (K,)) and ``vocabulary.json``."""
+    ordered = sorted(rows, key=lambda row: row["index"])
+    labels_NK = np.array([VOCABULARY.encode(row["labels"]) for row in ordered]).reshape(-1, len(VOCABULARY))
+    columns: dict[str, object] = {
+        name: [row[name] for row in ordered] for name in ("index", "path", "artist", "duration_s")
+    }
+    columns["labels"] = pa.FixedSizeListArray.from_arrays(labels_NK.reshape(-1), len(VOCABULARY))
+    table = pa.table(columns)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{SONGS_TABLE}.partial"
+    pq.write_table(table, partial)
+    (folder / VOCABULARY_FILE).write_text(json.dumps(json.loads(VOCABULARY.to_json()), indent=1))
+    os.replace(partial, folder / SONGS_TABLE)

@@ -1,0 +1,223 @@
+"""The engine: a model, its optimiser and its precision under DeepSpeed. The only user of deepspeed.
+
+The unit of work is the group (DESIGN: the same run on 1, 2 or 8 workers is the same run). Each group is one
+micro-batch: its loss is weighted by its share of the step's clips, its noise is seeded by (seed, step, group), and
+batch norm's running statistics are averaged over the groups of the step on all ranks.
+
+Shapes: B clips of a group, T samples, K tags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from genrescale.audio import PCM_SCALE
+from genrescale.config import OptimConfig
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+_CHECKPOINT_TAG = "last"
+
+
+@dataclass(frozen=True)
+class TrainGroup:
+    """One group on its way into the model: ``wave_BT`` int16, ``tags_BK`` float32, its number within the step.
+
+    ``share`` is its part of the step's clips; a rank that has no group left in a step trains on one of share 0, so
+    that all ranks run the same collectives.
+    """
+
+    group: int
+    wave_BT: np.ndarray
+    tags_BK: np.ndarray
+    share: float
+
+
+def noise_seed(seed: int, step: int, group: int) -> int:
+    """The seed of a group's dropout: the same on whichever worker the group runs."""
+    digest = hashlib.sha256(f"{seed}/{step}/{group}".encode()).digest()
+    return int.from_bytes(digest[:7], "little")
+
+
+@contextmanager
+def single_process_group() -> Iterator[None]:
+    """A process group of one, for running the loop without Ray. Inside an existing group it does nothing."""
+    if dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=timedelta(minutes=5))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def initialise_process(use_gpu: bool, threads: int, seed: int) -> torch.device:
+    """Prepare this process: its device, its threads and the seed from which the model's weights are drawn."""
+    os.environ.setdefault("LOCAL_RANK", "0")  # deepspeed refuses to start without it
+    os.environ["DS_ACCELERATOR"] = "cuda" if use_gpu else "cpu"
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    return torch.device("cuda", torch.cuda.current_device()) if use_gpu else torch.device("cpu")
+
+
+class Engine:
+    """Trains one model on groups of clips and scores windows with it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        optim: OptimConfig,
+        device: torch.device,
+        *,
+        precision: str,
+        zero_stage: int,
+        seed: int,
+        group: int,
+        groups_per_step: int,
+    ) -> None:
+        import deepspeed  # takes seconds, and must see DS_ACCELERATOR
+
+        self.device, self.rank, self.world_size = device, dist.get_rank(), dist.get_world_size()
+        self._loss, self._seed = loss, seed
+        model = model.to(device)
+        optimizer = torch.optim.Adam(model.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
+        config = deepspeed_settings(
+            precision, zero_stage, optim.clip_norm, group, -(-groups_per_step // self.world_size)
+        )
+        deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
+        self._engine = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+        self._running = _running_statistics(self._engine.module)
+
+    @property
+    def module(self) -> nn.Module:
+        return self._engine.module
+
+    def set_lr(self, lr: float) -> None:
+        for parameters in self._engine.optimizer.param_groups:
+            parameters["lr"] = lr
+
+    def train_step(self, step: int, groups: Sequence[TrainGroup]) -> float:
+        """One optimiser step over this rank's groups; every rank brings the same number.
+
+        Returns this rank's share of the step's mean loss: the sum over ranks is the mean over the step's clips.
+        """
+        engine = self._engine
+        engine.train()
+        before = [buffer.clone() for buffer in self._running]
+        averaged = [torch.zeros_like(buffer) for buffer in self._running]
+        loss_share = 0.0
+        for i, group in enumerate(groups):
+            engine.set_gradient_accumulation_boundary(i == len(groups) - 1)
+            torch.manual_seed(noise_seed(self._seed, step, group.group))
+            loss = self._loss(engine(self.to_wave(group.wave_BT)), self._to_device(group.tags_BK)) * group.share
+            # DeepSpeed averages gradients over ranks; the shares already make a mean over the step's clips.
+            engine.backward(loss * self.world_size, scale_wrt_gas=False)
+            engine.step()
+            loss_share += float(loss.detach())
+            for mean, buffer, start in zip(averaged, self._running, before, strict=True):
+                mean.add_(buffer, alpha=group.share)
+                buffer.copy_(start)
+        self._average_running(averaged)
+        return loss_share
+
+    def _average_running(self, averaged: Sequence[Tensor]) -> None:
+        if not averaged:
+            return
+        flat = torch.cat([mean.flatten() for mean in averaged])
+        if self.world_size > 1:
+            dist.all_reduce(flat)
+        sizes = [buffer.numel() for buffer in self._running]
+        for buffer, mean in zip(self._running, flat.split(sizes), strict=True):
+            buffer.copy_(mean.view_as(buffer))
+
+    @torch.no_grad()
+    def logits(self, wave_BT: np.ndarray) -> Tensor:
+        """Logits (B, K) in evaluation mode, float32."""
+        self._engine.eval()
+        return self._engine(self.to_wave(wave_BT)).float()
+
+    def to_wave(self, wave_BT: np.ndarray) -> Tensor:
+        """int16 (B, T) to float32 in [-1, 1) on the device: half the bytes travel."""
+        pcm_BT = torch.from_numpy(np.require(wave_BT, requirements=["W"]))
+        return pcm_BT.to(self.device, non_blocking=True).float() * PCM_SCALE
+
+    def _to_device(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
+
+    def sum_over_ranks(self, *values: float) -> list[float]:
+        """Each value summed over all ranks, in float64."""
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        if self.world_size > 1:
+            dist.all_reduce(total)
+        return total.tolist()
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, in the order of ranks, on every rank."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's part of the training state under ``folder``. All ranks call it."""
+        self._engine.save_checkpoint(str(folder), tag=_CHECKPOINT_TAG)
+
+    def load(self, folder: Path) -> None:
+        """Continue from ``save``. Raises ValueError where the checkpoint was written by another number of workers."""
+        path, _ = self._engine.load_checkpoint(str(folder), tag=_CHECKPOINT_TAG)
+        if path is None:
+            raise ValueError(f"{folder} holds no checkpoint for {self.world_size} worker(s) at this ZeRO stage")
+
+    def weights(self) -> dict[str, Tensor]:
+        """The module's parameters and buffers on the CPU, whole also under ZeRO 3. All ranks call it."""
+        import deepspeed
+
+        module = self._engine.module
+        with deepspeed.zero.GatheredParameters(list(module.parameters())):
+            return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Put ``weights`` into the module for scoring; training cannot go on from them."""
+        import deepspeed
+
+        module = self._engine.module
+        with deepspeed.zero.GatheredParameters(list(module.parameters()), modifier_rank=0):
+            module.load_state_dict(weights)
+
+    def close(self) -> None:
+        self._engine.destroy()
+
+
+def deepspeed_settings(
+    precision: str, zero_stage: int, clip_norm: float, group: int, accumulation: int
+) -> dict[str, Any]:
+    """DeepSpeed's configuration. A group is a micro-batch; masters and batch norm stay fp32 under autocast."""
+    return {
+        "train_micro_batch_size_per_gpu": group,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": clip_norm,
+        "zero_optimization": {"stage": zero_stage},
+        "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 1_000_000_000,
+    }
+
+
+def _running_statistics(module: nn.Module) -> list[Tensor]:
+    """The running mean and variance of every batch norm."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    return [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None]

@@ -1,0 +1,258 @@
+"""The training loop of one worker. It is handed its batches and its ``report``; it knows neither Ray nor storage.
+
+Shapes: B clips of a group, T samples, K tags.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from genrescale.audio import Vocabulary
+from genrescale.config import OptimConfig, RunConfig
+from genrescale.data.crops import CropGroup
+from genrescale.data.plan import GroupId, RunPlan, score_items
+from genrescale.engine import Engine, TrainGroup
+from genrescale.losses import Loss, probabilities
+from genrescale.metrics import score
+
+
+class Report(Protocol):
+    """What the loop tells the world after each validation; ``save`` writes a checkpoint into the folder it is given."""
+
+    def __call__(self, metrics: dict[str, float | None], save: Callable[[Path], None]) -> None: ...
+
+
+@dataclass
+class Progress:
+    """Where a run stands: what, besides the engine's state, a checkpoint holds."""
+
+    step: int = 0  # steps done
+    best_step: int = 0
+    best_loss: float = math.inf
+    last_cut_step: int = 0  # when the learning rate was last halved
+    lr: float = 0.0
+    stopped_early: bool = False
+    seconds: float = 0.0  # in the loop, over all attempts
+    wait_s: float = 0.0
+    clips: int = 0
+    bytes_read: int = 0
+    curve: list[dict[str, float | None]] = field(default_factory=list)
+
+
+@dataclass
+class Outcome:
+    """What a finished loop returns on every rank."""
+
+    progress: Progress
+    first_step_at: float  # time.time() when this attempt's first step was done
+
+
+@dataclass(frozen=True)
+class SongScores:
+    """Scored songs: row, windows averaged, labels and mean probabilities; ``loss_sum`` is over windows."""
+
+    songs_N: np.ndarray
+    windows_N: np.ndarray
+    true_NK: np.ndarray
+    score_NK: np.ndarray
+    loss_sum: float
+
+    @classmethod
+    def none(cls, num_tags: int) -> SongScores:
+        rows = np.zeros(0, np.int64)
+        return cls(rows, rows, np.zeros((0, num_tags), np.float32), np.zeros((0, num_tags)), 0.0)
+
+
+def after_validation(progress: Progress, optim: OptimConfig, val_loss: float) -> bool:
+    """Apply the schedule after a validation at ``progress.step``; True if this is the best checkpoint so far.
+
+    Halving and stopping count steps, not epochs, so that the rule is the same at every dataset size. As in
+    musicnn-training, the wait starts anew after each halving.
+    """
+    if not math.isfinite(val_loss):
+        raise ValueError(
+            f"validation loss is {val_loss} at step {progress.step}: training diverged; use a lower lr than {optim.lr}"
+        )
+    best = val_loss < progress.best_loss
+    if best:
+        progress.best_loss, progress.best_step = val_loss, progress.step
+    waited = progress.step - max(progress.best_step, progress.last_cut_step)
+    if waited >= optim.plateau_steps:
+        progress.lr *= optim.plateau_factor
+        progress.last_cut_step = progress.step
+    if optim.patience_steps and progress.step - progress.best_step >= optim.patience_steps:
+        progress.stopped_early = True
+    return best
+
+
+class TrainingLoop:
+    """One run on one worker: train, validate every V steps, keep the best weights, report, and score."""
+
+    def __init__(
+        self, run: RunConfig, vocabulary: Vocabulary, plan: RunPlan, engine: Engine, loss: Loss, report: Report
+    ) -> None:
+        self.run, self.vocabulary, self.plan, self.engine, self.report = run, vocabulary, plan, engine, report
+        self._loss = loss
+        self.progress = Progress(lr=run.optim.lr)
+        self.best_weights = engine.weights()
+
+    def train(self, groups: Iterator[CropGroup]) -> Outcome:
+        """Train from ``self.progress.step`` to the end on this rank's ``groups``, which start at that step."""
+        timed = TimedGroups(groups)
+        started, wait_before, seconds_before = time.perf_counter(), self.progress.wait_s, self.progress.seconds
+        first_step_at = 0.0
+        losses: list[float] = []
+        while self.progress.step < self.run.optim.max_steps and not self.progress.stopped_early:
+            step = self.progress.step
+            losses.append(self._train_step(step, timed))
+            first_step_at = first_step_at or time.time()
+            self.progress.step += 1
+            if self.plan.validates_after(step):
+                self.progress.seconds = seconds_before + time.perf_counter() - started
+                self.progress.wait_s = wait_before + timed.wait_s
+                self._validate(step, timed, losses)
+                losses = []
+        return Outcome(self.progress, first_step_at or time.time())
+
+    def _train_step(self, step: int, groups: TimedGroups) -> float:
+        rank, world = self.engine.rank, self.engine.world_size
+        num_groups = self.plan.train.num_groups(step)
+        clips = self.plan.train.num_clips(step)
+        mine = [
+            train_group(groups.take(GroupId("train", step, group)), clips) for group in range(rank, num_groups, world)
+        ]
+        if len(mine) < -(-num_groups // world):
+            mine.append(idle_group(self.plan.train.crop_len, len(self.vocabulary)))
+        self.progress.clips += clips
+        return self.engine.train_step(step, mine)
+
+    def _validate(self, step: int, groups: TimedGroups, train_losses: Sequence[float]) -> None:
+        items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
+        scores = join_songs(self.engine.gather(self._score(items, groups)))
+        train_loss, bytes_read = self.engine.sum_over_ranks(float(np.mean(train_losses)), groups.take_bytes())
+        self.progress.bytes_read += int(bytes_read)
+        val_loss = scores.loss_sum / int(scores.windows_N.sum())
+        metrics = score(scores.true_NK, scores.score_NK, self.vocabulary)
+        self.progress.curve.append(
+            {
+                "step": float(self.progress.step),
+                "epoch": self.progress.step / self.plan.train.steps_per_epoch,
+                "lr": self.progress.lr,
+                "train_loss": train_loss,
+                "val_loss": val_loss,
+                **{f"val_{name}": metrics[name] for name in ("roc_auc", "pr_auc", "rmse")},
+            }
+        )
+        if after_validation(self.progress, self.run.optim, val_loss):
+            self.best_weights = self.engine.weights()
+        self.engine.set_lr(self.progress.lr)
+        self.report(dict(self.progress.curve[-1]), self.save)
+
+    def _score(self, items: Sequence[GroupId], groups: TimedGroups) -> SongScores:
+        """Scores of the songs in ``items``, this rank's part of a pass."""
+        parts = []
+        for item in items:
+            group = groups.take(item)
+            logits_BK = self.engine.logits(group.wave_nT)
+            tags_BK = torch.from_numpy(np.ascontiguousarray(group.labels_nK)).to(logits_BK.device)
+            loss_sum = float(self._loss(logits_BK, tags_BK)) * len(group)
+            scores_BK = probabilities(logits_BK, self.vocabulary).double().cpu().numpy()
+            parts.append(song_means(group.songs_n, scores_BK, group.labels_nK, loss_sum))
+        return join_songs([SongScores.none(len(self.vocabulary)), *parts])
+
+    def score_best(self, items: Sequence[GroupId], groups: Iterator[CropGroup]) -> SongScores:
+        """Scores of this rank's songs with the best weights. Training ends here."""
+        self.engine.load_weights(self.best_weights)
+        return self._score(items, TimedGroups(groups))
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint: the engine's state (all ranks), the best weights and the progress (rank 0)."""
+        self.engine.save(folder)
+        if self.engine.rank == 0:
+            torch.save(self.best_weights, folder / "best.pt")
+            (folder / "progress.json").write_text(json.dumps(asdict(self.progress)))
+
+    @staticmethod
+    def saved_step(folder: Path) -> int:
+        """The step that a checkpoint was written at: where its stream starts."""
+        return json.loads((folder / "progress.json").read_text())["step"]
+
+    def load(self, folder: Path) -> None:
+        """Continue where ``save`` left off, on every rank."""
+        self.engine.load(folder)
+        self.best_weights = torch.load(folder / "best.pt", weights_only=True, map_location="cpu")
+        self.progress = Progress(**json.loads((folder / "progress.json").read_text()))
+        self.engine.set_lr(self.progress.lr)
+
+
+class TimedGroups:
+    """Takes groups off a stream, measures the wait, and insists on the plan's order."""
+
+    def __init__(self, groups: Iterator[CropGroup]) -> None:
+        self._groups = groups
+        self._bytes = 0
+        self.wait_s = 0.0
+
+    def take_bytes(self) -> int:
+        """Bytes of audio delivered since the last call."""
+        taken, self._bytes = self._bytes, 0
+        return taken
+
+    def take(self, expected: GroupId) -> CropGroup:
+        """Raises RuntimeError if the stream's next group is another than the plan's."""
+        started = time.perf_counter()
+        group = next(self._groups, None)
+        self.wait_s += time.perf_counter() - started
+        if group is None or group.id != expected:
+            raise RuntimeError(f"the plan's next group is {expected}, the stream delivered {group and group.id}")
+        self._bytes += group.wave_nT.nbytes
+        return group
+
+
+def train_group(group: CropGroup, step_clips: int) -> TrainGroup:
+    return TrainGroup(group.id.group, group.wave_nT, group.labels_nK, len(group) / step_clips)
+
+
+def idle_group(crop_len: int, num_tags: int) -> TrainGroup:
+    """Two clips of silence without weight, for a rank that has no group left in a step."""
+    return TrainGroup(-1, np.zeros((2, crop_len), np.int16), np.zeros((2, num_tags), np.float32), 0.0)
+
+
+def song_means(songs_n: np.ndarray, scores_nK: np.ndarray, labels_nK: np.ndarray, loss_sum: float) -> SongScores:
+    """The songs of a scored group, each with the mean of its windows' probabilities (windows lie side by side)."""
+    songs_N, first_N, windows_N = np.unique(songs_n, return_index=True, return_counts=True)
+    sums_NK = np.add.reduceat(scores_nK, first_N, axis=0)
+    return SongScores(songs_N, windows_N, labels_nK[first_N], sums_NK / windows_N[:, None], loss_sum)
+
+
+def join_songs(parts: Sequence[SongScores]) -> SongScores:
+    """The parts as one, ordered by song, so that what follows does not depend on who scored what."""
+    order = np.argsort(np.concatenate([part.songs_N for part in parts]), kind="stable")
+    columns = (
+        np.concatenate([getattr(part, name) for part in parts])[order]
+        for name in ("songs_N", "windows_N", "true_NK", "score_NK")
+    )
+    return SongScores(*columns, loss_sum=math.fsum(part.loss_sum for part in parts))
+
+
+def loop_summary(progress: Progress) -> dict[str, Any]:
+    """The part of a result row that the loop knows."""
+    return {
+        "best_step": progress.best_step,
+        "steps": progress.step,
+        "stopped_early": progress.stopped_early,
+        "val_loss": progress.best_loss,
+        "seconds_training": progress.seconds,
+        "songs_per_s": progress.clips / progress.seconds if progress.seconds else 0.0,
+        "bytes_read": progress.bytes_read,
+        "data_wait_share": progress.wait_s / progress.seconds if progress.seconds else 0.0,
+    }

@@ -1,0 +1,117 @@
+"""Metrics of whole arrays: gather every song first, then score. Averages of batches or workers are not these.
+
+Conventions: N songs, K tags. ``y_true_NK`` holds 0 or 1 for classify tags and [0, 1] for regress tags;
+``y_score_NK`` a finite score, the higher the likelier. A macro mean is over the tags that have both a song with and
+a song without the tag; the others are left out (``scorable_tags``). Where no tag can be scored the value is None,
+never 0.0. Raises ValueError for arrays that are empty, differ in shape, or hold NaN or infinity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from genrescale.audio import Vocabulary
+
+
+def validate(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 (N, K), or a ValueError that says what is wrong."""
+    true_NK, score_NK = _as_matrix("y_true_NK", y_true_NK), _as_matrix("y_score_NK", y_score_NK)
+    if true_NK.shape != score_NK.shape:
+        raise ValueError(f"y_true_NK {true_NK.shape} and y_score_NK {score_NK.shape} differ in shape")
+    return true_NK, score_NK
+
+
+def _as_matrix(name: str, values: np.ndarray) -> np.ndarray:
+    try:
+        matrix_NK = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is not an array of numbers (N songs, K tags): {error}") from error
+    if matrix_NK.ndim != 2 or 0 in matrix_NK.shape:
+        raise ValueError(f"{name} has shape {matrix_NK.shape}; expected (N songs, K tags), neither of them 0")
+    bad_NK = ~np.isfinite(matrix_NK)
+    if bad_NK.any():
+        song, tag = np.argwhere(bad_NK)[0]
+        raise ValueError(
+            f"{name} has {int(bad_NK.sum())} values that are not finite, the first at song {song}, tag {tag}"
+        )
+    return matrix_NK
+
+
+def _check_binary(true_NK: np.ndarray) -> None:
+    other_NK = ~np.isin(true_NK, (0.0, 1.0))
+    if other_NK.any():
+        song, tag = np.argwhere(other_NK)[0]
+        raise ValueError(f"y_true_NK must hold 0 or 1; song {song}, tag {tag} has {true_NK[song, tag]}")
+
+
+def scorable_tags(y_true_NK: np.ndarray) -> np.ndarray:
+    """Boolean (K,): tags that at least one song has and at least one song lacks."""
+    true_NK = _as_matrix("y_true_NK", y_true_NK)
+    _check_binary(true_NK)
+    return (true_NK == 1).any(axis=0) & (true_NK == 0).any(axis=0)
+
+
+def _macro(curve_area: Callable[..., Any], y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
+    true_NK, score_NK = validate(y_true_NK, y_score_NK)
+    tags = np.flatnonzero(scorable_tags(true_NK))
+    if len(tags) == 0:
+        return None
+    return float(np.mean([curve_area(true_NK[:, k], score_NK[:, k]) for k in tags]))
+
+
+def macro_roc_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
+    """Area under the ROC curve, mean over scorable tags; None if there is none. Chance is 0.5."""
+    return _macro(roc_auc_score, y_true_NK, y_score_NK)
+
+
+def macro_pr_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
+    """Average precision (steps, not trapezoids), mean over scorable tags; None if there is none.
+
+    Chance is a tag's share of songs.
+    """
+    return _macro(average_precision_score, y_true_NK, y_score_NK)
+
+
+def rmse(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float:
+    """Root of the mean squared error over all songs and tags together (Pons 2018, table 1, "sqrt MSE")."""
+    true_NK, score_NK = validate(y_true_NK, y_score_NK)
+    return float(np.sqrt(np.mean((true_NK - score_NK) ** 2)))
+
+
+def accuracy(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float:
+    """Share of songs whose highest score is at their one tag. Of equal scores the first tag counts."""
+    true_NK, score_NK = validate(y_true_NK, y_score_NK)
+    _check_binary(true_NK)
+    counts_N = true_NK.sum(axis=1)
+    if (counts_N != 1).any():
+        song = int(np.argmax(counts_N != 1))
+        raise ValueError(f"accuracy needs exactly one tag per song; song {song} has {int(counts_N[song])}")
+    return float(np.mean(true_NK.argmax(axis=1) == score_NK.argmax(axis=1)))
+
+
+def score(y_true_NK: np.ndarray, y_score_NK: np.ndarray, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Every metric that the vocabulary defines, as ``roc_auc``, ``pr_auc``, ``rmse``, ``accuracy``, ``unscored_tags``.
+
+    AUCs are over classify tags, RMSE over regress tags, accuracy where tags exclude each other; otherwise None.
+    ``unscored_tags`` names the classify tags left out of the means.
+    """
+    true_NK, score_NK = validate(y_true_NK, y_score_NK)
+    if true_NK.shape[1] != len(vocabulary):
+        raise ValueError(f"arrays have {true_NK.shape[1]} tags, the vocabulary has {len(vocabulary)}")
+    classify_K, regress_K = vocabulary.classify_K, vocabulary.regress_K
+    values: dict[str, Any] = {"roc_auc": None, "pr_auc": None, "rmse": None, "accuracy": None, "unscored_tags": []}
+    if classify_K.any():
+        binary_NC, ranked_NC = true_NK[:, classify_K], score_NK[:, classify_K]
+        values["roc_auc"] = macro_roc_auc(binary_NC, ranked_NC)
+        values["pr_auc"] = macro_pr_auc(binary_NC, ranked_NC)
+        names = np.array(vocabulary.names)[classify_K]
+        values["unscored_tags"] = names[~scorable_tags(binary_NC)].tolist()
+    if regress_K.any():
+        values["rmse"] = rmse(true_NK[:, regress_K], score_NK[:, regress_K])
+    if vocabulary.exclusive:
+        values["accuracy"] = accuracy(true_NK, score_NK)
+    return values

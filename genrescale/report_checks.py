@@ -1,0 +1,177 @@
+"""What a reader must know before believing the numbers: the protocol, what differs between runs, what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genrescale.config import parse_scoring
+from genrescale.report_tables import UNPLANNED, Line, Trial, flat_config
+from genrescale.report_words import count_text
+from genrescale.results import ResultRow
+
+_COORDINATES = {"data.size", "seed", "model.name"}
+_DIALS = "model.dials."
+
+
+@dataclass(frozen=True)
+class ConfigDifference:
+    """A key of the science configuration, outside the axes, that has several values: value -> whose runs have it."""
+
+    key: str
+    values: tuple[tuple[str, str], ...]
+
+
+def planned_only(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.planned.axis != UNPLANNED]
+
+
+def _compared(trial: Trial) -> dict[str, Any]:
+    """A trial's configuration without its own axis. A dial is compared within its family: families have their own."""
+    dropped = set(_COORDINATES)
+    if trial.planned.axis == "lr":
+        dropped.add("optim.lr")
+    if trial.planned.axis == "layers":
+        dropped |= {f"{_DIALS}{name}" for name in trial.planned.layers}
+    flat = flat_config(trial.row.config if trial.row else trial.planned.config)
+    return {
+        (f"{key} of {trial.family}" if key.startswith(_DIALS) else key): value
+        for key, value in flat.items()
+        if key not in dropped
+    }
+
+
+def config_values(trials: Sequence[Trial]) -> tuple[dict[str, str], list[ConfigDifference]]:
+    """The keys with one value over all planned trials (key -> value), and the keys that differ."""
+    whose: dict[str, dict[str, dict[str, int]]] = {}
+    for trial in planned_only(trials):
+        place = f"{trial.family}, {count_text(trial.planned.size, 'song')}"
+        for key, value in _compared(trial).items():
+            places = whose.setdefault(key, {}).setdefault(json.dumps(value, sort_keys=True), {})
+            places[place] = places.get(place, 0) + 1
+    same = {key: next(iter(values)) for key, values in sorted(whose.items()) if len(values) == 1}
+    differ = [
+        ConfigDifference(
+            key,
+            tuple(
+                (value, "; ".join(f"{place} ({count_text(runs, 'run')})" for place, runs in places.items()))
+                for value, places in values.items()
+            ),
+        )
+        for key, values in sorted(whose.items())
+        if len(values) > 1
+    ]
+    return same, differ
+
+
+def _several(rows: Sequence[ResultRow], name: str) -> str:
+    """The values of one field over the rows, as text; usually one."""
+    values = {str(getattr(row, name)) for row in rows}
+    return ", ".join(sorted(values)) or "unknown: no finished run"
+
+
+def scoring_text(trials: Sequence[Trial]) -> str:
+    """The scoring protocol of the runs in words."""
+    flats = [flat_config(trial.planned.config) for trial in planned_only(trials)]
+    texts = []
+    for scoring, crop_s in sorted({(flat.get("data.scoring"), flat.get("data.crop_s")) for flat in flats}, key=str):
+        if scoring is None:
+            texts.append("unknown")
+            continue
+        windows = parse_scoring(scoring)
+        length = "" if crop_s is None else f" of {crop_s:g} s"
+        texts.append(
+            f"consecutive windows{length}, side by side"
+            if windows is None
+            else f"{windows} windows{length}, spread evenly"
+        )
+    return (
+        "; ".join(texts)
+        + ". Probabilities are averaged over a song's windows, metrics computed over songs, "
+        + ("then averaged over tags.")
+    )
+
+
+def facts(trials: Sequence[Trial]) -> list[tuple[str, str]]:
+    """Name and value of what the comparison rests on."""
+    rows = [trial.row for trial in planned_only(trials) if trial.row]
+    left_out = sorted({tag for row in rows for tag in row.unscored_tags})
+    return [
+        ("Scoring", scoring_text(trials)),
+        ("Corpus", _several(rows, "corpus")),
+        ("Corpus version", _several(rows, "corpus_version")),
+        ("Test songs", _several(rows, "test_songs")),
+        ("Test songs padded", f"{_several(rows, 'padded_songs')} (shorter than a window)"),
+        (
+            "Tags left out of the means",
+            f"{', '.join(left_out)} (one class only in the test songs)" if left_out else "none",
+        ),
+        ("Labels", _several(rows, "labels")),
+        ("Device", _several(rows, "device")),
+        ("Workers per run", _several(rows, "workers")),
+        ("Last run finished", max((row.finished_at for row in rows), default="none")),
+    ]
+
+
+def capped(row: ResultRow) -> bool:
+    """Whether training ended because its steps ran out, not because validation stopped improving."""
+    return row.steps >= row.max_steps and not row.stopped_early
+
+
+def _run_notes(unique: Sequence[Trial], trials: Sequence[Trial]) -> list[str]:
+    missing = [trial for trial in unique if trial.row is None]
+    failed = sum(bool(trial.error) for trial in missing)
+    extra = len({trial.planned.run_id for trial in trials}) - len(unique)
+    notes = []
+    if missing:
+        cause = f", {failed} of them failed" if failed else ""
+        notes.append(
+            f"{len(missing)} of {count_text(len(unique), 'planned run')} missing{cause}. Means are over the rest."
+        )
+    if extra:
+        notes.append(f"{count_text(extra, 'finished run')} outside the plan: listed under Runs, in no mean.")
+    return notes
+
+
+def _data_notes(rows: Sequence[ResultRow]) -> list[str]:
+    notes = []
+    for name, label in (
+        ("corpus", "corpora"),
+        ("corpus_version", "corpus versions"),
+        ("test_songs", "numbers of test songs"),
+    ):
+        if len({getattr(row, name) for row in rows}) > 1:
+            notes.append(f"The runs used different {label} ({_several(rows, name)}): their scores do not compare.")
+    digests: dict[tuple[int, str], set[str]] = {}
+    for row in rows:
+        digests.setdefault((row.size, row.labels), set()).add(row.data_digest)
+    mixed = sorted(size for (size, _), found in digests.items() if len(found) > 1)
+    if mixed:
+        sizes = ", ".join(f"{size:,}" for size in mixed)
+        notes.append(f"At {sizes} songs the runs did not see the same data (their digests differ).")
+    return notes
+
+
+def notes(trials: Sequence[Trial], lines: Sequence[Line], differ: Sequence[ConfigDifference]) -> list[str]:
+    """What limits the comparison, most severe first."""
+    unique = list({trial.planned.run_id: trial for trial in planned_only(trials)}.values())
+    rows = [trial.row for trial in unique if trial.row]
+    found = _run_notes(unique, trials) + _data_notes(rows)
+    if differ:
+        found.append(
+            f"Outside the axes the runs differ in: {', '.join(change.key for change in differ)} (see Configuration)."
+        )
+    single = sorted({line.size for line in lines if line.finished == 1})
+    if single:
+        sizes = ", ".join(f"{size:,}" for size in single)
+        found.append(f"One finished seed only, so no spread, at {sizes} songs.")
+    if hit := sum(capped(row) for row in rows):
+        found.append(
+            f"{hit} of {count_text(len(rows), 'finished run')} used all their steps before validation stopped "
+            "improving: longer training might change them."
+        )
+    if len({row.device for row in rows}) > 1 or len({row.workers for row in rows}) > 1:
+        found.append("The runs used different devices or worker counts: compare their costs with care.")
+    return found

@@ -1,0 +1,229 @@
+"""The figures of a report: metric against dataset size, and learning curves. Drawn on Figure objects, no global state.
+
+Families differ in colour, marker and line style, so that the figures also read in grey. The size axis is logarithmic
+while the fit is linear in songs, as in Pons et al. 2018: a straight line is therefore drawn curved.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from genrescale.report_fits import Crossing, FamilyFit
+from genrescale.report_words import song_text
+
+INK, MUTED, RULE = "#1d1d1b", "#66645e", "#dcd9d0"
+# Blue and vermilion of Okabe and Ito's palette, darkened: told apart with any colour vision.
+COLORS = ("#0b5c8f", "#c4500f", "#3d7a4c", "#7a4a8c", "#8a6d00")
+MARKERS = ("o", "s", "^", "D", "v")
+DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)), (0, (8, 2)))
+PANEL_INCHES = (4.0, 3.3)
+CURVE_INCHES = (5.4, 3.4)
+PNG_DPI = 160
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "text.color": INK,
+    "svg.hashsalt": "genrescale",  # the same rows give the same bytes
+    "svg.fonttype": "path",  # no font is needed to show the file
+}
+
+
+@dataclass(frozen=True)
+class CurveLine:
+    """One run's validation curve: a value per validated step."""
+
+    family: str
+    size: int
+    seed: int
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+def style() -> AbstractContextManager[None]:
+    return matplotlib.rc_context(_STYLE)
+
+
+def color_of(families: Sequence[str], family: str) -> str:
+    return COLORS[families.index(family) % len(COLORS)]
+
+
+def _short_count(number: float, _: object = None) -> str:
+    """``1600`` -> ``1,600``; ``500000`` -> ``500k``."""
+    for scale, suffix in ((1_000_000, "M"), (10_000, "k")):
+        if number >= scale:
+            return f"{number * (1 if suffix == 'M' else 10) / scale:g}{suffix}"
+    return f"{number:,g}"
+
+
+def _finish(axes: Axes, title: str, note: str, xlabel: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=12)
+    axes.set_title(note, loc="right", fontsize=8.5, color=MUTED, pad=12)
+    axes.set_xlabel(xlabel, fontsize=9)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.grid(axis="y", color=RULE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=3, labelsize=9)
+
+
+def _draw_family(axes: Axes, fit: FamilyFit, position: int, shift: float, sizes: Sequence[int]) -> None:
+    """``shift`` is a factor that puts the families' points side by side, where they would cover each other."""
+    color = COLORS[position % len(COLORS)]
+    if fit.line:
+        grid = np.geomspace(min(sizes), max(sizes), 120)
+        axes.plot(grid, fit.line.predict(grid), color=color, linewidth=1.6, linestyle=DASHES[position % len(DASHES)])
+        if band := fit.line.band(grid):
+            axes.fill_between(grid, *band, color=color, alpha=0.10, linewidth=0)
+    points = fit.points
+    axes.plot(
+        [size * shift for size, _ in points],
+        [value for _, value in points],
+        linestyle="none",
+        marker=MARKERS[position % len(MARKERS)],
+        markersize=5.5,
+        markerfacecolor="white",
+        markeredgecolor=color,
+        markeredgewidth=1.5,
+    )
+
+
+def _limit_values(axes: Axes, fits: Sequence[FamilyFit]) -> None:
+    """The points and lines set the value axis: a band from three points may be wider than all of it."""
+    values = [value for fit in fits for _, value in fit.points]
+    values += [float(v) for fit in fits if fit.line for v in fit.line.predict(list(fit.seeds_by_size))]
+    margin = 0.12 * (max(values) - min(values)) or 0.01
+    axes.set_ylim(min(values) - margin, max(values) + margin)
+
+
+def _mark_crossing(axes: Axes, c: Crossing, row: int, rising: bool) -> None:
+    """A vertical line where the lines cross; in words only where that is outside the measured sizes."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
+    common: dict[str, Any] = {"va": "bottom", "fontsize": 8, "bbox": box, "textcoords": "offset points"}
+    height = 0.02 + 0.13 * row
+    if c.inside and c.at is not None:
+        axes.axvline(c.at, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
+        offset, side = (4, "left") if c.at < (c.smallest * c.largest) ** 0.5 else (-4, "right")
+        text = f"lines cross at\nabout {song_text(c.at)}"
+        axes.annotate(text, (c.at, height), xycoords=("data", "axes fraction"), xytext=(offset, 0), ha=side, **common)
+    elif c.at is not None and c.at > 0:
+        # The corner that a rising or a falling metric leaves free.
+        place, side = (0.99, "right") if rising else (0.01, "left")
+        text = f"lines would cross at about\n{song_text(c.at)}: not measured"
+        axes.annotate(
+            text,
+            (place, height),
+            xycoords="axes fraction",
+            xytext=(0, 0),
+            ha=side,
+            color=MUTED,
+            multialignment=side,
+            **common,
+        )
+
+
+def draw_scaling(axes: Axes, fits: Sequence[FamilyFit], crossed: Sequence[Crossing]) -> None:
+    """One metric against songs: a point per seed, a line with its 95 % band per family, the crossing if inside."""
+    metric = fits[0].metric
+    sizes = sorted({size for fit in fits for size in fit.seeds_by_size})
+    if sizes:
+        for position, fit in enumerate(fits):
+            step = (max(sizes) / min(sizes)) ** 0.02
+            _draw_family(axes, fit, position, step ** (position - (len(fits) - 1) / 2), sizes)
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(sizes)
+        axes.xaxis.set_major_formatter(FuncFormatter(_short_count))
+        axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.25)
+        _limit_values(axes, fits)
+    else:
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=MUTED)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    for row, c in enumerate(crossed):
+        _mark_crossing(axes, c, row, rising=any(fit.line and fit.line.slope > 0 for fit in fits))
+    _finish(axes, metric.label, metric.better, "training songs (log scale)")
+
+
+def _shade(color: str, strength: float) -> tuple[float, float, float]:
+    """``color`` mixed with white; strength 1 is the colour itself."""
+    red, green, blue = (1 - strength * (1 - channel) for channel in to_rgb(color))
+    return red, green, blue
+
+
+def draw_curves(axes: Axes, lines: Sequence[CurveLine], title: str, note: str, color: str) -> None:
+    """Validation against steps: one line per run, darker and thicker for more songs, the size at its end."""
+    sizes = sorted({line.size for line in lines})
+    for line in lines:
+        rank = (sizes.index(line.size) + 1) / len(sizes)
+        shade = _shade(color, 0.35 + 0.65 * rank)
+        axes.plot(line.steps, line.values, color=shade, linewidth=0.9 + 0.8 * rank)
+    handles = [
+        Line2D([], [], color=_shade(color, 0.35 + 0.65 * rank), linewidth=0.9 + 0.8 * rank, label=_short_count(size))
+        for rank, size in ((((i + 1) / len(sizes)), size) for i, size in enumerate(sizes))
+    ]
+    if handles:
+        axes.legend(handles=handles, title="songs", frameon=False, fontsize=8.5, title_fontsize=8.5, labelcolor=MUTED)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(_short_count))
+    _finish(axes, title, note, "training steps")
+
+
+def panel_svg(
+    draw: Callable[[Axes], None], inches: tuple[float, float], ylim: tuple[float, float] | None = None
+) -> bytes:
+    """One panel as an SVG file that needs nothing else."""
+    with style():
+        figure = Figure(figsize=inches, layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        if ylim:
+            axes.set_ylim(*ylim)
+        sink = io.BytesIO()
+        figure.savefig(sink, format="svg", metadata={"Date": None})
+        return sink.getvalue()
+
+
+def scaling_png(panels: Sequence[tuple[Sequence[FamilyFit], Sequence[Crossing]]], families: Sequence[str]) -> bytes:
+    """All metrics side by side, with a legend of the families."""
+    with style():
+        width, height = PANEL_INCHES
+        figure = Figure(figsize=(width * max(len(panels), 1), height + 0.5), layout="constrained", facecolor="white")
+        for axes, (fits, crossed) in zip(np.atleast_1d(figure.subplots(1, max(len(panels), 1))), panels, strict=False):
+            draw_scaling(axes, fits, crossed)
+        handles = [
+            Line2D(
+                [],
+                [],
+                color=COLORS[i % len(COLORS)],
+                linestyle=DASHES[i % len(DASHES)],
+                marker=MARKERS[i % len(MARKERS)],
+                markerfacecolor="white",
+                label=family,
+            )
+            for i, family in enumerate(families)
+        ]
+        if handles:
+            figure.legend(
+                handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, handlelength=3.5
+            )
+        sink = io.BytesIO()
+        figure.savefig(sink, format="png", dpi=PNG_DPI, metadata={"Software": None})
+        return sink.getvalue()

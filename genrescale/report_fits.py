@@ -1,0 +1,104 @@
+"""The fits of a report: a line per family and metric, where two lines cross, and what the raw means do instead."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from genrescale import scaling
+from genrescale.report_tables import Difference, Line, Metric
+
+
+@dataclass(frozen=True, eq=False)
+class FamilyFit:
+    """One family, one metric, over the values of all seeds. ``line`` is None below two sizes, ``power`` below four.
+
+    ``departure`` is how far the mean of a size lies from the line at most; ``spread`` the seeds' pooled deviation.
+    """
+
+    family: str
+    metric: Metric
+    seeds_by_size: dict[int, tuple[float, ...]]
+    line: scaling.LinearFit | None
+    power: scaling.PowerLawFit | None
+    departure: float | None
+    spread: float | None
+
+    @property
+    def points(self) -> list[tuple[int, float]]:
+        return [(size, value) for size, values in self.seeds_by_size.items() for value in values]
+
+    @property
+    def departs(self) -> bool:
+        """Whether a straight line is too simple: a mean misses it by more than the seeds differ."""
+        return self.departure is not None and self.spread is not None and self.departure > self.spread
+
+
+def family_fit(family: str, metric: Metric, lines: Sequence[Line]) -> FamilyFit:
+    cells = {line.size: line.cells[metric.key] for line in lines if line.family == family}
+    seeds = {size: cells[size].values for size in sorted(cells) if cells[size].values}
+    sizes = [size for size, values in seeds.items() for _ in values]
+    values = [value for group in seeds.values() for value in group]
+    line = scaling.linear_fit(sizes, values) if len(seeds) >= 2 else None
+    power = scaling.power_law_fit(sizes, values) if len(seeds) >= scaling.POWER_LAW_MIN_SIZES else None
+    departure = None
+    if line and len(seeds) > 2:
+        departure = max(abs(sum(group) / len(group) - float(line.predict(size))) for size, group in seeds.items())
+    return FamilyFit(family, metric, seeds, line, power, departure, scaling.pooled_spread(list(seeds.values())))
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where the lines of two families meet for one metric. ``at`` is None where a line lacks or they are parallel.
+
+    ``smallest`` and ``largest`` are the measured sizes common to both; ``lead_changes`` are the pairs
+    of neighbouring sizes between which the raw means change places, None where a size lacks; ``rough`` says that a line
+    misses a mean by more than the seeds differ.
+    """
+
+    metric: Metric
+    first: str
+    second: str
+    fitted: bool
+    at: float | None
+    interval: scaling.CrossingInterval | None
+    smallest: int
+    largest: int
+    ahead_above: str | None
+    lead_changes: list[tuple[int, int]] | None
+    rough: bool
+
+    @property
+    def inside(self) -> bool:
+        return self.at is not None and self.smallest <= self.at <= self.largest
+
+
+def _crossing(a: FamilyFit, b: FamilyFit, found: Sequence[Difference]) -> Crossing:
+    common = sorted(set(a.seeds_by_size) & set(b.seeds_by_size)) or [0]
+    raw = {d.size: d.value for d in found if (d.metric, d.first, d.second) == (a.metric, a.family, b.family)}
+    known = [value for value in raw.values() if value is not None]
+    at = interval = ahead = None
+    if a.line and b.line:
+        at = scaling.crossing(a.line, b.line)
+        interval = scaling.bootstrap_crossing(a.seeds_by_size, b.seeds_by_size)
+        ahead = a.family if a.metric.gain(a.line.slope - b.line.slope) > 0 else b.family
+    return Crossing(
+        metric=a.metric,
+        first=a.family,
+        second=b.family,
+        fitted=bool(a.line and b.line),
+        at=at,
+        interval=interval,
+        smallest=common[0],
+        largest=common[-1],
+        ahead_above=ahead,
+        lead_changes=scaling.lead_changes(list(raw), known) if known and len(known) == len(raw) else None,
+        rough=a.departs or b.departs,
+    )
+
+
+def crossings(fits: Sequence[FamilyFit], found: Sequence[Difference]) -> list[Crossing]:
+    """One per metric and pair of families; none for a metric that no run defines."""
+    pairs = itertools.combinations([fit for fit in fits if fit.points], 2)
+    return [_crossing(a, b, found) for a, b in pairs if a.metric == b.metric]

@@ -1,0 +1,171 @@
+"""The page of a report: one HTML file with its style and figures inside, which asks for nothing else."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import jinja2
+from markupsafe import Markup
+
+from genrescale.report_checks import capped, planned_only
+from genrescale.report_figure import (
+    CURVE_INCHES,
+    DASHES,
+    MARKERS,
+    PANEL_INCHES,
+    CurveLine,
+    color_of,
+    draw_curves,
+    draw_scaling,
+    panel_svg,
+)
+from genrescale.report_fits import FamilyFit
+from genrescale.report_tables import PR_AUC, VAL_LOSS, Metric, Trial
+from genrescale.report_words import count_text, crossing_text
+from genrescale.telemetry import format_duration
+
+if TYPE_CHECKING:
+    from genrescale.report import Report
+
+_CURVE_LABELS = {"val_loss": ("Validation loss", VAL_LOSS.better), "val_pr_auc": ("Validation PR-AUC", PR_AUC.better)}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of the page: its image as a data URI, what it shows in words, and its caption."""
+
+    key: str
+    uri: str
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Swatch:
+    """A legend entry: the family's colour and the shapes that tell it apart without colour."""
+
+    family: str
+    color: str
+    marker: str
+    dashed: bool
+
+
+def _data_uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+
+
+def _scaling_alt(metric: Metric, fits: Sequence[FamilyFit]) -> str:
+    """The means that the panel shows, for readers who do not see it."""
+    parts = []
+    for fit in fits:
+        means = [f"{sum(v) / len(v):.4f} at {count_text(size, 'song')}" for size, v in fit.seeds_by_size.items()]
+        parts.append(f"{fit.family}: {', '.join(means) or 'no values'}")
+    return f"{metric.label} ({metric.better}) against training songs. " + ". ".join(parts) + "."
+
+
+def scaling_pictures(report: Report) -> list[Picture]:
+    pictures = []
+    for metric in report.metrics if report.families else []:
+        fits = [fit for fit in report.fits if fit.metric == metric]
+        crossed = [c for c in report.crossings if c.metric == metric]
+        several = len(crossed) > 1
+        captions = [f"{c.first} and {c.second}: {crossing_text(c)}" if several else crossing_text(c) for c in crossed]
+        svg = panel_svg(partial(draw_scaling, fits=fits, crossed=crossed), PANEL_INCHES)
+        caption = " ".join(captions) or "No finished run defines this metric for two families."
+        pictures.append(Picture(metric.key, _data_uri(svg), _scaling_alt(metric, fits), caption))
+    return pictures
+
+
+def _curve_limits(lines: Sequence[CurveLine]) -> tuple[float, float] | None:
+    """The same value axis for every family, so that their panels compare."""
+    values = [value for line in lines for value in line.values]
+    if not values:
+        return None
+    margin = 0.06 * (max(values) - min(values)) or 0.01
+    return min(values) - margin, max(values) + margin
+
+
+def curve_pictures(report: Report) -> list[Picture]:
+    pictures = []
+    for name, (label, better) in _CURVE_LABELS.items():
+        limits = _curve_limits(report.curves[name])
+        for family in report.families:
+            lines = [line for line in report.curves[name] if line.family == family]
+            if not lines:
+                continue
+            draw = partial(
+                draw_curves,
+                lines=lines,
+                title=f"{label}, {family}",
+                note=better,
+                color=color_of(report.families, family),
+            )
+            ends = [f"{line.values[-1]:.4f} ({count_text(line.size, 'song')}, seed {line.seed})" for line in lines]
+            alt = f"{label} of {family} against training steps, one line per run. Last values: {', '.join(ends)}."
+            caption = f"{label} of {family}, {count_text(len(lines), 'run')}"
+            pictures.append(Picture(f"{name}-{family}", _data_uri(panel_svg(draw, CURVE_INCHES, limits)), alt, caption))
+    return pictures
+
+
+def _swatches(report: Report) -> list[Swatch]:
+    return [
+        Swatch(family, color_of(report.families, family), MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)] != "solid")
+        for i, family in enumerate(report.families)
+    ]
+
+
+def cost_text(trials: Sequence[Trial]) -> str:
+    """What the finished runs took together."""
+    unique = {trial.planned.run_id: trial.row for trial in planned_only(trials) if trial.row}
+    rows = list(unique.values())
+    if not rows:
+        return "No run has finished."
+    total, training = sum(row.seconds_total for row in rows), sum(row.seconds_training for row in rows)
+    gigabytes = sum(row.bytes_read for row in rows) / 1e9
+    return (
+        f"{count_text(len(rows), 'finished run')} took {format_duration(total)} in total, {format_duration(training)} "
+        f"of it training, and read {gigabytes:.2f} GB."
+    )
+
+
+def bytes_text(count: int) -> str:
+    for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} B"
+
+
+def slope_scale(report: Report) -> int:
+    """The number of songs that slopes are given for: the largest power of ten among the sizes."""
+    largest = max((line.size for line in report.lines), default=1)
+    return 10 ** (len(str(largest)) - 1)
+
+
+def _resource(name: str) -> str:
+    return resources.files("genrescale").joinpath(name).read_text(encoding="utf-8")
+
+
+def render_page(report: Report) -> str:
+    """The whole page as text."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"size": bytes_text, "minus": lambda text: text.replace("-", "\N{MINUS SIGN}")}
+    environment.tests |= {"capped": capped}
+    template = environment.from_string(_resource("report.html.jinja"))
+    return template.render(
+        report=report,
+        css=Markup(_resource("report.css")),
+        scaling=scaling_pictures(report),
+        curves=curve_pictures(report),
+        swatches=_swatches(report),
+        cost=cost_text(report.trials),
+        scale=slope_scale(report),
+        many_pairs=len({(d.first, d.second) for d in report.differences}) > 1,
+        has_power=any(fit.power for fit in report.fits),
+    )

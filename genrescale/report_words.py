@@ -1,0 +1,174 @@
+"""What the numbers say, in plain words, and no more than they say.
+
+A family "leads" where Welch's 95 % interval of the difference over seeds excludes zero; otherwise it is "ahead on
+average". Where a number lacks, the sentence says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from genrescale.report_fits import Crossing, FamilyFit
+from genrescale.report_tables import Difference
+
+PAPER_SMALLEST = 100_000  # songs, Pons et al. 2018, Table 1
+_TIMES = {1: "once", 2: "twice"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``headline`` fits a title, ``lead`` is the sentence below it, ``points`` the sentences that qualify it."""
+
+    headline: str
+    lead: str
+    points: tuple[str, ...]
+
+
+def count_text(number: float, noun: str) -> str:
+    """``1200, "song"`` -> ``1,200 songs``."""
+    return f"{number:,.0f} {noun}" + ("" if number == 1 else "s")
+
+
+def song_text(number: float) -> str:
+    """A fitted number of songs to three digits: a fit is not more precise than that."""
+    digits = max(0, math.floor(math.log10(number)) - 2) if number > 0 else 0
+    return f"{round(number, -digits):,.0f} songs"
+
+
+def _amount(d: Difference) -> str:
+    return f"{abs(d.value or 0):.4f} in {d.metric.label}"
+
+
+def _against_spread(d: Difference) -> str:
+    if d.times_spread is None:
+        return (
+            "with one seed per family there is no spread to judge it by" if d.spread is None else "seeds agree exactly"
+        )
+    return f"{d.times_spread:.1f} times the seed spread"
+
+
+def _verdict(d: Difference) -> str:
+    if d.missing:
+        return "missing: a family has no finished run"
+    if d.value is None:
+        return "undefined"
+    if d.leader is None:
+        return "both families are equal"
+    verb = "leads by" if d.clear else "ahead by"
+    doubt = "" if d.clear or d.spread is None else ", not clear"
+    return f"{d.leader} {verb} {_amount(d)} ({_against_spread(d)}{doubt})"
+
+
+def _headline(d: Difference) -> tuple[str, str]:
+    at = count_text(d.size, "song")
+    if d.leader is None:
+        return f"Level at {at}", f"With {at} both families have the same mean {d.metric.label}."
+    other = d.second if d.leader == d.first else d.first
+    ahead = f"the {d.leader} model is ahead of the {other} model by {_amount(d)}"
+    if d.clear and d.t_interval:
+        low, high = sorted(abs(end) for end in d.t_interval)
+        return (
+            f"{d.leader.capitalize()} leads {other} at {at}",
+            f"With {at} {ahead}, {_against_spread(d)} (95 % interval {low:.4f} to {high:.4f}).",
+        )
+    if d.spread is None:
+        return (
+            f"{d.leader.capitalize()} is ahead at {at}, in a single seed",
+            f"With {at} {ahead}. No second seed was run, so nothing says whether that is more than chance.",
+        )
+    return (
+        f"No clear leader at {at}",
+        f"With {at} {ahead}, {_against_spread(d)}: seeds alone can produce that.",
+    )
+
+
+def _growth(fit: FamilyFit) -> str | None:
+    """What more songs did for one family: first and last measured size."""
+    if len(fit.seeds_by_size) < 2:
+        return None
+    small, large = min(fit.seeds_by_size), max(fit.seeds_by_size)
+    first, last = (sum(fit.seeds_by_size[size]) / len(fit.seeds_by_size[size]) for size in (small, large))
+    times = f", {abs(last - first) / fit.spread:.1f} times its seed spread" if fit.spread else ""
+    return (
+        f"From {small:,} to {count_text(large, 'song')} the {fit.metric.label} of {fit.family} goes from {first:.4f} "
+        f"to {last:.4f}, a change of {abs(last - first):.4f}{times}."
+    )
+
+
+def crossing_text(c: Crossing, brief: bool = False) -> str:
+    """Where the fitted lines cross, how sure that is (unless ``brief``), and what the raw means do."""
+    if not c.fitted:
+        return "No lines: each family needs finished runs at two sizes."
+    measured = f"{c.smallest:,} to {count_text(c.largest, 'song')}"
+    if c.at is None:
+        text = "The fitted lines are parallel: they do not cross."
+    elif c.at <= 0:
+        text = f"The fitted lines cross at no number of songs: the line of {c.ahead_above} is ahead at every size."
+    elif c.inside:
+        text = f"The fitted lines cross at about {song_text(c.at)}; above that the line of {c.ahead_above} is ahead."
+    else:
+        text = (
+            f"The fitted lines would cross at about {song_text(c.at)}. That is outside the measured {measured}: "
+            "an extrapolation, not a finding."
+        )
+    rough = "Take that as rough: the means miss the lines by more than the seeds differ." if c.rough else ""
+    return " ".join(part for part in (text, "" if brief else _interval_text(c), rough, _raw_text(c)) if part)
+
+
+def _interval_text(c: Crossing) -> str:
+    if c.interval is None or c.at is None or c.at <= 0:
+        return ""
+    high = "no crossing at all" if math.isinf(c.interval.high) else song_text(c.interval.high)
+    low = "no crossing at all" if math.isinf(c.interval.low) else song_text(c.interval.low)
+    return (
+        f"Resampling the seeds puts it between {low} and {high} (95 %); "
+        f"{c.interval.share_inside:.0%} of the resamples cross within the measured sizes."
+    )
+
+
+def _raw_text(c: Crossing) -> str:
+    if c.lead_changes is None:
+        return "The raw means are incomplete."
+    if not c.lead_changes:
+        return "The raw means never change the lead."
+    times, places = len(c.lead_changes), [f"{small:,} and {large:,}" for small, large in c.lead_changes]
+    often = _TIMES.get(times, f"{times} times")
+    return f"The raw means change the lead {often}, between {', and between '.join(places)} songs."
+
+
+def answer(found: Sequence[Difference], fits: Sequence[FamilyFit], crossed: Sequence[Crossing]) -> Answer:
+    """The answer by PR-AUC (the more telling one of rare tags, section 5.1), or by the first metric that has values.
+
+    ``found`` is ordered by size, its first pair of families is the one that the headline is about.
+    """
+    known = [d for d in found if d.value is not None]
+    if not known:
+        return Answer("No comparison yet", "No size has finished runs of two families.", _range_points(found))
+    metric = next((d.metric for d in known if d.metric.key == "pr_auc"), known[0].metric)
+    pair = (known[0].first, known[0].second)
+    chosen = [d for d in found if (d.metric, d.first, d.second) == (metric, *pair)]
+    top = [d for d in chosen if d.value is not None][-1]
+    headline, lead = _headline(top)
+    rest = [d for d in found if d.size == top.size and d.metric != metric and (d.first, d.second) == pair]
+    points = [f"At {count_text(d.size, 'song')}: {_verdict(d)}." for d in reversed(chosen) if d is not top]
+    others = "; ".join(_verdict(d) for d in rest if d.value is not None or d.missing)
+    points += [f"Other metrics at {count_text(top.size, 'song')}: {others}."] if others else []
+    points += [text for fit in fits if fit.metric == metric and (text := _growth(fit))]
+    points += [
+        f"{metric.label}: {crossing_text(c, brief=True)}"
+        for c in crossed
+        if (c.metric, c.first, c.second) == (metric, *pair)
+    ]
+    return Answer(headline, lead, (*points, *_range_points(found)))
+
+
+def _range_points(found: Sequence[Difference]) -> tuple[str, ...]:
+    largest = max((d.size for d in found), default=0)
+    if not 0 < largest < PAPER_SMALLEST:
+        return ()
+    return (
+        f"The sizes end at {count_text(largest, 'song')}; the paper compares 100,000 to 1,000,000. "
+        "Nothing here says what happens there.",
+    )

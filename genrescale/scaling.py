@@ -1,0 +1,245 @@
+"""How a metric changes with the number of training songs: fits, where two families cross, how sure that is.
+
+Conventions: ``sizes`` are training songs, ``values`` a metric of one run or the mean of several, one per size;
+a size may appear several times (one value per seed). Intervals are (low, high) at ``level``, 0.95 unless said.
+The straight line in songs is the fit of Pons et al. 2018, Figure 3. It crosses another at most once whatever the
+points do, so ``lead_changes`` of the raw means belongs beside every crossing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import optimize, stats
+
+LEVEL = 0.95
+RESAMPLES = 4000
+POWER_LAW_MIN_SIZES = 4
+EXPONENT_RANGE = (0.01, 3.0)
+Interval = tuple[float, float]
+
+
+def _points(sizes: ArrayLike, values: ArrayLike, min_sizes: int) -> tuple[np.ndarray, np.ndarray]:
+    size_N, value_N = np.asarray(sizes, dtype=float), np.asarray(values, dtype=float)
+    if size_N.ndim != 1 or size_N.shape != value_N.shape:
+        raise ValueError(f"a fit needs one value per size, got shapes {size_N.shape} and {value_N.shape}")
+    if not (np.isfinite(size_N).all() and np.isfinite(value_N).all()):
+        raise ValueError("a fit needs finite sizes and values: leave missing runs out")
+    if (size_N <= 0).any():
+        raise ValueError("sizes are numbers of songs: they must be greater than 0")
+    if (found := len(np.unique(size_N))) < min_sizes:
+        raise ValueError(f"this fit needs at least {min_sizes} different sizes, got {found}")
+    return size_N, value_N
+
+
+@dataclass(frozen=True, eq=False)
+class LinearFit:
+    """Least squares ``value = intercept + slope * songs``. ``residuals`` are value minus line, in the given order."""
+
+    slope: float
+    intercept: float
+    sizes: np.ndarray
+    residuals: np.ndarray
+
+    def predict(self, sizes: ArrayLike) -> np.ndarray:
+        return self.intercept + self.slope * np.asarray(sizes, dtype=float)
+
+    @property
+    def r_squared(self) -> float | None:
+        """Share of the values' variance that the line explains; None where the values do not vary."""
+        values_N = self.predict(self.sizes) + self.residuals
+        total = float(((values_N - values_N.mean()) ** 2).sum())
+        return 1 - float((self.residuals**2).sum()) / total if total > 0 else None
+
+    def _margin(self, level: float) -> float | None:
+        """Student's t times the residual standard deviation; None where two points leave nothing to judge by."""
+        freedom = len(self.sizes) - 2
+        if freedom < 1:
+            return None
+        sigma = math.sqrt(float((self.residuals**2).sum()) / freedom)
+        return float(stats.t.ppf((1 + level) / 2, freedom)) * sigma
+
+    def slope_interval(self, level: float = LEVEL) -> Interval | None:
+        """Confidence interval of the slope, metric units per song; None with two points."""
+        if (margin := self._margin(level)) is None:
+            return None
+        half = margin / math.sqrt(float(((self.sizes - self.sizes.mean()) ** 2).sum()))
+        return self.slope - half, self.slope + half
+
+    def band(self, sizes: ArrayLike, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray] | None:
+        """Pointwise confidence band of the line at ``sizes``, valid as far as a line is; None with two points."""
+        if (margin := self._margin(level)) is None:
+            return None
+        offset = np.asarray(sizes, dtype=float) - self.sizes.mean()
+        spread = float(((self.sizes - self.sizes.mean()) ** 2).sum())
+        half = margin * np.sqrt(1 / len(self.sizes) + offset**2 / spread)
+        return self.predict(sizes) - half, self.predict(sizes) + half
+
+
+def linear_fit(sizes: ArrayLike, values: ArrayLike) -> LinearFit:
+    """The straight line through (songs, value). Raises ValueError below two different sizes."""
+    size_N, value_N = _points(sizes, values, min_sizes=2)
+    centred = size_N - size_N.mean()
+    slope = float(centred @ value_N / (centred @ centred))
+    intercept = float(value_N.mean() - slope * size_N.mean())
+    return LinearFit(slope, intercept, size_N, value_N - (intercept + slope * size_N))
+
+
+def crossing(fit_a: LinearFit, fit_b: LinearFit) -> float | None:
+    """The number of songs at which two lines meet; None where they are parallel.
+
+    It may lie outside the measured sizes, or be negative: then the lines meet at no number of songs.
+    """
+    gap, closing = fit_b.intercept - fit_a.intercept, fit_a.slope - fit_b.slope
+    if math.isclose(fit_a.slope, fit_b.slope, rel_tol=1e-9, abs_tol=0.0):
+        return None
+    return gap / closing
+
+
+def lead_changes(sizes: Sequence[int], differences: Sequence[float]) -> list[tuple[int, int]]:
+    """Between which sizes (ascending) the sign of the difference changes; a tie changes nothing."""
+    known = [(size, value) for size, value in zip(sizes, differences, strict=True) if value != 0]
+    return [(before[0], after[0]) for before, after in itertools.pairwise(known) if before[1] * after[1] < 0]
+
+
+@dataclass(frozen=True, eq=False)
+class PowerLawFit:
+    """``value = a - b * songs**-c``: ``a`` is where more songs would end; b > 0 rises to it, b < 0 falls to it.
+
+    ``at_limit`` says that the exponent stopped at an end of ``EXPONENT_RANGE``: the points do not fix the curve, and
+    ``a`` is not to be read as a limit.
+    """
+
+    a: float
+    b: float
+    c: float
+    residuals: np.ndarray
+    at_limit: bool
+
+    def predict(self, sizes: ArrayLike) -> np.ndarray:
+        return self.a - self.b * np.asarray(sizes, dtype=float) ** -self.c
+
+
+def power_law_fit(sizes: ArrayLike, values: ArrayLike) -> PowerLawFit:
+    """Least squares of the saturating power law. Raises ValueError below four different sizes: it has three parameters.
+
+    For a given exponent the law is linear in a and b, so only the exponent is searched: no start values, no failure
+    to converge.
+    """
+    size_N, value_N = _points(sizes, values, POWER_LAW_MIN_SIZES)
+    scale = math.exp(np.log(size_N).mean())
+
+    def solve(exponent: float) -> tuple[float, float, np.ndarray]:
+        line = linear_fit((size_N / scale) ** -exponent, value_N)
+        return line.intercept, -line.slope, line.residuals
+
+    def squared_error(log_exponent: float) -> float:
+        return float((solve(math.exp(log_exponent))[2] ** 2).sum())
+
+    low, high = (math.log(end) for end in EXPONENT_RANGE)
+    grid = np.linspace(low, high, 61)
+    best = int(np.argmin([squared_error(x) for x in grid]))
+    around = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
+    found: Any = optimize.minimize_scalar(squared_error, bounds=around, method="bounded", options={"xatol": 1e-10})
+    exponent = math.exp(float(found.x))
+    a, b_scaled, residuals = solve(exponent)
+    # A bounded search never returns the bound itself, so an end is recognised by nearness.
+    at_limit = bool(best in (0, len(grid) - 1))
+    return PowerLawFit(a, b_scaled * scale**exponent, exponent, residuals, at_limit)
+
+
+def welch_interval(values_a: Sequence[float], values_b: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """Interval of mean(a) - mean(b) by Welch's t; None where a side has fewer than two seeds.
+
+    Wide with few seeds, as it should be: two seeds say little about the spread of a third.
+    """
+    if min(len(values_a), len(values_b)) < 2:
+        return None
+    if np.ptp(values_a) == 0 and np.ptp(values_b) == 0:
+        return (equal := float(np.mean(values_a) - np.mean(values_b))), equal
+    found = stats.ttest_ind(values_a, values_b, equal_var=False).confidence_interval(level)  # type: ignore[union-attr]
+    return float(found.low), float(found.high)
+
+
+def pooled_spread(groups: Sequence[Sequence[float]]) -> float | None:
+    """Standard deviation over seeds (n - 1), pooled over groups of runs that differ by seed alone.
+
+    None where no group has two seeds.
+    """
+    deviations = [np.asarray(group) - np.mean(group) for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in deviations)
+    return math.sqrt(sum(float((group**2).sum()) for group in deviations) / freedom) if freedom else None
+
+
+def bootstrap_difference(
+    values_a: Sequence[float], values_b: Sequence[float], level: float = LEVEL, seed: int = 0
+) -> Interval | None:
+    """Percentile interval of mean(a) - mean(b) over resampled seeds; None where a side has fewer than two.
+
+    It never leaves the range of the seeds that were run, so with two or three seeds it is too narrow: beside it
+    belongs ``welch_interval``.
+    """
+    if min(len(values_a), len(values_b)) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    means = [rng.choice(values, size=(RESAMPLES, len(values))).mean(axis=1) for values in (values_a, values_b)]
+    low, high = np.quantile(means[0] - means[1], [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class CrossingInterval:
+    """Where two lines cross when the seeds are resampled.
+
+    ``high`` is infinite where the tail of the resamples never crosses; ``share_inside`` is the share of resamples that
+    cross within the measured sizes.
+    """
+
+    low: float
+    high: float
+    share_inside: float
+
+
+def _resampled_lines(
+    seeds_by_size: Mapping[int, Sequence[float]], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intercepts and slopes (R,) of lines through seeds drawn with replacement within each size."""
+    size_N = np.concatenate([np.full(len(values), size, dtype=float) for size, values in seeds_by_size.items()])
+    drawn_RN = np.concatenate(
+        [rng.choice(values, size=(RESAMPLES, len(values))) for values in seeds_by_size.values()], axis=1
+    )
+    centred = size_N - size_N.mean()
+    slopes = drawn_RN @ centred / (centred @ centred)
+    return drawn_RN.mean(axis=1) - slopes * size_N.mean(), slopes
+
+
+def bootstrap_crossing(
+    seeds_a: Mapping[int, Sequence[float]],
+    seeds_b: Mapping[int, Sequence[float]],
+    level: float = LEVEL,
+    seed: int = 0,
+) -> CrossingInterval | None:
+    """Interval of the crossing over resampled seeds, from the values per size of both families.
+
+    None where a size has a single seed, or a family fewer than two sizes. A resample whose lines meet at no number of
+    songs counts as a crossing at infinity: the interval then says "never" rather than hide it.
+    """
+    for values_by_size in (seeds_a, seeds_b):
+        if len(values_by_size) < 2 or any(len(values) < 2 for values in values_by_size.values()):
+            return None
+    rng = np.random.default_rng(seed)
+    (intercept_a, slope_a), (intercept_b, slope_b) = _resampled_lines(seeds_a, rng), _resampled_lines(seeds_b, rng)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        meets = (intercept_b - intercept_a) / (slope_a - slope_b)
+    meets = np.where(np.isfinite(meets) & (meets > 0), meets, np.inf)
+    sizes = [*seeds_a, *seeds_b]
+    # Of the values themselves, not interpolated: between a number and infinity there is nothing to interpolate.
+    low, high = np.quantile(meets, [(1 - level) / 2, (1 + level) / 2], method="nearest")
+    inside = float(((meets >= min(sizes)) & (meets <= max(sizes))).mean())
+    return CrossingInterval(float(low), float(high), inside)

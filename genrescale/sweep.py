@@ -1,0 +1,277 @@
+"""The scale sweep: model family x size x seed, with axes of learning rate and layers, as Ray Tune trials.
+
+Each trial is a function that launches one training of its own. What is finished is known from the result rows, not
+from Tune: a sweep that was interrupted, or is run again with more sizes, does only the missing runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import ray
+from ray import tune
+from rich.table import Table
+
+from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id
+from genrescale.data.manifest import Manifest
+from genrescale.data.store import Store
+from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
+from genrescale.telemetry import Progress
+from genrescale.train import check_run, launch_training, prepare_data, with_normalisation
+
+DRIVER_CPUS = 0.01  # Tune refuses a trial of 0 CPUs; the driver function only waits
+FAMILIES = ("waveform", "spectrogram")
+LAYER_DIALS = {"waveform": ("backend_layers", "frontend_layers"), "spectrogram": ("backend_layers",)}
+
+
+@dataclass
+class SweepConfig:
+    """Axes and recipe of a sweep.
+
+    Every family is trained at every size with every seed. The ``lrs`` and layer counts are tried at the smallest size
+    with the first seed, one axis at a time. ``dials`` are the models' other dials, by family.
+    """
+
+    families: list[str] = field(default_factory=lambda: list(FAMILIES))
+    sizes: list[int] = field(default_factory=lambda: [100_000, 500_000, 1_000_000])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    lrs: list[float] = field(default_factory=list)
+    backend_layers: list[int] = field(default_factory=list)
+    frontend_layers: list[int] = field(default_factory=list)
+    dials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: str = "by_kind"
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        for name in ("families", "sizes", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name}={values} must hold at least one value, and none twice")
+        unknown = sorted((set(self.families) | set(self.dials)) - set(FAMILIES))
+        if unknown:
+            raise ValueError(f"families {unknown} are none of {list(FAMILIES)}")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run of the sweep, what it reads, and the places in the report that it fills."""
+
+    run_id: str
+    run: RunConfig
+    planned: tuple[PlannedTrial, ...]
+    clips: int
+    bytes: int
+
+    @property
+    def label(self) -> str:
+        data, optim = self.run.data, self.run.optim
+        axes = "/".join(sorted({planned.axis for planned in self.planned}))
+        return f"{self.run.model.name} {data.size:,} songs lr {optim.lr:g} seed {self.run.seed} ({axes})"
+
+
+def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> list[Trial]:
+    """The sweep's runs in order, each once even where axes meet.
+
+    Raises ValueError, before anything starts, for a size above the corpus and for a model that its crops cannot feed.
+    """
+    manifest.select("train", max(sweep.sizes))
+    smallest = min(sweep.sizes)
+    trials: dict[str, Trial] = {}
+    for axis, run, layers in _coordinates(sweep):
+        run = with_normalisation(run, manifest, smallest)
+        check_run(run, site, manifest.vocabulary)
+        data = prepare_data(run, manifest)
+        id = run_id(run, data.digest)
+        planned = PlannedTrial(id, axis, run.model.name, run.data.size, run.seed, run.optim.lr, layers, asdict(run))
+        plan = data.source.plan
+        clips = sum(plan.train.num_clips(step) for step in range(plan.max_steps))
+        earlier = trials[id].planned if id in trials else ()
+        trials[id] = Trial(id, run, (*earlier, planned), clips, clips * data.source.crop_len * 2)
+    return list(trials.values())
+
+
+def _coordinates(sweep: SweepConfig) -> list[tuple[str, RunConfig, dict[str, int]]]:
+    """(axis, run, layer counts) of every cell; the base value of an axis is a cell of it too."""
+    cells: list[tuple[str, RunConfig, dict[str, int]]] = []
+    for size in sorted(sweep.sizes):
+        for seed in sweep.seeds:
+            cells += [("grid", _run(sweep, family, size, seed), {}) for family in sweep.families]
+    smallest, seed = min(sweep.sizes), sweep.seeds[0]
+    for family in sweep.families:
+        base = _run(sweep, family, smallest, seed)
+        if sweep.lrs:
+            rates = sorted({*sweep.lrs, base.optim.lr})
+            cells += [("lr", replace(base, optim=replace(base.optim, lr=rate)), {}) for rate in rates]
+        for dial in LAYER_DIALS[family]:
+            for count in getattr(sweep, dial):
+                cells.append(("layers", _with_dial(base, dial, count), {dial: count}))
+    return cells
+
+
+def _run(sweep: SweepConfig, family: str, size: int, seed: int) -> RunConfig:
+    return RunConfig(
+        model=ModelConfig(family, dict(sweep.dials.get(family, {}))),
+        data=replace(sweep.data, size=size),
+        optim=sweep.optim,
+        loss=sweep.loss,
+        precision=sweep.precision,
+        seed=seed,
+    )
+
+
+def _with_dial(run: RunConfig, dial: str, value: int) -> RunConfig:
+    return replace(run, model=ModelConfig(run.model.name, {**run.model.dials, dial: value}))
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What one trial takes of a cluster, and how many run at a time."""
+
+    trial_cpus: float
+    trial_gpus: int
+    concurrent: int
+
+
+def capacity(site: SiteConfig, cluster: dict[str, float]) -> Capacity:
+    """Raises ValueError if not even one trial fits: started anyway, it would wait for ever without a word."""
+    cpus = DRIVER_CPUS + site.workers * site.cpus_per_worker + site.data_cpus
+    gpus = site.workers if site.use_gpu else 0
+    concurrent = math.floor(cluster.get("CPU", 0) / cpus)
+    if gpus:
+        concurrent = min(concurrent, math.floor(cluster.get("GPU", 0) / gpus))
+    if concurrent < 1:
+        raise ValueError(
+            f"one trial needs {cpus:g} CPUs ({site.workers} worker(s) of {site.cpus_per_worker:g}, {site.data_cpus:g} "
+            f"for data, {DRIVER_CPUS:g} for its driver) and {gpus} GPU(s); the cluster has "
+            f"{cluster.get('CPU', 0):g} CPUs and {cluster.get('GPU', 0):g} GPUs; lower site.workers, "
+            "site.cpus_per_worker or site.data_cpus"
+        )
+    return Capacity(cpus, gpus, concurrent)
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """Finished rows by run id, and the error of each run that failed for good."""
+
+    rows: dict[str, ResultRow]
+    failures: dict[str, str]
+    num_reused: int
+
+
+def format_trials(trials: Sequence[Trial], site: SiteConfig, cluster: dict[str, float]) -> Table:
+    """The trials of a sweep before it starts: what each is, costs and reads."""
+    files, room = Store(site.out), capacity(site, cluster)
+    table = Table(
+        title=f"{len(trials)} runs, {room.concurrent} at a time: each takes {room.trial_cpus:g} CPUs and "
+        f"{room.trial_gpus} GPUs; in all {sum(t.clips for t in trials):,} crops, "
+        f"{sum(t.bytes for t in trials) / 1e9:,.1f} GB of audio"
+    )
+    for name in ("run", "axis", "model", "songs", "seed", "lr", "dials", "steps", "crops", "GB", "state"):
+        table.add_column(name, justify="right" if name in ("songs", "lr", "steps", "crops", "GB") else "left")
+    for trial in trials:
+        run, done = trial.run, read_result(files, trial.run_id) is not None
+        dials = " ".join(f"{name}={value}" for name, value in run.model.dials.items())
+        axes = " ".join(planned.axis for planned in trial.planned)
+        numbers = (f"{run.optim.max_steps:,}", f"{trial.clips:,}", f"{trial.bytes / 1e9:.2f}")
+        row = (trial.run_id, axes, run.model.name, f"{run.data.size:,}", str(run.seed), f"{run.optim.lr:g}", dials)
+        table.add_row(*row, *numbers, "finished" if done else "to run")
+    return table
+
+
+def run_sweep(trials: Sequence[Trial], site: SiteConfig) -> SweepOutcome:
+    """Run what is missing of a sweep on the connected Ray cluster and record what failed."""
+    files = Store(site.out)
+    concurrent = capacity(site, ray.cluster_resources()).concurrent
+    write_planned(files, [planned for trial in trials for planned in trial.planned])
+    missing = [trial for trial in trials if read_result(files, trial.run_id) is None]
+    failures = _run_trials(missing, site, min(concurrent, len(missing))) if missing else {}
+    text = json.dumps([{"run_id": id, "error": error} for id, error in failures.items()], indent=1)
+    files.write_bytes("failures.json", text.encode())
+    rows = {trial.run_id: row for trial in trials if (row := read_result(files, trial.run_id)) is not None}
+    return SweepOutcome(rows, failures, len(trials) - len(missing))
+
+
+def _run_trials(trials: Sequence[Trial], site: SiteConfig, concurrent: int) -> dict[str, str]:
+    """Run the trials under Tune; returns the error of each that failed after its retry."""
+    by_id = {trial.run_id: trial for trial in trials}
+    storage = Store(site.out).child("tune")
+    with Progress("scale_sweep", sum(trial.run.optim.max_steps for trial in trials), "steps") as progress:
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(_trial, site=site), {"CPU": DRIVER_CPUS}),
+            param_space={"trial": tune.grid_search([{"id": t.run_id, "run": asdict(t.run)} for t in trials])},
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=concurrent,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="scale_sweep",
+                storage_path=str(storage.local_path() or storage.uri),
+                failure_config=tune.FailureConfig(max_failures=1),
+                callbacks=[_Watch(by_id, progress)],
+                verbose=0,
+            ),
+        )
+        results = tuner.fit()
+    return {result.config["trial"]["id"]: _cause(result.error) for result in results if result.error}
+
+
+def _trial_name(trial: Any) -> str:
+    return trial.config["trial"]["id"]
+
+
+def _trial(config: dict[str, Any], site: SiteConfig) -> None:
+    """One trial: a training of its own, whose reports go on to Tune."""
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    row = launch_training(run_from_dict(config["trial"]["run"]), site, callbacks=[TuneReportCallback()])
+    tune.report({"step": row.max_steps, "val_loss": row.val_loss})
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of an error's text: the sentence that names the thing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+class _Watch(tune.Callback):
+    """Feeds the progress display from Tune's results."""
+
+    def __init__(self, trials: dict[str, Trial], progress: Progress) -> None:
+        self._trials, self._progress = trials, progress
+        self._steps: dict[str, int] = {}
+        self._finished = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune saves its callbacks with the experiment; what a terminal shows is not part of it.
+        return tune.Callback, ()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._show(trials)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        id, step = _trial_name(trial), int(result.get("step") or 0)
+        self._progress.advance(max(0, step - self._steps.get(id, 0)))
+        self._steps[id] = max(step, self._steps.get(id, 0))
+        self._show(trials)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._finished += 1
+        self._show(trials)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._progress.note(f"{self._trials[_trial_name(trial)].label} failed and is tried once more")
+
+    def _show(self, trials: list[Any]) -> None:
+        running = [_trial_name(trial) for trial in trials if trial.status == "RUNNING"]
+        labels = [f"{self._trials[id].label} step {self._steps.get(id, 0)}" for id in running]
+        self._progress.note(f"{self._finished}/{len(self._trials)} runs done; now: {'; '.join(labels) or 'starting'}")

@@ -1,0 +1,309 @@
+"""launch_training(): one run, from a sharded corpus to a result row, on Ray Train around the training loop."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from genrescale.audio import Vocabulary, seconds_to_len
+from genrescale.config import ModelConfig, RunConfig, SiteConfig, run_id
+from genrescale.data.crops import CropGroup, SongTable, StreamSource, read_crop
+from genrescale.data.manifest import Manifest, read_manifest
+from genrescale.data.plan import Kind, RunPlan, ScorePlan, TrainPlan, check_workers, score_items
+from genrescale.data.store import Store
+from genrescale.data.stream import iter_groups, song_stream
+from genrescale.engine import Engine, initialise_process
+from genrescale.loop import SongScores, TrainingLoop, loop_summary
+from genrescale.losses import build_loss
+from genrescale.metrics import score
+from genrescale.models import build_model, count_parameters, min_crop_len
+from genrescale.models.frontend import log_mel_statistics
+from genrescale.results import (
+    ResultRow,
+    ScoreTable,
+    join_scores,
+    read_result,
+    read_scores,
+    run_folder,
+    write_curve,
+    write_result,
+    write_scores,
+)
+
+NORMALISATION_SONGS = 512  # enough for two scalars: their error is far below a model's seed spread
+
+
+@dataclass(frozen=True, eq=False)
+class RunData:
+    """The data of one run: its songs and plans, and the digest that its identity holds."""
+
+    source: StreamSource
+    vocabulary: Vocabulary
+    digest: str
+    corpus_version: str
+
+
+def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
+    """Select the run's songs and plan its reading. Raises ValueError for a size above the corpus."""
+    crop_len = seconds_to_len(run.data.crop_s)
+    limits: dict[Kind, int] = {"train": run.data.size, "validation": run.data.val_songs, "test": 0}
+    rows = {kind: manifest.select(kind, limit) for kind, limit in limits.items()}
+    empty = [kind for kind in rows if len(rows[kind]) == 0]
+    if empty:
+        raise ValueError(f"corpus {manifest.uri} has no songs in {empty}; training needs train, validation and test")
+    labels = {kind: manifest.labels_NK[rows[kind]] for kind in rows}
+    if run.data.labels == "shuffled":
+        labels["train"] = np.random.default_rng([run.seed, 1]).permutation(labels["train"])
+    tables = {kind: SongTable.of(manifest, rows[kind], labels[kind]) for kind in rows}
+    plan = RunPlan(
+        train=TrainPlan(tables["train"].len_N, run.seed, run.data.batch, run.data.group, crop_len),
+        validation=ScorePlan(tables["validation"].len_N, crop_len, run.data.scoring, "validation"),
+        max_steps=run.optim.max_steps,
+        validate_every=run.optim.validate_every,
+    )
+    source = StreamSource(tables, plan, ScorePlan(tables["test"].len_N, crop_len, run.data.scoring, "test"))
+    digest = "-".join(manifest.digest(rows[kind])[:16] for kind in rows)
+    return RunData(source, manifest.vocabulary, digest, manifest.version)
+
+
+def with_normalisation(run: RunConfig, manifest: Manifest, size: int) -> RunConfig:
+    """The run with its log-mel normalisation filled in: two scalars over the train songs of ``size``.
+
+    They are measured once for all runs of a sweep, on the smallest size, so that they do not differ between sizes. At
+    most NORMALISATION_SONGS songs are read: a prefix of the nested order, which is stratified. A model without a
+    spectrogram, or with the scalars given, is returned as it is.
+    """
+    dials = run.model.dials
+    if run.model.name != "spectrogram" or {"log_mel_mean", "log_mel_std"} <= set(dials):
+        return run
+    table = SongTable.of(manifest, manifest.select("train", min(size, NORMALISATION_SONGS)))
+    mean, std = log_mel_statistics(_middle_crops(table, seconds_to_len(run.data.crop_s)))
+    # Rounded, so that the identity of a run does not hang on the last digits of a machine's FFT.
+    normalisation = {"log_mel_mean": round(mean, 4), "log_mel_std": round(std, 4)}
+    return replace(run, model=ModelConfig(run.model.name, {**dials, **normalisation}))
+
+
+def _middle_crops(table: SongTable, crop_len: int) -> Iterator[torch.Tensor]:
+    for song, length in enumerate(table.len_N.tolist()):
+        pcm_T = np.zeros(min(crop_len, length), np.int16)
+        read_crop(table, song, max(0, (length - crop_len) // 2), pcm_T)
+        yield torch.from_numpy(pcm_T).float() / 32768.0
+
+
+def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
+    """Refuse, before anything starts, a run that cannot work. Raises ValueError."""
+    check_workers(run.data.batch, run.data.group, site.workers)
+    shortest = min_crop_len(run.model.name, **run.model.dials)
+    if seconds_to_len(run.data.crop_s) < shortest:
+        raise ValueError(
+            f"model {run.model.name} with {run.model.dials} needs crops of {shortest / 16000:.2f} s or more; "
+            f"crop_s is {run.data.crop_s}"
+        )
+    build_loss(run.loss, vocabulary)
+
+
+def launch_training(run: RunConfig, site: SiteConfig, callbacks: list[Any] | None = None) -> ResultRow:
+    """Train, score and write the result row of one run; a finished run is returned as it is.
+
+    Raises ValueError for what cannot work, RuntimeError where training failed (with the cause).
+    """
+    launched = time.time()
+    manifest = read_manifest(site.corpus)
+    run = with_normalisation(run, manifest, run.data.size)
+    check_run(run, site, manifest.vocabulary)
+    data = prepare_data(run, manifest)
+    id = run_id(run, data.digest)
+    files = Store(site.out)
+    if (finished := read_result(files, id)) is not None:
+        return finished
+    _fit(run, site, data, id, launched, callbacks or [])
+    return _finish(run, site, data, id, launched)
+
+
+def _fit(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: float, callbacks: list[Any]) -> None:
+    """Run the loop on Ray Train workers, which leave their scores and rank 0's summary in the run's folder."""
+    from ray.train import CheckpointConfig, FailureConfig, ScalingConfig
+    from ray.train import RunConfig as RayRunConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    storage = Store(site.out).child("checkpoints")
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={
+            "run": run,
+            "site": site,
+            "run_id": id,
+            "vocabulary": data.vocabulary,
+            "source": ray.put(data.source),
+            "launched": launched,
+        },
+        torch_config=TorchConfig(backend="nccl" if site.use_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=site.workers,
+            use_gpu=site.use_gpu,
+            resources_per_worker={"CPU": site.cpus_per_worker, **({"GPU": 1} if site.use_gpu else {})},
+        ),
+        run_config=RayRunConfig(
+            name=id,
+            storage_path=str(storage.local_path() or storage.uri),
+            failure_config=FailureConfig(max_failures=site.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            callbacks=callbacks,
+        ),
+    )
+    trainer.fit()
+
+
+def _loop_path(id: str) -> str:
+    return f"{run_folder(id)}/loop.json"
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """One Ray Train worker: stream, engine and loop, put together."""
+    run: RunConfig = config["run"]
+    site: SiteConfig = config["site"]
+    source: StreamSource = ray.get(config["source"])
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    checkpoint = ray.train.get_checkpoint()
+    with checkpoint.as_directory() if checkpoint else TemporaryDirectory() as folder:
+        start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
+        items = list(source.plan.items(rank, world, start_step))
+        groups = started(iter_groups(source, song_stream(source, config["source"], items)))
+        loop = build_loop(run, site, config["vocabulary"], source.plan, _report_to_ray)
+        if checkpoint:
+            loop.load(Path(folder))
+    outcome = loop.train(groups)
+    test_items = list(score_items(source.test, rank, world))
+    test_groups = iter_groups(source, song_stream(source, config["source"], test_items))
+    scores = loop.score_best(test_items, test_groups)
+    table = score_table(scores, source.tables["test"], source.crop_len)
+    path = f"{run_folder(config['run_id'])}/scores-{rank}.parquet"
+    write_scores(Store(site.out), path, table, config["vocabulary"].names)
+    summary = {
+        **loop_summary(outcome.progress),
+        "seconds_to_first_step": outcome.first_step_at - config["launched"],
+        "num_params": count_parameters(loop.engine.module),
+        "device": device_name(loop.engine.device),
+        "curve": outcome.progress.curve,
+    }
+    if rank == 0:
+        # Not as a last report: Ray Train's result is that of the last checkpoint.
+        Store(site.out).write_bytes(_loop_path(config["run_id"]), json.dumps(summary).encode())
+
+
+def started(groups: Iterator[CropGroup]) -> Iterator[CropGroup]:
+    """The same groups; the first is fetched right away in the background, while the engine is still being built."""
+    first = ThreadPoolExecutor(1).submit(lambda: list(itertools.islice(groups, 1)))
+
+    def delivered() -> Iterator[CropGroup]:
+        yield from first.result()
+        yield from groups
+
+    return delivered()
+
+
+def build_loop(
+    run: RunConfig, site: SiteConfig, vocabulary: Vocabulary, plan: RunPlan, report: Callable[..., None]
+) -> TrainingLoop:
+    """The loop with its model, loss and engine, in an initialised process group."""
+    device = initialise_process(site.use_gpu, site.threads, run.seed)
+    model = build_model(run.model.name, len(vocabulary), **run.model.dials)
+    loss = build_loss(run.loss, vocabulary)
+    engine = Engine(
+        model,
+        loss,
+        run.optim,
+        device,
+        precision=run.precision,
+        zero_stage=site.zero_stage,
+        seed=run.seed,
+        group=run.data.group,
+        groups_per_step=run.data.batch // run.data.group,
+    )
+    return TrainingLoop(run, vocabulary, plan, engine, loss, report)
+
+
+def _report_to_ray(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:
+    with TemporaryDirectory(prefix="genrescale-checkpoint-") as folder:
+        save(Path(folder))
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def score_table(scores: SongScores, table: SongTable, crop_len: int) -> ScoreTable:
+    """Scores by row as a table by key."""
+    return ScoreTable(
+        keys=table.keys.take(scores.songs_N).to_pylist(),
+        num_crops=scores.windows_N.tolist(),
+        padded=(table.len_N[scores.songs_N] < crop_len).tolist(),
+        true_NK=scores.true_NK,
+        score_NK=scores.score_NK,
+    )
+
+
+def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: float) -> ResultRow:
+    """Join the ranks' scores, compute the metrics on all songs and write everything, the result row last."""
+    files, folder = Store(site.out), run_folder(id)
+    names = [f"{folder}/scores-{rank}.parquet" for rank in range(site.workers)]
+    scores = join_scores([read_scores(files, name)[0] for name in names], data.source.tables["test"].keys.to_pylist())
+    loop = json.loads(files.read_bytes(_loop_path(id)))
+    row = ResultRow(
+        run_id=id,
+        model=run.model.name,
+        dials=run.model.dials,
+        size=run.data.size,
+        seed=run.seed,
+        lr=run.optim.lr,
+        labels=run.data.labels,
+        **score(scores.true_NK, scores.score_NK, data.vocabulary),
+        test_songs=len(scores.keys),
+        padded_songs=sum(scores.padded),
+        max_steps=run.optim.max_steps,
+        epochs=loop["steps"] / data.source.plan.train.steps_per_epoch,
+        seconds_total=time.time() - launched,
+        workers=site.workers,
+        corpus=os.path.basename(site.corpus.rstrip("/")),
+        corpus_version=data.corpus_version,
+        data_digest=data.digest,
+        config=asdict(run),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        **{name: loop[name] for name in _LOOP_FIELDS},
+    )
+    write_scores(files, f"{folder}/scores.parquet", scores, data.vocabulary.names)
+    write_curve(files, id, loop["curve"])
+    for name in (*names, _loop_path(id)):
+        files.delete(name)
+    write_result(files, row)
+    return row
+
+
+_LOOP_FIELDS = (
+    "num_params",
+    "val_loss",
+    "best_step",
+    "steps",
+    "stopped_early",
+    "seconds_to_first_step",
+    "seconds_training",
+    "songs_per_s",
+    "data_wait_share",
+    "bytes_read",
+    "device",
+)

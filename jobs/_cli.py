@@ -1,0 +1,68 @@
+"""What every job shares: Hydra's overrides become one checked dataclass, and a mistake becomes one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+Config = TypeVar("Config")
+CONF = Path(__file__).parent / "conf"
+EXIT_BAD_CONFIG = 2
+
+
+def run_job(schema: type[Config], job: str, main: Callable[[Config], int | None], doc: str | None) -> None:
+    """Run ``main`` with the job's configuration: ``jobs/conf/{job}.yaml`` on ``schema``, with overrides ``key=value``.
+
+    ``--help`` prints ``doc`` and the defaults. A wrong key, type or value, or a ValueError of ``main`` (an impossible
+    request, found before anything starts), ends in one line on stderr and exit status 2.
+    """
+    overrides = sys.argv[1:]
+    try:
+        if "--help" in overrides or "-h" in overrides:
+            print(
+                f"{(doc or '').strip()}\n\nSettings and their defaults:\n{OmegaConf.to_yaml(_compose(schema, job, []))}"
+            )
+            sys.exit(0)
+        config: Any = OmegaConf.to_object(_compose(schema, job, overrides))
+        sys.exit(main(config) or 0)
+    except (HydraException, OmegaConfBaseException) as error:
+        _refuse(job, _explain(error))
+    except (ValueError, FileNotFoundError) as error:
+        _refuse(job, " ".join(str(error).split()))
+    except KeyboardInterrupt:
+        print(f"{job}: stopped; the same command continues where it was", file=sys.stderr)
+        sys.exit(130)
+
+
+def _compose(schema: type, job: str, overrides: list[str]) -> Any:
+    ConfigStore.instance().store(name=f"{job}_schema", node=schema)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(job, overrides)
+
+
+def _refuse(job: str, message: str) -> None:
+    print(f"{job}: {message}", file=sys.stderr)
+    sys.exit(EXIT_BAD_CONFIG)
+
+
+def _explain(error: BaseException) -> str:
+    """One sentence that names the key and what is allowed."""
+    chain: list[BaseException] = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    root = chain[-1]
+    if isinstance(root, (ConfigAttributeError, ConfigKeyError)) and dataclasses.is_dataclass(root.object_type):
+        allowed = [field.name for field in dataclasses.fields(root.object_type)]
+        return f"{root.full_key!r} is no setting; allowed here: {', '.join(allowed)}"
+    key = getattr(root, "full_key", None)
+    message = next((line for line in str(root).splitlines() if line.strip()), type(root).__name__)
+    return f"{key}: {message}" if key and key not in message else message

@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""The report of a sweep, from its plan and its finished runs; seconds, no GPU, nothing is trained.
+
+python jobs/report.py out=demo/sweep
+
+Writes report.html, figure.png, table.csv and runs.csv into the sweep's folder (a local folder or any store URI) and
+prints the comparison. It can be run while the sweep still runs: what has not finished shows as missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from _cli import run_job
+from omegaconf import MISSING
+
+from genrescale.data.store import Store
+from genrescale.report import REPORT_FILES, format_table, write_report
+
+
+@dataclass
+class ReportJob:
+    """``out`` is the sweep's folder, where ``sweep.json`` and ``runs/`` lie."""
+
+    out: str = MISSING
+
+
+def main(job: ReportJob) -> None:
+    files = Store(job.out)
+    print(format_table(write_report(files)))
+    for name in REPORT_FILES:
+        print(f"{files.uri.rstrip('/')}/{name}")
+
+
+if __name__ == "__main__":
+    run_job(ReportJob, "report", main, __doc__)

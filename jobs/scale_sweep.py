@@ -1,0 +1,63 @@
+#!/usr/bin/env python
+"""The scale sweep: how waveform and spectrogram models improve with the number of songs they are trained on.
+
+python jobs/scale_sweep.py corpus=/data/shards sizes=[1000,10000,100000] out=/data/sweep
+python jobs/scale_sweep.py sweep=demo out=demo              (no corpus needed: songs are synthesised)
+ray job submit --working-dir . -- python jobs/scale_sweep.py corpus=... sizes=[...]
+
+dry_run=true lists the trials, what they cost and what they read, and starts nothing. The same command continues a
+sweep that was interrupted; finished runs are not run again. Results, report.html and figure.png go to ``out``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import ray
+from _cli import run_job
+from rich import print as show
+
+from genrescale.cluster import connect
+from genrescale.config import SiteConfig
+from genrescale.data.embedded import SynthesisConfig, embedded_corpus
+from genrescale.data.manifest import read_manifest
+from genrescale.data.shard_plan import ShardSettings
+from genrescale.data.store import Store
+from genrescale.report import REPORT_FILES, format_table, write_report
+from genrescale.sweep import SweepConfig, format_trials, plan_trials, run_sweep
+
+
+@dataclass
+class ScaleSweepJob(SweepConfig):
+    corpus: str = ""
+    out: str = "scale_sweep"
+    dry_run: bool = False
+    cpus: int = 0
+    site: SiteConfig = field(default_factory=SiteConfig)
+    synthesis: SynthesisConfig | None = None
+    shards: ShardSettings = field(default_factory=ShardSettings)
+
+
+def main(job: ScaleSweepJob) -> int:
+    if not job.corpus and job.synthesis is None:
+        raise ValueError("corpus= is needed: a folder made by jobs/shard_corpus.py; sweep=demo synthesises one instead")
+    files = Store(job.out)
+    with connect(job.cpus):
+        if not job.corpus and job.synthesis is not None:
+            embedded_corpus(files, job.synthesis, job.shards)
+        site = replace(job.site, corpus=job.corpus or files.child("shards").uri, out=files.uri)
+        trials = plan_trials(job, site, read_manifest(site.corpus))
+        if job.dry_run:
+            show(format_trials(trials, site, ray.cluster_resources()))
+            return 0
+        outcome = run_sweep(trials, site)
+    print(format_table(write_report(files)))
+    print(f"{len(outcome.rows)} runs, {outcome.num_reused} of them from before; results in {files.child('runs').uri}")
+    print("\n".join(files.child(name).uri for name in REPORT_FILES))
+    for id, error in outcome.failures.items():
+        print(f"failed: run {id}: {error}")
+    return 1 if outcome.failures else 0
+
+
+if __name__ == "__main__":
+    run_job(ScaleSweepJob, "scale_sweep", main, __doc__)

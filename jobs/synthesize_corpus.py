@@ -1,0 +1,33 @@
+#!/usr/bin/env python
+"""Synthesise a corpus of procedural songs as MP3, FLAC and OGG files with their table of tags.
+
+python jobs/synthesize_corpus.py out=/data/synthetic songs=10000
+
+More songs later continue the corpus: song i is the same in a corpus of any size. It can be killed and run again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from _cli import run_job
+from omegaconf import MISSING
+
+from genrescale.cluster import connect
+from genrescale.data.embedded import SynthesisConfig, synthesize_corpus
+
+
+@dataclass
+class SynthesizeCorpusJob(SynthesisConfig):
+    out: str = MISSING
+    cpus: int = 0
+
+
+def main(job: SynthesizeCorpusJob) -> None:
+    with connect(job.cpus):
+        synthesize_corpus(job.out, job)
+    print(f"{job.songs} songs in {job.out}; shard them: jobs/shard_corpus.py corpus=synthetic audio={job.out} out=...")
+
+
+if __name__ == "__main__":
+    run_job(SynthesizeCorpusJob, "synthesize_corpus", main, __doc__)

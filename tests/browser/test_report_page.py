@@ -1,0 +1,145 @@
+"""The report as a reader sees it: in Chromium, from a file, without a network."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from genrescale import report, results
+from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+from genrescale.data.store import Store
+from genrescale.results import PlannedTrial, ResultRow
+
+CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --no-first-run --disable-dev-shm-usage --disable-background-networking "
+    "--disable-component-update --disable-sync --host-resolver-rules=MAP*~NOTFOUND"
+)
+pytestmark = pytest.mark.browser
+
+
+def _row(trial: PlannedTrial) -> ResultRow:
+    pr_auc = 0.3 + 0.0001 * trial.size + 0.01 * trial.seed + (0.05 if trial.model == "waveform" else 0.0)
+    return ResultRow(
+        run_id=trial.run_id, model=trial.model, dials={}, size=trial.size, seed=trial.seed, lr=trial.lr, labels="true",
+        num_params=412_345, roc_auc=0.8, pr_auc=pr_auc, rmse=0.2, accuracy=None, test_songs=300, padded_songs=0,
+        unscored_tags=[], val_loss=0.4, best_step=500, steps=600, max_steps=600, stopped_early=False, epochs=12.0,
+        seconds_total=41.5, seconds_to_first_step=12.3, seconds_training=25.0, songs_per_s=768.4, data_wait_share=0.03,
+        bytes_read=123_456_789, workers=1, device="cpu", corpus="synthetic", corpus_version="1", data_digest="digest",
+        config=trial.config, finished_at="2026-01-02T03:04:05Z",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Two families, two sizes, two seeds, a learning-rate axis; one run missing."""
+    places = [("grid", *place, 1e-3) for place in itertools.product(("waveform", "spectrogram"), (100, 1600), (0, 1))]
+    places += [("lr", "waveform", 100, 0, 1e-4), ("lr", "waveform", 100, 0, 1e-2)]
+    plan = []
+    for i, (axis, model, size, seed, lr) in enumerate(places):
+        config = RunConfig(ModelConfig(model), DataConfig(size=size), OptimConfig(lr=lr), seed=seed)
+        plan.append(PlannedTrial(f"run{i:09d}", axis, model, size, seed, lr, {}, asdict(config)))
+    files = Store(str(tmp_path_factory.mktemp("sweep")))
+    results.write_planned(files, plan)
+    for trial in plan[1:]:
+        curve = [{"step": step, "val_loss": 50 / step, "val_pr_auc": step / 1000} for step in (100, 300, 600)]
+        results.write_curve(files, trial.run_id, curve)
+        results.write_result(files, _row(trial))
+    error = "RuntimeError: " + "a_word_without_any_place_to_break_" * 8
+    files.write_bytes("failures.json", f'[{{"run_id": "run000000000", "error": "{error}"}}]'.encode())
+    report.write_report(files)
+    return files
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    absent = [path for path in (CHROMIUM, DRIVER) if not Path(path).exists()]
+    if absent:
+        reason = f"{' and '.join(absent)} not found: apt-get install chromium chromium-driver"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS.split():
+        options.add_argument(flag.replace("MAP*~NOTFOUND", "MAP * ~NOTFOUND"))
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def _open(browser: webdriver.Chrome, files: Store, width: int = 1280) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    path = files.local_path("report.html")
+    assert path is not None
+    browser.get(path.as_uri())
+
+
+def test_opens_offline_without_a_console_message_or_a_request(browser: webdriver.Chrome, sweep: Store) -> None:
+    browser.get_log("performance")
+    _open(browser, sweep)
+    assert browser.title == f"{report.build_report(sweep).answer.headline} – genrescale"  # noqa: RUF001
+    assert browser.get_log("browser") == []
+    requested = [
+        entry["message"] for entry in browser.get_log("performance") if "requestWillBeSent" in entry["message"]
+    ]
+    assert not [text for text in requested if '"url":"http' in text]
+
+
+def test_every_figure_is_drawn(browser: webdriver.Chrome, sweep: Store) -> None:
+    _open(browser, sweep)
+    images = browser.find_elements(By.CSS_SELECTOR, "figure img")
+    assert len(images) == 3 + 4
+    for image in images:
+        natural = browser.execute_script("return [arguments[0].naturalWidth, arguments[0].naturalHeight]", image)
+        assert min(natural) > 100
+        assert image.is_displayed()
+        assert image.size["width"] > 200
+        assert image.size["height"] / image.size["width"] == pytest.approx(natural[1] / natural[0], rel=0.1)
+
+
+def test_tables_show_the_cells_of_the_report(browser: webdriver.Chrome, sweep: Store) -> None:
+    _open(browser, sweep)
+    for line in report.build_report(sweep).lines:
+        row = f"#comparison-table tr[data-family={line.family}][data-size='{line.size}']"
+        for key, cell in line.cells.items():
+            found = browser.find_element(By.CSS_SELECTOR, f"{row} td[data-metric={key}]")
+            assert found.text == f"{cell.text} {cell.spread_text}".strip()
+    missing = browser.find_element(By.CSS_SELECTOR, "#run-table tr[data-run=run000000000]").text
+    assert "missing: RuntimeError" in missing
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#lr-table tbody tr")) == 3
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_page_is_never_wider_than_the_window(browser: webdriver.Chrome, sweep: Store, width: int) -> None:
+    _open(browser, sweep, width)
+    assert browser.execute_script("return window.innerWidth") == width
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_wide_tables_scroll_on_a_phone(browser: webdriver.Chrome, sweep: Store) -> None:
+    _open(browser, sweep, 375)
+    box = browser.find_element(By.CSS_SELECTOR, ".scroll:has(#run-table)")
+    reached = "arguments[0].scrollLeft = 10000; return arguments[0].scrollLeft > 100"
+    assert browser.execute_script(reached, box)
+
+
+def test_text_is_readable_in_dark_mode(browser: webdriver.Chrome, sweep: Store) -> None:
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    _open(browser, sweep)
+    style = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+    ink, paper = (
+        sum(map(int, color.removeprefix("rgb(").rstrip(")").split(","))) for color in browser.execute_script(style)
+    )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert ink - paper > 450

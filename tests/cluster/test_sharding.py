@@ -1,0 +1,177 @@
+"""The sharding job on real Ray: killed in the middle it continues to the same bytes; damage is found."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from genrescale.data.index import index_path
+from genrescale.data.manifest import Manifest, read_manifest
+
+ROOT = Path(__file__).parents[2]
+NUM_SONGS, PER_SHARD = 72, 4
+NUM_SHARDS = 15 + 2 + 2  # 58 train songs and 7 each of validation and test
+SETTINGS = (f"songs_per_shard={PER_SHARD}", "seed=3", "max_failure_rate=0.05", "cpus=2")
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    """A temporary folder of its own for each job's Ray, with a short path: sockets have at most 107 characters."""
+    folder = tempfile.mkdtemp(prefix="gs-", dir="/tmp")
+    inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    yield {**inherited, "TMPDIR": folder, "PYTHONPATH": str(ROOT)}
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """72 songs of two labels in four formats; two of them broken."""
+    folder = tmp_path_factory.mktemp("music")
+    for i in range(NUM_SONGS):
+        path = folder / ("rock", "jazz")[i % 2] / f"{i:02d}.{('mp3', 'flac', 'ogg', 'wav')[i % 4]}"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, 0.1 * np.random.default_rng(i).standard_normal((44_100 * 2, 2)), 44_100)
+    (folder / "rock/10.ogg").write_text("not music")
+    (folder / "jazz/11.wav").write_bytes(b"")
+    return folder
+
+
+def command(job: str, *overrides: str) -> list[str]:
+    return [sys.executable, str(ROOT / "jobs" / job), *overrides]
+
+
+def run_job(environment: dict[str, str], job: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(job, *overrides), env=environment, capture_output=True, text=True, timeout=300)
+
+
+def shard_overrides(music: Path, out: Path) -> tuple[str, ...]:
+    return ("corpus=folder", f"audio={music}", f"out={out}", *SETTINGS)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(environment: dict[str, str], music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "shards"
+    done = run_job(environment, "shard_corpus.py", *shard_overrides(music, out))
+    assert done.returncode == 0, done.stderr
+    assert f"{NUM_SHARDS} written, 0 found" in done.stdout
+    assert f"{music}/rock/10.ogg: ffmpeg: " in done.stdout
+    assert f"{music}/jazz/11.wav: the file is empty" in done.stdout
+    assert f"{NUM_SONGS}/{NUM_SONGS} songs" in done.stderr
+    return out
+
+
+def finished_shards(out: Path) -> set[str]:
+    return {path.name for path in out.glob("shards/*.index.parquet")}
+
+
+def kill_in_the_middle(environment: dict[str, str], music: Path, out: Path) -> None:
+    """SIGKILL the driver once two shards are finished; Ray's processes die with it."""
+    driver = subprocess.Popen(
+        command("shard_corpus.py", *shard_overrides(music, out)), env=environment, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 200
+    while len(finished_shards(out)) < 2 and driver.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGKILL)
+    assert driver.wait() == -signal.SIGKILL
+    settled = None
+    while settled != (settled := sorted((str(p), p.stat().st_size) for p in out.rglob("*") if p.is_file())):
+        time.sleep(2.0)
+
+
+def test_killed_and_run_again_gives_the_same_bytes(
+    environment: dict[str, str], music: Path, undisturbed: Path, tmp_path: Path
+):
+    out = tmp_path / "shards"
+    kill_in_the_middle(environment, music, out)
+    before = {name: (out / "shards" / name).stat().st_mtime_ns for name in finished_shards(out)}
+    assert 2 <= len(before) < NUM_SHARDS
+    assert not (out / "manifest.json").exists()
+
+    done = run_job(environment, "shard_corpus.py", *shard_overrides(music, out))
+    assert done.returncode == 0, done.stderr
+    assert f"{NUM_SHARDS - len(before)} written, {len(before)} found" in done.stdout
+    assert {name: (out / "shards" / name).stat().st_mtime_ns for name in before} == before
+    assert contents(out) == contents(undisturbed)
+
+
+def test_the_manifest_has_every_song_but_the_broken_ones(undisturbed: Path):
+    manifest = read_manifest(str(undisturbed))
+    names = {Path(path).name for path in manifest.songs["path"].to_pylist()}
+    assert len(manifest) == NUM_SONGS - 2
+    assert not names & {"10.ogg", "11.wav"}
+    assert manifest.vocabulary.exclusive
+
+
+def test_too_many_broken_songs_stop_the_job(environment: dict[str, str], music: Path, tmp_path: Path):
+    out = tmp_path / "shards"
+    done = run_job(environment, "shard_corpus.py", *shard_overrides(music, out), "max_failure_rate=0")
+    assert done.returncode == 1
+    assert (
+        f"of {NUM_SONGS} songs failed, more than the 0 that max_failure_rate=0 allows. The first: {music}"
+        in done.stderr
+    )
+    assert (out / "quarantine.parquet").exists()
+    assert not (out / "manifest.json").exists()
+
+
+def test_another_plan_is_refused_before_anything_starts(environment: dict[str, str], music: Path, undisturbed: Path):
+    before = contents(undisturbed)
+    done = run_job(environment, "shard_corpus.py", *shard_overrides(music, undisturbed), "seed=4")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "seed was 3 and is 4" in done.stderr
+    assert contents(undisturbed) == before
+
+
+def damage(corpus: Manifest) -> tuple[str, str, str, str]:
+    """Flip a byte of one shard, cut one short, remove one, remove an index; returns their names."""
+    flipped, cut, gone, blind = (corpus.shard_name(shard) for shard in range(4))
+    folder = Path(corpus.uri)
+    row = corpus.shard_rows(0)[-1]
+    data = bytearray((folder / flipped).read_bytes())
+    data[int(corpus.column("offset")[row]) + 40_000] ^= 1
+    (folder / flipped).write_bytes(data)
+    (folder / cut).write_bytes((folder / cut).read_bytes()[:-20_000])
+    (folder / gone).unlink()
+    (folder / index_path(blind)).unlink()
+    return flipped, cut, gone, blind
+
+
+def test_verify_finds_damage_and_sharding_again_mends_it(
+    environment: dict[str, str], music: Path, undisturbed: Path, tmp_path: Path
+):
+    out = Path(shutil.copytree(undisturbed, tmp_path / "shards"))
+    intact = run_job(environment, "verify_corpus.py", f"corpus={out}", "cpus=2")
+    assert intact.returncode == 0, intact.stdout + intact.stderr
+    assert "0 problems" in intact.stdout
+
+    corpus = read_manifest(str(out))
+    key = corpus.songs["key"][int(corpus.shard_rows(0)[-1])].as_py()
+    flipped, cut, gone, blind = damage(corpus)
+    found = run_job(environment, "verify_corpus.py", f"corpus={out}", "cpus=2")
+    assert found.returncode == 1
+    assert f"{flipped}: song {key} is altered at second 1\n" in found.stdout
+    assert f"{cut}: truncated" in found.stdout
+    assert f"{gone}: missing\n" in found.stdout
+    assert f"{index_path(blind)}: missing\n" in found.stdout
+
+    (out / flipped).unlink()
+    mended = run_job(environment, "shard_corpus.py", *shard_overrides(music, out))
+    assert "4 written" in mended.stdout, mended.stderr
+    assert contents(out) == contents(undisturbed)

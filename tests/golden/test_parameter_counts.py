@@ -1,0 +1,93 @@
+"""Every parameter count of Pons et al. 2018: tables 2 and 3, section 5.1 (1.2M songs) and the MSD models.
+
+The counts are an independent arithmetic of the architecture, and the paper prints them truncated, not rounded.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from genrescale.models import build_model, count_parameters
+
+# family, front end width, back-end filters, units, front-end layers, tags, exact count, what the paper prints
+ROWS = [
+    ("waveform", 4, 512, 500, 7, 50, 11_824_058, "11.8M"),
+    ("waveform", 2, 512, 500, 7, 50, 7_034_554, "7M"),
+    ("waveform", 1, 512, 500, 7, 50, 5_377_082, "5.3M"),
+    ("waveform", 1 / 2, 512, 500, 7, 50, 4_732_666, "4.7M"),
+    ("waveform", 1 / 4, 512, 500, 7, 50, 4_456_538, "4.4M"),
+    ("waveform", 2, 64, 500, 7, 50, 1_366_010, "1.3M"),
+    ("waveform", 2, 64, 200, 7, 50, 1_311_710, "1.3M"),
+    ("waveform", 2, 128, 500, 7, 50, 1_831_738, "1.8M"),
+    ("waveform", 2, 128, 200, 7, 50, 1_739_038, "1.7M"),
+    ("waveform", 2, 256, 500, 7, 50, 3_107_258, "3.1M"),
+    ("waveform", 2, 256, 200, 7, 50, 2_937_758, "2.9M"),
+    ("waveform", 2, 512, 500, 7, 50, 7_034_554, "7M"),
+    ("waveform", 2, 512, 200, 7, 50, 6_711_454, "6.7M"),
+    ("waveform", 1, 512, 500, 9, 139, 5_520_743, "5.5M"),
+    ("spectrogram", 1 / 8, 512, 500, None, 50, 4_425_258, "4.4M"),
+    ("spectrogram", 1 / 4, 512, 500, None, 50, 4_639_386, "4.6M"),
+    ("spectrogram", 1 / 2, 512, 500, None, 50, 5_067_642, "5M"),
+    ("spectrogram", 1, 512, 500, None, 50, 5_924_154, "5.9M"),
+    ("spectrogram", 2, 512, 500, None, 50, 7_637_178, "7.6M"),
+    ("spectrogram", 1 / 2, 64, 500, None, 50, 277_178, "277k"),
+    ("spectrogram", 1 / 2, 64, 200, None, 50, 222_878, "222k"),
+    ("spectrogram", 1 / 2, 128, 500, None, 50, 617_466, "617k"),
+    ("spectrogram", 1 / 2, 128, 200, None, 50, 524_766, "524k"),
+    ("spectrogram", 1 / 2, 256, 500, None, 50, 1_642_106, "1.6M"),
+    ("spectrogram", 1 / 2, 256, 200, None, 50, 1_472_606, "1.4M"),
+    ("spectrogram", 1 / 2, 512, 500, None, 50, 5_067_642, "5M"),
+    ("spectrogram", 1 / 2, 512, 200, None, 50, 4_744_542, "4.7M"),
+    ("spectrogram", 1, 512, 500, None, 139, 5_968_743, "5.9M"),
+]
+
+
+def formula(family: str, width: float, filters: int, units: int, layers: int | None, tags: int) -> int:
+    """Weights and biases of each convolution, gamma and beta of each batch norm, written out from the paper."""
+    if family == "waveform":
+        basic = {7: [64] * 3 + [128] * 3 + [256], 9: [64] * 3 + [128] * 5 + [256]}[layers or 7]
+        channels = [int(c * width) for c in basic]
+        front = sum(3 * before * after + 3 * after for before, after in zip([1, *channels], channels, strict=False))
+        features = channels[-1]
+    else:
+        n = int(16 * width)
+        shapes = [(7 * h, 1) for h in (86, 38)] + [(3 * h, 2) for h in (86, 38)] + [(h, 4) for h in (86, 38)]
+        shapes += [(165, 1), (128, 2), (64, 4), (32, 8)]
+        front = sum((cells + 3) * times * n for cells, times in shapes)
+        features = 29 * n
+    first = 7 * features * filters + 3 * filters
+    residuals = 2 * (7 * filters * filters + filters + 2)
+    dense = 2 * filters * units + 3 * units
+    return front + first + residuals + dense + units * tags + tags
+
+
+def truncated(count: int) -> str:
+    """As the paper prints: whole thousands below a million, else tenths of a million, cut and without ``.0``."""
+    if count < 1_000_000:
+        return f"{count // 1000}k"
+    tenths = count // 100_000
+    return f"{tenths // 10}.{tenths % 10}M".replace(".0M", "M")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}-x{row[1]}-{row[2]}-{row[3]}-{row[5]}")
+def test_the_model_has_the_papers_parameters(row):
+    family, width, filters, units, layers, tags, count, printed = row
+    dials = {"frontend_width": width, "backend_filters": filters, "backend_units": units}
+    if layers is not None:
+        dials["frontend_layers"] = layers
+    model = build_model(family, tags, **dials)
+    assert count_parameters(model) == count
+    assert formula(family, width, filters, units, layers, tags) == count
+    assert truncated(count) == printed
+
+
+def test_the_table_has_every_row():
+    assert len(ROWS) == 28
+
+
+def test_frozen_parameters_are_not_counted():
+    model = build_model("waveform", 50, frontend_width=0.25, backend_filters=64)
+    before = count_parameters(model)
+    weight = next(model.parameters())
+    weight.requires_grad_(False)
+    assert count_parameters(model) == before - weight.numel()

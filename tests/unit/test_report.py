@@ -1,0 +1,512 @@
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import shutil
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from sklearn.metrics import average_precision_score, mean_squared_error, roc_auc_score
+
+from genrescale import report, report_page, results
+from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, run_id
+from genrescale.data.store import Store
+from genrescale.report_figure import draw_scaling
+from genrescale.report_fits import crossings, family_fit
+from genrescale.report_tables import PR_AUC, comparison_lines, differences
+from genrescale.report_words import answer, crossing_text
+from genrescale.results import PlannedTrial, ResultRow, ScoreTable
+
+FAMILIES = ("waveform", "spectrogram")
+SIZES = (100, 400, 1600)
+SEEDS = (0, 1, 2)
+DIALS = {"waveform": {"backend_layers": 3, "frontend_layers": 7}, "spectrogram": {"backend_layers": 3}}
+TAGS = ["rock", "calm", "energy"]
+
+
+def make_trial(
+    model: str, size: int, seed: int, axis: str = "grid", lr: float = 1e-3, layers: dict[str, int] | None = None
+) -> PlannedTrial:
+    config = RunConfig(
+        model=ModelConfig(model, DIALS[model] | (layers or {})),
+        data=DataConfig(size=size, crop_s=3.0),
+        optim=OptimConfig(lr=lr, max_steps=600, validate_every=100),
+        seed=seed,
+    )
+    name = run_id(config, "digest")
+    return PlannedTrial(name, axis, model, size, seed, lr, layers or {}, asdict(config))
+
+
+def make_row(trial: PlannedTrial, **changed: Any) -> ResultRow:
+    """A row whose metrics rise with the size, the waveform's faster, with noise by seed."""
+    layers = trial.config["model"]["dials"]["backend_layers"]
+    rng = np.random.default_rng([trial.size, trial.seed, len(trial.model), round(trial.lr * 1e6), layers])
+    gain = (0.080 if trial.model == "waveform" else 0.060) * np.log10(trial.size / 100)
+    start = (0.30 if trial.model == "waveform" else 0.32) - 0.02 * abs(np.log10(trial.lr / 1e-3))
+    pr_auc = float(start + gain + rng.normal(0, 0.004))
+    values: dict[str, Any] = {
+        "run_id": trial.run_id, "model": trial.model, "dials": trial.config["model"]["dials"], "size": trial.size,
+        "seed": trial.seed, "lr": trial.lr, "labels": "true", "num_params": 412_345,
+        "roc_auc": 0.5 + 0.8 * pr_auc, "pr_auc": pr_auc, "rmse": 0.25 - pr_auc / 5, "accuracy": None,
+        "test_songs": 300, "padded_songs": 2, "unscored_tags": ["genre/polka"], "val_loss": 0.7 - pr_auc,
+        "best_step": 500, "steps": 600, "max_steps": 600, "stopped_early": False, "epochs": 600 * 32 / trial.size,
+        "seconds_total": 41.5 + trial.seed, "seconds_to_first_step": 12.3, "seconds_training": 25.0,
+        "songs_per_s": 768.4, "data_wait_share": 0.031, "bytes_read": 123_456_789, "workers": 1, "device": "cpu",
+        "corpus": "synthetic", "corpus_version": "1", "data_digest": f"digest-{trial.size}", "config": trial.config,
+        "finished_at": "2026-01-02T03:04:05Z",
+    }  # fmt: skip
+    return ResultRow(**(values | changed))
+
+
+def make_plan() -> list[PlannedTrial]:
+    grid = [make_trial(*place) for place in itertools.product(FAMILIES, SIZES, SEEDS)]
+    rates = [make_trial(model, 100, 0, "lr", lr) for model in FAMILIES for lr in (3e-4, 3e-3)]
+    layers = [make_trial(model, 100, 0, "layers", layers={"backend_layers": n}) for model in FAMILIES for n in (1, 2)]
+    return grid + rates + layers
+
+
+def write_run(files: Store, trial: PlannedTrial, **changed: Any) -> ResultRow:
+    row = make_row(trial, **changed)
+    curve = [
+        {
+            "step": step,
+            "val_loss": row.val_loss + 0.3 * np.exp(-step / 150),
+            "val_pr_auc": (row.pr_auc or 0) - 30 / step,
+        }
+        for step in range(100, 601, 100)
+    ]
+    results.write_curve(files, trial.run_id, curve)
+    results.write_result(files, row)
+    return row
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep: three axes, every run done."""
+    folder = tmp_path_factory.mktemp("finished")
+    files = Store(str(folder))
+    results.write_planned(files, plan := make_plan())
+    for trial in plan:
+        write_run(files, trial)
+    return folder
+
+
+@pytest.fixture
+def sweep(finished: Path, tmp_path: Path) -> Store:
+    """A copy of the finished sweep, to change."""
+    shutil.copytree(finished, tmp_path / "sweep")
+    return Store(str(tmp_path / "sweep"))
+
+
+@pytest.fixture(autouse=True)
+def _quick_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes a second per page: only tests that ask for ``drawn`` pay it."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(report_page, "panel_svg", lambda *_: b"<svg/>")
+        monkeypatch.setattr(report, "scaling_png", lambda *_: b"")
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Figures are drawn in this test."""
+
+
+class Page(HTMLParser):
+    """The page's tables as cell texts by table id, and every attribute that could load or lead somewhere."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self._table, self._open, self._stack = "", False, []
+        self.feed(html)
+        self.close()
+        assert not self._stack, f"unclosed elements: {self._stack}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        if tag == "img":
+            self.images.append(found)
+        if tag not in ("meta", "img", "link", "br"):
+            self._stack.append(tag)
+        if tag == "table":
+            self._table = found["id"] or ""
+            self.tables[self._table] = []
+        if tag == "tr":
+            self.tables[self._table].append([])
+        if tag in ("td", "th"):
+            self.tables[self._table][-1].append("")
+            self._open = True
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._stack.pop() == tag
+        if tag in ("td", "th"):
+            self._open = False
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.tables[self._table][-1][-1] += data
+
+
+def page_of(files: Store) -> Page:
+    report.write_report(files)
+    return Page(files.read_bytes("report.html").decode())
+
+
+def read_csv(files: Store, name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(files.read_bytes(name).decode())))
+
+
+def result_path(trial: PlannedTrial) -> str:
+    return f"runs/{trial.run_id}/result.json"
+
+
+def test_comparison_equals_pandas_over_the_result_files(sweep: Store) -> None:
+    report.write_report(sweep)
+    grid = {trial.run_id for trial in make_plan() if trial.axis == "grid"}
+    rows = pd.DataFrame([json.loads(sweep.read_bytes(f"runs/{name}/result.json")) for name in grid])
+    expected = rows.groupby(["model", "size"])[["roc_auc", "pr_auc", "rmse"]].agg(["mean", "std", "count"])
+    lines = read_csv(sweep, "table.csv")
+    assert len(lines) == 6
+    for line in lines:
+        for metric in ("roc_auc", "pr_auc", "rmse"):
+            found = expected.loc[(line["family"], int(line["size"])), metric]
+            assert float(line[f"{metric}_mean"]) == pytest.approx(found["mean"], rel=1e-12)
+            assert float(line[f"{metric}_sd"]) == pytest.approx(found["std"], rel=1e-9)
+            assert int(line[f"{metric}_seeds"]) == found["count"] == 3
+
+
+def test_page_and_terminal_show_the_cells_of_the_csv_in_the_papers_order(sweep: Store) -> None:
+    page = page_of(sweep)
+    lines = read_csv(sweep, "table.csv")
+    assert [(line["family"], int(line["size"])) for line in lines] == [
+        (family, size) for size in reversed(SIZES) for family in FAMILIES
+    ]
+    expected = [
+        [line["family"], f"{int(line['size']):,}"]
+        + [
+            f"{float(line[f'{key}_mean']):.4f} ± {float(line[f'{key}_sd']):.4f}"
+            for key in ("roc_auc", "pr_auc", "rmse")
+        ]
+        + ["3"]
+        for line in lines
+    ]
+    assert page.tables["comparison-table"][1:] == expected
+    terminal = report.format_table(report.build_report(sweep))
+    for text in itertools.chain.from_iterable(expected):
+        assert text in terminal
+    assert max(map(len, terminal.splitlines())) <= report.TERMINAL_WIDTH
+
+
+def _scores(rng: np.random.Generator, skill: float) -> ScoreTable:
+    true_NK = np.column_stack([rng.random((80, 2)) < 0.3, rng.random(80)]).astype(float)
+    score_NK = np.clip(skill * true_NK + (1 - skill) * rng.random((80, 3)), 0, 1)
+    return ScoreTable([f"song-{i}" for i in range(80)], [2] * 80, [False] * 80, true_NK, score_NK)
+
+
+def test_cells_recompute_with_sklearn_from_the_score_tables(tmp_path: Path) -> None:
+    """End to end: score tables -> rows -> report, against sklearn on the score tables that lie on disk."""
+    files = Store(str(tmp_path))
+    plan = [make_trial(*place) for place in itertools.product(FAMILIES, (100, 400), (0, 1))]
+    results.write_planned(files, plan)
+
+    def measure(name: str) -> dict[str, float]:
+        scores, _ = results.read_scores(files, f"runs/{name}/scores.parquet")
+        true_NK, score_NK = scores.true_NK, scores.score_NK
+        return {
+            "roc_auc": float(roc_auc_score(true_NK[:, :2], score_NK[:, :2], average="macro")),
+            "pr_auc": float(average_precision_score(true_NK[:, :2], score_NK[:, :2], average="macro")),
+            "rmse": float(mean_squared_error(true_NK[:, 2], score_NK[:, 2]) ** 0.5),
+        }
+
+    for i, trial in enumerate(plan):
+        scores = _scores(np.random.default_rng(i), 0.3 + 0.02 * i)
+        results.write_scores(files, f"runs/{trial.run_id}/scores.parquet", scores, TAGS)
+        write_run(files, trial, **measure(trial.run_id))
+    page = page_of(files)
+    for row in page.tables["comparison-table"][1:]:
+        members = [t for t in plan if (t.model, f"{t.size:,}") == (row[0], row[1])]
+        for text, metric in zip(row[2:5], ("roc_auc", "pr_auc", "rmse"), strict=True):
+            values = [measure(trial.run_id)[metric] for trial in members]
+            assert text == f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+
+
+def test_a_deleted_result_shows_as_missing_everywhere(sweep: Store) -> None:
+    plan = make_plan()
+    for trial in plan:
+        if (trial.model, trial.size, trial.axis) == ("waveform", 1600, "grid"):
+            sweep.delete(result_path(trial))
+    page = page_of(sweep)
+    first = page.tables["comparison-table"][1]
+    assert first == ["waveform", "1,600", "missing", "missing", "missing", "0 of 3 (3 missing)"]
+    assert [row[2] for row in page.tables["difference-table"] if row[1] == "1,600"] == ["missing"] * 3
+    for table in ("run-table", "cost-table"):
+        assert sum("missing" in row for row in page.tables[table]) == 3
+    line = read_csv(sweep, "table.csv")[0]
+    assert (line["pr_auc_mean"], line["pr_auc_sd"], line["seeds_finished"]) == ("missing", "", "0")
+    assert [run["status"] for run in read_csv(sweep, "runs.csv")].count("missing") == 3
+    built = report.build_report(sweep)
+    assert "missing" in report.format_table(built)
+    assert built.notes[0] == "3 of 26 planned runs missing. Means are over the rest."
+    assert "400 songs" in built.answer.headline
+
+
+def test_one_missing_seed_leaves_the_mean_of_the_others_and_says_so(sweep: Store) -> None:
+    gone = make_trial("waveform", 1600, 1)
+    sweep.delete(result_path(gone))
+    kept = [make_row(make_trial("waveform", 1600, seed)).pr_auc for seed in (0, 2)]
+    row = page_of(sweep).tables["comparison-table"][1]
+    assert row[3].startswith(f"{np.mean(kept):.4f} ±")  # type: ignore[arg-type]
+    assert row[-1] == "2 of 3 (1 missing)"
+
+
+def test_missing_points_of_the_small_axes_are_shown_and_never_best(sweep: Store) -> None:
+    for trial in make_plan():
+        if trial.axis in ("lr", "layers") and trial.model == "waveform":
+            sweep.delete(result_path(trial))
+    page = page_of(sweep)
+    for table in ("lr-table", "layers-table"):
+        waveform = [row for row in page.tables[table] if row[0] == "waveform"]
+        assert sum(row[3] == "missing" for row in waveform) == 2
+        assert not any(row[-1].startswith("best") for row in waveform)
+        spectrogram = [row for row in page.tables[table] if row[0] == "spectrogram"]
+        assert sum(row[-1].startswith("best") for row in spectrogram) == 1
+
+
+def test_axis_takes_in_the_grid_run_that_differs_in_nothing_else_and_chooses_by_validation(sweep: Store) -> None:
+    low = make_trial("waveform", 100, 0, "lr", 3e-4)
+    write_run(sweep, low, val_loss=0.01, pr_auc=0.05)
+    lines = [line for line in report.build_report(sweep).lr_lines if line.family == "waveform"]
+    assert [line.value for line in lines] == [(("lr", 3e-4),), (("lr", 1e-3),), (("lr", 3e-3),)]
+    assert [line.best for line in lines] == [True, False, False]
+    assert lines[0].at_edge
+    assert [trial.planned.seed for trial in lines[1].trials] == [0]
+    layers = [line.value_text for line in report.build_report(sweep).layer_lines if line.family == "spectrogram"]
+    assert layers == ["backend_layers 1", "backend_layers 2", "backend_layers 3"]
+
+
+@pytest.mark.parametrize("undefined", [None, float("nan")])
+def test_undefined_rmse_is_a_dash_not_missing_and_not_zero(sweep: Store, undefined: float | None) -> None:
+    for trial in make_plan():
+        text = json.dumps(make_row(trial, rmse=undefined).to_dict())
+        sweep.write_bytes(result_path(trial), text.encode())
+    page = page_of(sweep)
+    assert {row[4] for row in page.tables["comparison-table"][1:]} == {"–"}  # noqa: RUF001
+    assert {line["rmse_mean"] for line in read_csv(sweep, "table.csv")} == {""}
+    assert "missing" not in report.format_table(report.build_report(sweep))
+
+
+def test_one_seed_has_no_spread_and_the_answer_says_that_nothing_judges_it(tmp_path: Path) -> None:
+    files = Store(str(tmp_path))
+    results.write_planned(files, plan := [make_trial(*place, 0) for place in itertools.product(FAMILIES, SIZES)])
+    for trial in plan:
+        write_run(files, trial)
+    page = page_of(files)
+    assert not any("±" in text for row in page.tables["comparison-table"] for text in row)
+    assert {line["pr_auc_sd"] for line in read_csv(files, "table.csv")} == {""}
+    built = report.build_report(files)
+    assert "single seed" in built.answer.headline
+    assert "leads" not in built.answer.headline
+    assert all(d.t_interval is None and not d.clear for d in built.differences)
+
+
+def test_a_lead_is_claimed_only_beyond_what_seeds_explain(tmp_path: Path) -> None:
+    def headline(gap: float) -> str:
+        files = Store(str(tmp_path / str(gap)))
+        results.write_planned(files, plan := [make_trial(m, 100, seed) for m in FAMILIES for seed in SEEDS])
+        for trial in plan:
+            base = 0.4 + gap if trial.model == "waveform" else 0.4
+            write_run(files, trial, pr_auc=base + 0.01 * trial.seed)
+        return report.build_report(files).answer.headline
+
+    assert headline(0.1) == "Waveform leads spectrogram at 100 songs"
+    assert headline(-0.1) == "Spectrogram leads waveform at 100 songs"
+    assert headline(0.015) == "No clear leader at 100 songs"
+    assert headline(0.0) == "Level at 100 songs"
+
+
+def test_lower_rmse_leads(sweep: Store) -> None:
+    for d in report.build_report(sweep).differences:
+        if d.metric.key == "rmse" and d.value is not None:
+            assert d.leader == (d.first if d.value < 0 else d.second)
+
+
+def _crossing_at(slope: float) -> tuple[report.Crossing, str, list[report.FamilyFit]]:
+    """Two families whose lines start 0.1 apart; the first gains ``slope`` per song on the second."""
+    values = {"waveform": lambda n: 0.3 + (1e-5 + slope) * n, "spectrogram": lambda n: 0.4 + 1e-5 * n}
+    plan = [make_trial(*place) for place in itertools.product(FAMILIES, SIZES, SEEDS)]
+    trials = [report.Trial(t, make_row(t, pr_auc=values[t.model](t.size))) for t in plan]
+    lines = comparison_lines(trials, [PR_AUC])
+    found = differences(lines, [PR_AUC])
+    fits = [family_fit(family, PR_AUC, lines) for family in FAMILIES]
+    (crossed,) = crossings(fits, found)
+    return crossed, " ".join([crossing_text(crossed), *answer(found, fits, [crossed]).points]), fits
+
+
+def test_crossing_inside_is_stated_and_outside_is_called_an_extrapolation() -> None:
+    inside, text, _ = _crossing_at(0.1 / 800)
+    assert inside.at == pytest.approx(800)
+    assert "cross at about 800 songs; above that the line of waveform is ahead" in text
+    assert "change the lead once, between 400 and 1,600 songs" in text
+    outside, text, _ = _crossing_at(0.1 / 5000)
+    assert outside.at == pytest.approx(5000)
+    assert "outside the measured 100 to 1,600 songs: an extrapolation" in text
+    assert "never change the lead" in text
+    never, text, _ = _crossing_at(-1e-5)
+    assert never.at is not None
+    assert "cross at no number of songs: the line of spectrogram is ahead at every size" in text
+
+
+def test_figure_draws_every_seed_the_fitted_lines_and_the_crossing_only_inside() -> None:
+    for slope, inside in ((0.1 / 800, True), (0.1 / 5000, False)):
+        crossed, _, fits = _crossing_at(slope)
+        axes = Figure().add_subplot()
+        draw_scaling(axes, fits, [crossed])
+        points = [line.get_ydata() for line in axes.lines if line.get_linestyle() == "None"]
+        assert [sorted(found) for found in points] == [sorted(v for _, v in fit.points) for fit in fits]  # type: ignore[type-var]
+        lines = [line for line in axes.lines if line.get_linestyle() != "None"]
+        assert len(lines) == len(fits) + inside
+        for fit, line in zip(fits, lines, strict=False):
+            assert fit.line is not None
+            assert np.asarray(line.get_ydata()) == pytest.approx(fit.line.predict(line.get_xdata()))
+        assert axes.get_xscale() == "log"
+        assert f"about{'' if not inside else ' 800 songs'}" in axes.texts[0].get_text()
+        assert ("not measured" in axes.texts[0].get_text()) is not inside
+
+
+def test_failures_are_shown_with_their_error_and_escaped(sweep: Store) -> None:
+    failed = make_trial("waveform", 1600, 1)
+    sweep.delete(result_path(failed))
+    error = "RuntimeError: <script>alert(1)</script>"
+    sweep.write_bytes("failures.json", json.dumps([{"run_id": failed.run_id, "error": error}]).encode())
+    page = page_of(sweep)
+    assert [failed.run_id, error] in page.tables["failure-table"]
+    assert "script" not in page.tags
+    (row,) = [run for run in read_csv(sweep, "runs.csv") if run["run_id"] == failed.run_id]
+    assert (row["status"], row["error"]) == ("missing", error)
+    assert "1 of 26 planned runs missing, 1 of them failed." in report.build_report(sweep).notes[0]
+
+
+def test_changed_config_keys_are_named_and_axes_are_not(sweep: Store) -> None:
+    assert report.build_report(sweep).config_differences == []
+    trial = make_trial("waveform", 400, 1)
+    changed = json.loads(json.dumps(trial.config))
+    changed["precision"], changed["model"]["dials"]["backend_layers"] = "bf16", 9
+    write_run(sweep, trial, config=changed)
+    built = report.build_report(sweep)
+    assert [change.key for change in built.config_differences] == [
+        "model.dials.backend_layers of waveform",
+        "precision",
+    ]
+    assert ('"bf16"', "waveform, 400 songs (1 run)") in built.config_differences[1].values
+    assert any("precision" in note for note in built.notes)
+    assert '"bf16"' in [row[1] for row in page_of(sweep).tables["config-table"]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"corpus_version": "2"}, "different corpus versions (1, 2)"),
+        ({"test_songs": 299}, "different numbers of test songs (299, 300)"),
+        ({"data_digest": "other"}, "At 400 songs the runs did not see the same data"),
+        ({"device": "cuda"}, "different devices"),
+        ({"steps": 300, "stopped_early": True}, "25 of 26 finished runs used all their steps"),
+    ],
+)
+def test_what_limits_the_comparison_is_said(sweep: Store, changed: dict[str, Any], said: str) -> None:
+    write_run(sweep, make_trial("waveform", 400, 1), **changed)
+    assert any(said in note for note in report.build_report(sweep).notes)
+
+
+def test_a_row_outside_the_plan_is_listed_and_in_no_mean(sweep: Store) -> None:
+    before = report.table_csv(report.build_report(sweep))
+    write_run(sweep, make_trial("waveform", 400, 99), pr_auc=0.99)
+    built = report.build_report(sweep)
+    assert report.table_csv(built) == before
+    assert any("1 finished run outside the plan" in note for note in built.notes)
+    assert [run["axes"] for run in read_csv_of(built)].count("unplanned") == 1
+
+
+def read_csv_of(built: report.Report) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(report.runs_csv(built).decode())))
+
+
+def test_shuffled_labels_are_a_family_of_their_own(sweep: Store) -> None:
+    control = make_trial("waveform", 100, 7)
+    config = json.loads(json.dumps(control.config)) | {"data": control.config["data"] | {"labels": "shuffled"}}
+    control = replace(control, config=config)
+    results.write_planned(sweep, [*make_plan(), control])
+    write_run(sweep, control, labels="shuffled", pr_auc=0.1)
+    lines = {(line.family, line.size): line for line in report.build_report(sweep).lines}
+    assert len(lines["waveform", 100].trials) == 3
+    assert lines["waveform (shuffled labels)", 100].cells["pr_auc"].mean == 0.1
+
+
+@pytest.mark.usefixtures("drawn")
+def test_page_is_one_file_that_asks_for_nothing(sweep: Store) -> None:
+    page = page_of(sweep)
+    assert len(page.images) == 3 + 4
+    for image in page.images:
+        assert str(image["src"]).startswith("data:image/svg+xml;base64,")
+        assert len(str(image["alt"])) > 40
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    html = sweep.read_bytes("report.html").decode()
+    assert "url(" not in html
+    assert "@import" not in html
+    assert html.startswith("<!doctype html>")
+    assert sweep.read_bytes("figure.png").startswith(b"\x89PNG")
+
+
+def test_runs_csv_holds_every_field_of_every_row_once(sweep: Store) -> None:
+    report.write_report(sweep)
+    runs = {run["run_id"]: run for run in read_csv(sweep, "runs.csv")}
+    assert len(runs) == 26 == len(read_csv(sweep, "runs.csv"))
+    row = make_row(make_trial("spectrogram", 400, 2))
+    run = runs[row.run_id]
+    for name, value in row.to_dict().items():
+        if name in ("model", "config"):
+            continue
+        text = (
+            json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else "" if value is None else str(value)
+        )
+        assert run[name] == text, name
+
+
+def test_accuracy_is_a_column_where_a_run_has_it(sweep: Store) -> None:
+    assert "Accuracy" not in page_of(sweep).tables["comparison-table"][0]
+    write_run(sweep, make_trial("waveform", 400, 1), accuracy=0.625)
+    assert page_of(sweep).tables["comparison-table"][3][5] == "0.6250"
+
+
+@pytest.mark.usefixtures("drawn")
+def test_the_same_rows_give_the_same_bytes(sweep: Store) -> None:
+    report.write_report(sweep)
+    before = {name: sweep.read_bytes(name) for name in report.REPORT_FILES}
+    report.write_report(sweep)
+    assert {name: sweep.read_bytes(name) for name in report.REPORT_FILES} == before
+
+
+def test_a_sweep_without_a_finished_run_has_a_report(tmp_path: Path) -> None:
+    files = Store(str(tmp_path))
+    results.write_planned(files, make_plan())
+    page = page_of(files)
+    assert all(row[2:5] == ["missing"] * 3 for row in page.tables["comparison-table"][1:])
+    assert report.build_report(files).answer.headline == "No comparison yet"
+
+
+def test_a_folder_without_a_plan_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"sweep\.json does not exist"):
+        report.build_report(Store(str(tmp_path)))
