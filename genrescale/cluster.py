@@ -71,7 +71,7 @@ def connect(num_cpus: int = 0) -> Iterator[None]:
         }
     )
     try:
-        ray.init(logging_level=logging.WARNING, log_to_driver=True, **options)
+        ray.init(logging_level=logging.WARNING, log_to_driver=False, **options)
         yield
     finally:
         ray.shutdown()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from _shard_cli import run_job
+from _cli import run_job
 from omegaconf import MISSING
 
 from genrescale.cluster import connect
@@ -52,4 +52,4 @@ def main(job: VerifyCorpusJob) -> int:
 
 
 if __name__ == "__main__":
-    run_job(VerifyCorpusJob, "verify_corpus", main)
+    run_job(VerifyCorpusJob, "verify_corpus", main, __doc__)

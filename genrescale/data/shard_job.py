@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from genrescale.audio import Song, Vocabulary
+from genrescale.audio import Song, Vocabulary, len_to_seconds
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.manifest import Manifest, write_manifest
 from genrescale.data.shard import ShardTask, write_shard
@@ -25,6 +26,7 @@ QUARANTINE_PATH = "quarantine.parquet"
 MIN_FAILURES = 3
 """So many songs may fail in a corpus of any size: one bad file does not stop a folder of fifty."""
 _READERS = 16
+_SHOWN = 5
 
 
 class FailureBudgetError(RuntimeError):
@@ -52,6 +54,22 @@ class ShardingResult:
     written: int
     skipped: int
     overlap: ArtistOverlap | None
+
+    def summary(self) -> str:
+        """What was made, in words."""
+        manifest = self.manifest
+        splits = ", ".join(f"{count} {split}" for split, count in Counter(manifest.songs["split"].to_pylist()).items())
+        hours = len_to_seconds(int(manifest.column("num_samples").sum())) / 3600
+        num_bytes = sum(manifest.shards["num_bytes"].to_pylist())
+        lines = [
+            f"{manifest.uri}, version {manifest.version}: {len(manifest)} songs ({splits}), {hours:.2f} hours",
+            f"{len(manifest.shards)} shards, {num_bytes:,} bytes; {self.written} written, {self.skipped} found",
+            f"{len(self.quarantined)} songs in quarantine",
+            *(f"  {song.path}: {song.reason}" for song in self.quarantined[:_SHOWN]),
+        ]
+        if self.overlap is not None:
+            lines.append(f"official splits: {self.overlap.sentence()}")
+        return "\n".join(lines)
 
 
 def failure_limit(settings: ShardSettings, num_songs: int) -> int:

@@ -31,6 +31,12 @@ class ArtistOverlap:
     test_songs: int
     unknown_songs: int
 
+    def sentence(self) -> str:
+        return (
+            f"{self.artists} artists are in more than one; {self.validation_songs} validation and {self.test_songs} "
+            f"test songs are by artists of train songs; {self.unknown_songs} songs have no artist"
+        )
+
 
 def artist_overlap(songs: Sequence[Song], splits: Sequence[str]) -> ArtistOverlap:
     """Counts over songs and the split of each."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import webdataset
+from webdataset.compat import WebDataset
 
 from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
 from genrescale.data.decode import decode_pcm
@@ -56,7 +56,7 @@ def read_index(task: ShardTask) -> ShardIndex:
 
 
 def test_the_webdataset_library_reads_the_shard(task: ShardTask):
-    samples = list(webdataset.WebDataset(str(task.store.local_path(NAME)), shardshuffle=False))
+    samples = list(WebDataset(str(task.store.local_path(NAME)), shardshuffle=False))
     assert [sample["__key__"] for sample in samples] == ["a-1", "song_number", "long-" * 26]
     for sample, song in zip(samples, [task.songs[i] for i in (0, 2, 3)], strict=True):
         assert sample["pcm"] == decode_pcm(Path(song.path), "").pcm_T.tobytes()

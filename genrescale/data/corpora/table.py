@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,11 +28,27 @@ from genrescale.audio import Song, Tag, Vocabulary, song_key
 from genrescale.data.corpora.folder import source_path
 from genrescale.data.store import Store
 
-COLUMNS = ("path", "labels", "artist", "split")
 REQUIRED = ("path", "labels")
 REGRESS = "regress:"
 SEPARATOR = "|"
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+
+
+@dataclass
+class TableColumns:
+    """What a table calls its columns."""
+
+    path: str = "path"
+    labels: str = "labels"
+    artist: str = "artist"
+    split: str = "split"
+
+    def renamed(self) -> dict[str, str]:
+        """The ``columns`` of ``list_songs``: a column that is named must be there, also an optional one."""
+        return {name: column for name, column in asdict(self).items() if column != name}
+
+
+_COLUMNS = tuple(column.name for column in fields(TableColumns))
 
 
 def list_songs(audio: str, columns: Mapping[str, str] | None = None) -> tuple[list[Song], Vocabulary]:
@@ -78,14 +95,14 @@ def _read_table(store: Store, name: str) -> dict[str, list[Any]]:
 
 def _name_columns(table: Mapping[str, list[Any]], columns: Mapping[str, str], audio: str) -> dict[str, list[Any]]:
     """The four known columns as lists; absent optional ones hold ""."""
-    unknown = sorted(set(columns) - set(COLUMNS))
+    unknown = sorted(set(columns) - set(_COLUMNS))
     if unknown:
-        raise ValueError(f"columns names {unknown}; a table has {list(COLUMNS)}")
+        raise ValueError(f"columns names {unknown}; a table has {list(_COLUMNS)}")
     num_rows = len(next(iter(table.values()), []))
     if not num_rows:
         raise ValueError(f"{audio} has no rows")
     cells = {}
-    for name in COLUMNS:
+    for name in _COLUMNS:
         column = columns.get(name, name)
         if column in table:
             cells[name] = ["" if cell is None else cell for cell in table[column]]

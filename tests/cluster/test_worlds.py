@@ -1,0 +1,71 @@
+"""The same run on 1, 2 and 4 workers is the same run; stopped and resumed, it is the same run too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import run_world, small_run
+
+from genrescale.data.manifest import Manifest
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def one_worker(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    return run_world(small_run(), corpus.uri, tmp_path_factory.mktemp("one"))
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_more_workers_give_the_same_twenty_losses(one_worker: dict, corpus: Manifest, tmp_path: Path, workers: int):
+    several = run_world(small_run(), corpus.uri, tmp_path, workers)
+    assert len(several["losses"]) == 20
+    np.testing.assert_allclose(several["losses"], one_worker["losses"], atol=TOLERANCE, rtol=0)
+    for here, there in zip(several["curve"], one_worker["curve"], strict=True):
+        assert here["val_loss"] == pytest.approx(there["val_loss"], abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_zero_stages_give_the_same_losses_until_rounding_grows(
+    one_worker: dict, corpus: Manifest, tmp_path: Path, stage: int
+):
+    """DeepSpeed reduces these in fp32, whose rounding is amplified from step to step: equal for the first steps."""
+    several = run_world(small_run(steps=6), corpus.uri, tmp_path, 2, {"zero_stage": stage})
+    np.testing.assert_allclose(several["losses"], one_worker["losses"][:6], atol=TOLERANCE, rtol=0)
+
+
+def test_every_test_song_is_scored_once_on_any_number_of_workers(one_worker: dict, corpus: Manifest):
+    assert one_worker["songs"] == list(range(len(corpus.select("test"))))
+
+
+def test_the_loss_falls(one_worker: dict):
+    assert np.mean(one_worker["losses"][-5:]) < np.mean(one_worker["losses"][:5])
+
+
+def test_another_seed_gives_other_losses(one_worker: dict, corpus: Manifest, tmp_path: Path):
+    run = small_run(steps=3)
+    run.seed = 1
+    other = run_world(run, corpus.uri, tmp_path)
+    assert np.abs(np.subtract(other["losses"], one_worker["losses"][:3])).min() > TOLERANCE
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 2), (2, 1)])
+def test_a_resumed_run_equals_an_undisturbed_one(
+    one_worker: dict, corpus: Manifest, tmp_path: Path, before: int, after: int
+):
+    first = run_world(small_run(), corpus.uri, tmp_path / "first", before, stop_at=10)
+    assert len(first["losses"]) == 10
+    rest = run_world(small_run(), corpus.uri, tmp_path / "rest", after, resume=tmp_path / "first" / "checkpoint")
+    np.testing.assert_allclose(first["losses"] + rest["losses"], one_worker["losses"], atol=TOLERANCE, rtol=0)
+    assert [row["step"] for row in rest["curve"]] == [10, 20]
+    assert rest["score_sum"] == pytest.approx(one_worker["score_sum"], rel=1e-4)
+
+
+def test_autocast_trains_the_same_run_in_half_precision(one_worker: dict, corpus: Manifest, tmp_path: Path):
+    run = small_run(steps=10)
+    run.precision = "bf16"
+    half = run_world(run, corpus.uri, tmp_path)
+    np.testing.assert_allclose(half["losses"], one_worker["losses"][:10], rtol=0.02)
+    assert half["losses"] != one_worker["losses"][:10]

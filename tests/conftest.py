@@ -1,0 +1,48 @@
+"""Fixtures: a small real corpus (synthesised, encoded, decoded, sharded), made once per session without Ray."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from genrescale.data.corpora import list_songs
+from genrescale.data.manifest import Manifest
+from genrescale.data.shard import write_shard
+from genrescale.data.shard_job import _tasks, write_corpus
+from genrescale.data.shard_plan import ShardSettings, make_plan
+from genrescale.data.store import Store
+from genrescale.data.synthesis.write import write_song, write_table
+
+NUM_SONGS = 90
+
+
+@pytest.fixture(scope="session")
+def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Encoded synthetic songs of 3.1 to 5 s with their table."""
+    folder = tmp_path_factory.mktemp("audio")
+    write_table(folder, [write_song(folder, seed=5, index=index, min_s=3.1, max_s=5.0) for index in range(NUM_SONGS)])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(audio_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """The same songs as shards of 16 songs."""
+    songs, vocabulary = list_songs("synthetic", str(audio_folder))
+    out = Store(str(tmp_path_factory.mktemp("shards")))
+    plan = make_plan(songs, vocabulary, ShardSettings(songs_per_shard=16, val_fraction=0.2, test_fraction=0.2))
+    for task in _tasks(plan, out):
+        write_shard(task)
+    return write_corpus(plan, out).manifest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real labels, weights and audio beside the checkout. Absent, the test is skipped; in CI that is a failure."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI needs the real data in {folder}")
+        pytest.skip(f"no real data in {folder}")
+    return folder

@@ -1,0 +1,78 @@
+"""The schedule counts steps, and the loop insists on the plan's order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from genrescale.config import OptimConfig
+from genrescale.data.crops import CropGroup
+from genrescale.data.plan import GroupId
+from genrescale.loop import Progress, SongScores, TimedGroups, after_validation, join_songs, song_means
+
+OPTIM = OptimConfig(lr=0.1, max_steps=1000, validate_every=10, plateau_steps=20, plateau_factor=0.5, patience_steps=50)
+
+
+def run_schedule(losses: list[float], optim: OptimConfig = OPTIM) -> tuple[Progress, list[bool], list[float]]:
+    progress = Progress(lr=optim.lr)
+    best, rates = [], []
+    for i, loss in enumerate(losses):
+        progress.step = (i + 1) * optim.validate_every
+        best.append(after_validation(progress, optim, loss))
+        rates.append(progress.lr)
+    return progress, best, rates
+
+
+def test_the_best_checkpoint_is_the_lowest_validation_loss():
+    progress, best, _ = run_schedule([3.0, 2.0, 2.5, 1.5, 1.5])
+    assert best == [True, True, False, True, False]
+    assert (progress.best_step, progress.best_loss) == (40, 1.5)
+
+
+def test_the_rate_halves_after_each_plateau():
+    _, _, rates = run_schedule([1.0, 2.0, 2.0, 2.0, 2.0])
+    assert rates == [0.1, 0.1, 0.05, 0.05, 0.025]
+
+
+def test_training_stops_after_the_patience():
+    progress, _, _ = run_schedule([1.0] + [2.0] * 4)
+    assert not progress.stopped_early
+    progress, _, _ = run_schedule([1.0] + [2.0] * 5)
+    assert progress.stopped_early
+
+
+def test_without_patience_training_goes_on():
+    progress, _, _ = run_schedule([1.0] + [2.0] * 50, OptimConfig(lr=0.1, validate_every=10, patience_steps=0))
+    assert not progress.stopped_early
+
+
+def test_a_diverged_loss_is_refused_with_a_remedy():
+    with pytest.raises(ValueError, match=r"loss is nan at step 10.*lower lr than 0.1"):
+        run_schedule([float("nan")])
+
+
+def test_a_group_out_of_order_is_refused():
+    group = CropGroup(GroupId("train", 1, 0), np.arange(2), np.zeros((2, 4), np.int16), np.zeros((2, 1), np.float32))
+    with pytest.raises(RuntimeError, match="the stream delivered"):
+        TimedGroups(iter([group])).take(GroupId("train", 0, 0))
+    with pytest.raises(RuntimeError, match="delivered None"):
+        TimedGroups(iter([])).take(GroupId("train", 0, 0))
+
+
+def test_a_songs_score_is_the_mean_of_its_windows():
+    songs = np.array([4, 4, 4, 7])
+    scores = np.array([[0.0, 1.0], [0.5, 1.0], [1.0, 0.4], [0.2, 0.3]])
+    labels = np.array([[1, 0]] * 3 + [[0, 1]], np.float32)
+    found = song_means(songs, scores, labels, 2.5)
+    assert found.songs_N.tolist() == [4, 7]
+    assert found.windows_N.tolist() == [3, 1]
+    np.testing.assert_allclose(found.score_NK, [[0.5, 0.8], [0.2, 0.3]])
+    np.testing.assert_array_equal(found.true_NK, [[1, 0], [0, 1]])
+
+
+def test_parts_join_in_the_order_of_songs():
+    parts = [song_means(np.array([s]), np.array([[s / 10]]), np.ones((1, 1), np.float32), 1.0) for s in (5, 2, 9)]
+    joined = join_songs([SongScores.none(1), *parts])
+    assert joined.songs_N.tolist() == [2, 5, 9]
+    assert joined.score_NK.ravel().tolist() == [0.2, 0.5, 0.9]
+    assert joined.loss_sum == 3.0
