@@ -21,7 +21,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
 from genrescale.telemetry import Progress
-from genrescale.train import check_run, launch_training, prepare_data, with_normalisation
+from genrescale.train import check_run, complete_run, launch_training, prepare_data
 
 DRIVER_CPUS = 0.01  # Tune refuses a trial of 0 CPUs; the driver function only waits
 FAMILIES = ("waveform", "spectrogram")
@@ -84,7 +84,7 @@ def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> lis
     smallest = min(sweep.sizes)
     trials: dict[str, Trial] = {}
     for axis, run, layers in _coordinates(sweep):
-        run = with_normalisation(run, manifest, smallest)
+        run = complete_run(run, manifest, smallest)
         check_run(run, site, manifest.vocabulary)
         data = prepare_data(run, manifest)
         id = run_id(run, data.digest)

@@ -29,7 +29,7 @@ from genrescale.engine import Engine, initialise_process
 from genrescale.loop import SongScores, TrainingLoop, loop_summary
 from genrescale.losses import build_loss
 from genrescale.metrics import score
-from genrescale.models import build_model, count_parameters, min_crop_len
+from genrescale.models import build_model, count_parameters, full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
 from genrescale.results import (
     ResultRow,
@@ -79,21 +79,21 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
     return RunData(source, manifest.vocabulary, digest, manifest.version)
 
 
-def with_normalisation(run: RunConfig, manifest: Manifest, size: int) -> RunConfig:
-    """The run with its log-mel normalisation filled in: two scalars over the train songs of ``size``.
+def complete_run(run: RunConfig, manifest: Manifest, normalisation_size: int) -> RunConfig:
+    """The run with every dial of its model written out, so that a default and the same value given are one run.
 
-    They are measured once for all runs of a sweep, on the smallest size, so that they do not differ between sizes. At
-    most NORMALISATION_SONGS songs are read: a prefix of the nested order, which is stratified. A model without a
-    spectrogram, or with the scalars given, is returned as it is.
+    A model of log-mel spectrograms gets its normalisation: two scalars over the first ``normalisation_size`` train
+    songs. A sweep measures them once, on its smallest size, so that they do not differ between sizes. At most
+    NORMALISATION_SONGS are read: a prefix of the nested order, which is stratified.
     """
-    dials = run.model.dials
-    if run.model.name != "spectrogram" or {"log_mel_mean", "log_mel_std"} <= set(dials):
-        return run
-    table = SongTable.of(manifest, manifest.select("train", min(size, NORMALISATION_SONGS)))
-    mean, std = log_mel_statistics(_middle_crops(table, seconds_to_len(run.data.crop_s)))
-    # Rounded, so that the identity of a run does not hang on the last digits of a machine's FFT.
-    normalisation = {"log_mel_mean": round(mean, 4), "log_mel_std": round(std, 4)}
-    return replace(run, model=ModelConfig(run.model.name, {**dials, **normalisation}))
+    dials = full_dials(run.model.name, run.model.dials)
+    if "log_mel_mean" in dials and not {"log_mel_mean", "log_mel_std"} <= set(run.model.dials):
+        rows = manifest.select("train", min(normalisation_size, NORMALISATION_SONGS))
+        crops = _middle_crops(SongTable.of(manifest, rows), seconds_to_len(run.data.crop_s))
+        mean, std = log_mel_statistics(crops)
+        # Rounded, so that the identity of a run does not hang on the last digits of a machine's FFT.
+        dials |= {"log_mel_mean": round(mean, 4), "log_mel_std": round(std, 4)}
+    return replace(run, model=ModelConfig(run.model.name, dials))
 
 
 def _middle_crops(table: SongTable, crop_len: int) -> Iterator[torch.Tensor]:
@@ -122,7 +122,7 @@ def launch_training(run: RunConfig, site: SiteConfig, callbacks: list[Any] | Non
     """
     launched = time.time()
     manifest = read_manifest(site.corpus)
-    run = with_normalisation(run, manifest, run.data.size)
+    run = complete_run(run, manifest, run.data.size)
     check_run(run, site, manifest.vocabulary)
     data = prepare_data(run, manifest)
     id = run_id(run, data.digest)
@@ -178,17 +178,18 @@ def _worker(config: dict[str, Any]) -> None:
     source: StreamSource = ray.get(config["source"])
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
+    data_cpus = site.data_cpus / world
     checkpoint = ray.train.get_checkpoint()
     with checkpoint.as_directory() if checkpoint else TemporaryDirectory() as folder:
         start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
         items = list(source.plan.items(rank, world, start_step))
-        groups = started(iter_groups(source, song_stream(source, config["source"], items)))
+        groups = started(iter_groups(source, song_stream(source, config["source"], items, data_cpus)))
         loop = build_loop(run, site, config["vocabulary"], source.plan, _report_to_ray)
         if checkpoint:
             loop.load(Path(folder))
     outcome = loop.train(groups)
     test_items = list(score_items(source.test, rank, world))
-    test_groups = iter_groups(source, song_stream(source, config["source"], test_items))
+    test_groups = iter_groups(source, song_stream(source, config["source"], test_items, data_cpus))
     scores = loop.score_best(test_items, test_groups)
     table = score_table(scores, source.tables["test"], source.crop_len)
     path = f"{run_folder(config['run_id'])}/scores-{rank}.parquet"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 
 from genrescale.data.corpora import list_songs
@@ -37,16 +36,17 @@ class SynthesisConfig:
 def synthesize_corpus(folder: str, config: SynthesisConfig) -> None:
     """Write the songs as MP3, FLAC and OGG files and their table into a local ``folder``; what is there is kept."""
     indices = iter(range(config.songs))
-    chunks = iter(lambda: list(islice(indices, SONGS_PER_TASK)), [])
+    chunks = iter(lambda: (folder, config, list(islice(indices, SONGS_PER_TASK))), (folder, config, []))
     rows: list[SongRow] = []
     with Progress("synthesize_corpus", config.songs, "songs") as progress:
-        for part in run_tasks(partial(_write_songs, folder, config), chunks, "synthesize_songs"):
+        for part in run_tasks(_write_songs, chunks, "synthesize_songs"):
             rows += part
             progress.advance(len(part))
     write_table(folder, sorted(rows, key=lambda row: row["index"]))
 
 
-def _write_songs(folder: str, config: SynthesisConfig, indices: Sequence[int]) -> list[SongRow]:
+def _write_songs(task: tuple[str, SynthesisConfig, Sequence[int]]) -> list[SongRow]:
+    folder, config, indices = task
     return [write_song(folder, config.seed, index, config.min_s, config.max_s) for index in indices]
 
 

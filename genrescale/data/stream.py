@@ -92,13 +92,20 @@ class CropSource(Datasource):
         return ReadTask(lambda: _read_groups(reference, ids), metadata, _SCHEMA, row_limit)
 
 
-def song_stream(source: StreamSource, reference: ray.ObjectRef[StreamSource], items: Sequence[GroupId]) -> Dataset:
-    """A dataset over ``items``, one row per group, in the plan's order: the part of one worker."""
+def song_stream(
+    source: StreamSource, reference: ray.ObjectRef[StreamSource], items: Sequence[GroupId], cpus: float
+) -> Dataset:
+    """A dataset over ``items``, one row per group, in the plan's order: the part of one worker.
+
+    ``cpus`` bounds how many read tasks run at a time.
+    """
     group_bytes = max(2, source.plan.train.group) * source.crop_len * SAMPLE_BYTES
     groups_per_task = max(1, TASK_BYTES // group_bytes)
     crop_source = CropSource(_SourceRef(reference), items, groups_per_task, group_bytes)
     num_tasks = -(-len(items) // groups_per_task)
-    dataset = ray.data.read_datasource(crop_source, num_cpus=READ_CPUS, override_num_blocks=num_tasks)
+    dataset = ray.data.read_datasource(
+        crop_source, num_cpus=READ_CPUS, override_num_blocks=num_tasks, concurrency=max(1, int(cpus / READ_CPUS))
+    )
     options = dataset.context.execution_options
     options.preserve_order = True
     options.resource_limits = ExecutionResources(object_store_memory=READ_AHEAD_BYTES)

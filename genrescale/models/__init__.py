@@ -5,7 +5,7 @@ The front end is inside, so every family eats the same batches.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from torch import nn
@@ -26,6 +26,12 @@ def _check_names(name: str, dials: dict[str, Any]) -> None:
     unknown = sorted(set(dials) - set(allowed))
     if unknown:
         raise ValueError(f"model {name!r} has no dials {unknown}; it has {allowed}")
+
+
+def full_dials(name: str, dials: dict[str, Any]) -> dict[str, Any]:
+    """All dials of a model with their values: ``dials`` over the defaults. Refuses what build_model refuses."""
+    _check_names(name, dials)
+    return asdict(MODELS[name].Dials(**dials))
 
 
 def build_model(name: str, num_tags: int, **dials: Any) -> nn.Module:
