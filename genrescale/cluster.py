@@ -9,6 +9,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # Read by Ray when it is imported or when its processes start, so they are set before either.
 _PRIVATE_ENVIRONMENT = {
@@ -57,7 +58,7 @@ def connect(num_cpus: int = 0) -> Iterator[None]:
         folder = tempfile.mkdtemp(prefix="genrescale-")
     import ray
 
-    options = (
+    options: dict[str, Any] = (
         {"address": "auto"}
         if submitted
         else {
@@ -73,6 +74,8 @@ def connect(num_cpus: int = 0) -> Iterator[None]:
     )
     try:
         ray.init(logging_level=logging.WARNING, log_to_driver=False, **options)
+        # Results come from result rows; that Tune finds no files of its own is no news.
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
         yield
     finally:
         ray.shutdown()

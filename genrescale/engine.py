@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import HashStore
 
 from genrescale.audio import PCM_SCALE
 from genrescale.config import OptimConfig
@@ -56,7 +57,7 @@ def single_process_group() -> Iterator[None]:
     if dist.is_initialized():
         yield
         return
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=timedelta(minutes=5))
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1, timeout=timedelta(minutes=5))
     try:
         yield
     finally:
@@ -98,14 +99,15 @@ class Engine:
             precision, zero_stage, optim.clip_norm, group, -(-groups_per_step // self.world_size)
         )
         deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
-        self._engine = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
-        self._running = _running_statistics(self._engine.module)
+        # DeepSpeed's engine hands attributes through to the module, which no type checker can follow.
+        self._engine: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+        self._running = _running_statistics(self.module)
         # Which worker has which group decides the order of a sum, and the rounding of fp32 sums grows from step to
         # step: after 15 steps losses differ by 1e-2. Summed in float64 they round to the same gradient on any number
         # of workers. ZeRO 1 to 3 reduce inside DeepSpeed, in fp32.
         self._sums_exactly = zero_stage == 0 and (groups_per_step > 1 or self.world_size > 1)
         self._gradient_sum = (
-            [torch.zeros_like(parameter, dtype=torch.float64) for parameter in self._engine.module.parameters()]
+            [torch.zeros_like(parameter, dtype=torch.float64) for parameter in self.module.parameters()]
             if self._sums_exactly
             else []
         )
@@ -148,14 +150,14 @@ class Engine:
 
     def _take_gradients(self) -> None:
         """Move a group's gradients into the step's sum."""
-        for total, parameter in zip(self._gradient_sum, self._engine.module.parameters(), strict=True):
+        for total, parameter in zip(self._gradient_sum, self.module.parameters(), strict=True):
             if parameter.grad is not None:
                 total.add_(parameter.grad)
                 parameter.grad = None
 
     def _step_on_sum(self) -> None:
         """The optimiser's step on the sum of the gradients of all groups of all ranks."""
-        parameters = list(self._engine.module.parameters())
+        parameters = list(self.module.parameters())
         for parameter in parameters:
             parameter.grad = torch.empty_like(parameter)
         self._set_summed([parameter.grad for parameter in parameters if parameter.grad is not None], self._gradient_sum)
@@ -217,7 +219,7 @@ class Engine:
         """The module's parameters and buffers on the CPU, whole also under ZeRO 3. All ranks call it."""
         import deepspeed
 
-        module = self._engine.module
+        module = self.module
         with deepspeed.zero.GatheredParameters(list(module.parameters())):
             return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
 
@@ -225,7 +227,7 @@ class Engine:
         """Put ``weights`` into the module for scoring; training cannot go on from them."""
         import deepspeed
 
-        module = self._engine.module
+        module = self.module
         with deepspeed.zero.GatheredParameters(list(module.parameters()), modifier_rank=0):
             module.load_state_dict(weights)
 
@@ -252,3 +254,12 @@ def _running_statistics(module: nn.Module) -> list[Tensor]:
     """The running mean and variance of every batch norm."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     return [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None]
+
+
+def build_kernels() -> None:
+    """Compile DeepSpeed's shared-memory op for CPU workers, so that no first run has to wait for it."""
+    initialise_process(use_gpu=False, threads=1, seed=0)
+    import deepspeed
+
+    with single_process_group():
+        deepspeed.init_distributed(dist_backend="gloo", verbose=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -138,7 +138,7 @@ class Capacity:
     concurrent: int
 
 
-def capacity(site: SiteConfig, cluster: dict[str, float]) -> Capacity:
+def capacity(site: SiteConfig, cluster: Mapping[str, float]) -> Capacity:
     """Raises ValueError if not even one trial fits: started anyway, it would wait for ever without a word."""
     cpus = DRIVER_CPUS + site.workers * site.cpus_per_worker + site.data_cpus
     gpus = site.workers if site.use_gpu else 0
@@ -164,7 +164,7 @@ class SweepOutcome:
     num_reused: int
 
 
-def format_trials(trials: Sequence[Trial], site: SiteConfig, cluster: dict[str, float]) -> Table:
+def format_trials(trials: Sequence[Trial], site: SiteConfig, cluster: Mapping[str, float]) -> Table:
     """The trials of a sweep before it starts: what each is, costs and reads."""
     files, room = Store(site.out), capacity(site, cluster)
     table = Table(
@@ -220,7 +220,8 @@ def _run_trials(trials: Sequence[Trial], site: SiteConfig, concurrent: int) -> d
             ),
         )
         results = tuner.fit()
-    return {result.config["trial"]["id"]: _cause(result.error) for result in results if result.error}
+    ended = ((result.config or {}, result.error) for result in results)
+    return {config["trial"]["id"]: _cause(error) for config, error in ended if error}
 
 
 def _trial_name(trial: Any) -> str:

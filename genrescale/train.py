@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import ray
+import ray.train
 import torch
 
 from genrescale.audio import Vocabulary, seconds_to_len
 from genrescale.config import ModelConfig, RunConfig, SiteConfig, run_id
 from genrescale.data.crops import CropGroup, SongTable, StreamSource, read_crop
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.plan import Kind, RunPlan, ScorePlan, TrainPlan, check_workers, score_items
+from genrescale.data.plan import KINDS, Kind, RunPlan, ScorePlan, TrainPlan, check_workers, score_items
 from genrescale.data.store import Store
 from genrescale.data.stream import iter_groups, song_stream
 from genrescale.engine import Engine, initialise_process
@@ -60,14 +61,14 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
     """Select the run's songs and plan its reading. Raises ValueError for a size above the corpus."""
     crop_len = seconds_to_len(run.data.crop_s)
     limits: dict[Kind, int] = {"train": run.data.size, "validation": run.data.val_songs, "test": 0}
-    rows = {kind: manifest.select(kind, limit) for kind, limit in limits.items()}
-    empty = [kind for kind in rows if len(rows[kind]) == 0]
+    rows = {kind: manifest.select(kind, limits[kind]) for kind in KINDS}
+    empty = [kind for kind in KINDS if len(rows[kind]) == 0]
     if empty:
         raise ValueError(f"corpus {manifest.uri} has no songs in {empty}; training needs train, validation and test")
-    labels = {kind: manifest.labels_NK[rows[kind]] for kind in rows}
+    labels = {kind: manifest.labels_NK[rows[kind]] for kind in KINDS}
     if run.data.labels == "shuffled":
         labels["train"] = np.random.default_rng([run.seed, 1]).permutation(labels["train"])
-    tables = {kind: SongTable.of(manifest, rows[kind], labels[kind]) for kind in rows}
+    tables: dict[Kind, SongTable] = {kind: SongTable.of(manifest, rows[kind], labels[kind]) for kind in KINDS}
     plan = RunPlan(
         train=TrainPlan(tables["train"].len_N, run.seed, run.data.batch, run.data.group, crop_len),
         validation=ScorePlan(tables["validation"].len_N, crop_len, run.data.scoring, "validation"),
@@ -75,7 +76,7 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
         validate_every=run.optim.validate_every,
     )
     source = StreamSource(tables, plan, ScorePlan(tables["test"].len_N, crop_len, run.data.scoring, "test"))
-    digest = "-".join(manifest.digest(rows[kind])[:16] for kind in rows)
+    digest = "-".join(manifest.digest(rows[kind])[:16] for kind in KINDS)
     return RunData(source, manifest.vocabulary, digest, manifest.version)
 
 

@@ -10,6 +10,7 @@ import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
@@ -27,11 +28,12 @@ class Store:
         if not self.uri:
             raise ValueError("a store needs a folder or URI, e.g. corpus=/data/fma")
 
-    def _fs(self) -> tuple[fsspec.AbstractFileSystem, str]:
+    def _fs(self) -> tuple[Any, str]:
+        # Any: fsspec's own annotations promise str or bytes, and sizes that may be None
         fs, root = fsspec.core.url_to_fs(self.uri)
         return fs, root.rstrip("/")
 
-    def _full(self, path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    def _full(self, path: str) -> tuple[Any, str]:
         fs, root = self._fs()
         return fs, f"{root}/{path}" if path else root
 

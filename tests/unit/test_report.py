@@ -16,13 +16,14 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, mean_squared_error, roc_auc_score
 
-from genrescale import report, report_page, results
+from genrescale import report, results
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, run_id
 from genrescale.data.store import Store
-from genrescale.report_figure import draw_scaling
-from genrescale.report_fits import crossings, family_fit
-from genrescale.report_tables import PR_AUC, comparison_lines, differences
-from genrescale.report_words import answer, crossing_text
+from genrescale.report import page
+from genrescale.report.figure import draw_scaling
+from genrescale.report.fits import crossings, family_fit
+from genrescale.report.tables import PR_AUC, comparison_lines, differences
+from genrescale.report.words import answer, crossing_text
 from genrescale.results import PlannedTrial, ResultRow, ScoreTable
 
 FAMILIES = ("waveform", "spectrogram")
@@ -110,7 +111,7 @@ def sweep(finished: Path, tmp_path: Path) -> Store:
 def _quick_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes a second per page: only tests that ask for ``drawn`` pay it."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(report_page, "panel_svg", lambda *_: b"<svg/>")
+        monkeypatch.setattr(page, "panel_svg", lambda *_: b"<svg/>")
         monkeypatch.setattr(report, "scaling_png", lambda *_: b"")
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genrescale.report_tables import VAL_LOSS, Cell, Metric, Trial, cell, flat_config, order_families
+from genrescale.report.tables import VAL_LOSS, Cell, Metric, Trial, cell, flat_config, order_families
 
 _AXIS_ORDER = ("grid", "lr", "layers")
 

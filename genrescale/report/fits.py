@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genrescale import scaling
-from genrescale.report_tables import Difference, Line, Metric
+from genrescale.report.tables import Difference, Line, Metric
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,12 +16,12 @@ from dataclasses import dataclass, fields
 from rich.console import Console
 from rich.table import Table
 
-from genrescale.report_axes import AxisLine, Run, axis_lines, list_runs
-from genrescale.report_checks import ConfigDifference, config_values, facts, notes, planned_only
-from genrescale.report_figure import CurveLine, scaling_png
-from genrescale.report_fits import Crossing, FamilyFit, crossings, family_fit
-from genrescale.report_page import render_page
-from genrescale.report_tables import (
+from genrescale.report.axes import AxisLine, Run, axis_lines, list_runs
+from genrescale.report.checks import ConfigDifference, config_values, facts, notes, planned_only
+from genrescale.report.figure import CurveLine, scaling_png
+from genrescale.report.fits import Crossing, FamilyFit, crossings, family_fit
+from genrescale.report.page import render_page
+from genrescale.report.tables import (
     ACCURACY,
     MISSING,
     TABLE_1_METRICS,
@@ -35,7 +35,7 @@ from genrescale.report_tables import (
     read_failures,
     read_trials,
 )
-from genrescale.report_words import Answer, answer
+from genrescale.report.words import Answer, answer
 from genrescale.results import Files, ResultRow, read_curve
 
 REPORT_FILES = ("report.html", "figure.png", "table.csv", "runs.csv")

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from genrescale.report_fits import Crossing, FamilyFit
-from genrescale.report_words import song_text
+from genrescale.report.fits import Crossing, FamilyFit
+from genrescale.report.words import song_text
 
 INK, MUTED, RULE = "#1d1d1b", "#66645e", "#dcd9d0"
 # Blue and vermilion of Okabe and Ito's palette, darkened: told apart with any colour vision.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from genrescale.config import parse_scoring
-from genrescale.report_tables import UNPLANNED, Line, Trial, flat_config
-from genrescale.report_words import count_text
+from genrescale.report.tables import UNPLANNED, Line, Trial, flat_config
+from genrescale.report.words import count_text
 from genrescale.results import ResultRow
 
 _COORDINATES = {"data.size", "seed", "model.name"}

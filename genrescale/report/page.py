@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from genrescale.report_checks import capped, planned_only
-from genrescale.report_figure import (
+from genrescale.report.checks import capped, planned_only
+from genrescale.report.figure import (
     CURVE_INCHES,
     DASHES,
     MARKERS,
@@ -24,9 +24,9 @@ from genrescale.report_figure import (
     draw_scaling,
     panel_svg,
 )
-from genrescale.report_fits import FamilyFit
-from genrescale.report_tables import PR_AUC, VAL_LOSS, Metric, Trial
-from genrescale.report_words import count_text, crossing_text
+from genrescale.report.fits import FamilyFit
+from genrescale.report.tables import PR_AUC, VAL_LOSS, Metric, Trial
+from genrescale.report.words import count_text, crossing_text
 from genrescale.telemetry import format_duration
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def slope_scale(report: Report) -> int:
 
 
 def _resource(name: str) -> str:
-    return resources.files("genrescale").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("genrescale.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def render_page(report: Report) -> str:
@@ -157,10 +157,10 @@ def render_page(report: Report) -> str:
     )
     environment.filters |= {"size": bytes_text, "minus": lambda text: text.replace("-", "\N{MINUS SIGN}")}
     environment.tests |= {"capped": capped}
-    template = environment.from_string(_resource("report.html.jinja"))
+    template = environment.from_string(_resource("page.html.jinja"))
     return template.render(
         report=report,
-        css=Markup(_resource("report.css")),
+        css=Markup(_resource("page.css")),
         scaling=scaling_pictures(report),
         curves=curve_pictures(report),
         swatches=_swatches(report),

@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genrescale.report_fits import Crossing, FamilyFit
-from genrescale.report_tables import Difference
+from genrescale.report.fits import Crossing, FamilyFit
+from genrescale.report.tables import Difference
 
 PAPER_SMALLEST = 100_000  # songs, Pons et al. 2018, Table 1
 _TIMES = {1: "once", 2: "twice"}

@@ -1,0 +1,44 @@
+# make demo: the main job on songs it synthesises.   make test: all tests.   Both need Python 3.11 or 3.12 and gcc only.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/ready
+DEMO ?= demo
+
+.PHONY: env demo test check bench scale clean-demo
+
+env: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "genrescale needs Python 3.11 or 3.12; found neither (set PYTHON=/path/to/python)"; exit 1; }
+	@command -v gcc >/dev/null || { echo "genrescale needs gcc: DeepSpeed compiles its communication kernel"; exit 1; }
+	@echo "[env] $(PYTHON) -> $(VENV): 3 GB to download, 6.5 GB on disk (PyTorch comes with CUDA, also for CPUs); once, 1 to 5 minutes"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+	@# Ray starts many short processes: without bytecode each of them compiles every module that it imports
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r requirements.lock
+	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps -e .
+	@echo "[env] compiling DeepSpeed's communication kernel (half a minute)"
+	@$(BIN)/python -c "from genrescale.engine import build_kernels; build_kernels()" >/dev/null 2>$(VENV)/kernels.log || { cat $(VENV)/kernels.log; exit 1; }
+	@touch $(STAMP)
+
+demo: env
+	@$(BIN)/python jobs/scale_sweep.py sweep=demo out=$(DEMO)
+
+test: env
+	@$(BIN)/python -m pytest tests
+
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/unit tests/golden
+
+bench: env
+	@for benchmark in benchmarks/[a-z]*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+clean-demo:
+	rm -rf $(DEMO)
