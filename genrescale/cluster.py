@@ -74,8 +74,8 @@ def connect(num_cpus: int = 0) -> Iterator[None]:
     )
     try:
         ray.init(logging_level=logging.WARNING, log_to_driver=False, **options)
-        # Results come from result rows; that Tune finds no files of its own is no news.
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        # A sweep tells of its failures itself, in a line each; the traces are under its tune/ folder.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         yield
     finally:
         ray.shutdown()

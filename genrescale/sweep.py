@@ -21,7 +21,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
 from genrescale.telemetry import Progress
-from genrescale.train import check_run, complete_run, launch_training, prepare_data
+from genrescale.train import check_run, complete_run, launch_training, prepare_data, resolve_site
 
 DRIVER_CPUS = 0.01  # Tune refuses a trial of 0 CPUs; the driver function only waits
 FAMILIES = ("waveform", "spectrogram")
@@ -186,6 +186,7 @@ def format_trials(trials: Sequence[Trial], site: SiteConfig, cluster: Mapping[st
 
 def run_sweep(trials: Sequence[Trial], site: SiteConfig) -> SweepOutcome:
     """Run what is missing of a sweep on the connected Ray cluster and record what failed."""
+    site = resolve_site(site)
     files = Store(site.out)
     concurrent = capacity(site, ray.cluster_resources()).concurrent
     write_planned(files, [planned for trial in trials for planned in trial.planned])

@@ -116,12 +116,18 @@ def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
     build_loss(run.loss, vocabulary)
 
 
+def resolve_site(site: SiteConfig) -> SiteConfig:
+    """The site with absolute addresses, for processes that run in other folders."""
+    return replace(site, corpus=Store(site.corpus).uri, out=Store(site.out).uri)
+
+
 def launch_training(run: RunConfig, site: SiteConfig, callbacks: list[Any] | None = None) -> ResultRow:
     """Train, score and write the result row of one run; a finished run is returned as it is.
 
     Raises ValueError for what cannot work, RuntimeError where training failed (with the cause).
     """
     launched = time.time()
+    site = resolve_site(site)
     manifest = read_manifest(site.corpus)
     run = complete_run(run, manifest, run.data.size)
     check_run(run, site, manifest.vocabulary)

@@ -11,6 +11,7 @@ sweep that was interrupted; finished runs are not run again. Results, report.htm
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 
 import ray
@@ -42,6 +43,7 @@ def main(job: ScaleSweepJob) -> int:
     if not job.corpus and job.synthesis is None:
         raise ValueError("corpus= is needed: a folder made by jobs/shard_corpus.py; sweep=demo synthesises one instead")
     files = Store(job.out)
+    print("[scale_sweep] connecting to Ray", file=sys.stderr)
     with connect(job.cpus):
         if not job.corpus and job.synthesis is not None:
             embedded_corpus(files, job.synthesis, job.shards)

@@ -96,8 +96,6 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     ``retry_quarantined`` makes the shards again that have songs in quarantine. Raises FailureBudgetError, with the
     quarantine written, where too many songs fail.
     """
-    if (local := out.local_path()) is not None:
-        out = Store(str(local.absolute()))  # tasks may run in another folder
     _remove_parts(out)
     tasks = _tasks(plan, out)
     indexes = _read_indexes(out, tasks)

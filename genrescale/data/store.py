@@ -27,6 +27,9 @@ class Store:
     def __post_init__(self) -> None:
         if not self.uri:
             raise ValueError("a store needs a folder or URI, e.g. corpus=/data/fma")
+        if "://" not in self.uri:
+            # Ray's processes run in other folders, where a relative path would name another place.
+            object.__setattr__(self, "uri", os.path.abspath(os.path.expanduser(self.uri)))
 
     def _fs(self) -> tuple[Any, str]:
         # Any: fsspec's own annotations promise str or bytes, and sizes that may be None

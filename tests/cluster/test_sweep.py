@@ -1,0 +1,182 @@
+"""The whole sweep on real Ray: its numbers recompute, it resumes after a kill, and it says what it cannot do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from genrescale.data.manifest import Manifest
+from genrescale.data.store import Store
+from genrescale.results import read_planned, read_results, read_scores, run_folder
+
+pytestmark = pytest.mark.cluster
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "sweep=demo",
+    "sizes=[8,40]",
+    "seeds=[0]",
+    "lrs=[0.002]",
+    "backend_layers=[3]",
+    "frontend_layers=[]",
+    "synthesis=null",
+    "data.batch=8",
+    "data.group=4",
+    "optim.max_steps=6",
+    "optim.validate_every=3",
+]
+
+
+def sweep(corpus: Manifest, out: Path, *overrides: str, timeout: int = 400) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "jobs/scale_sweep.py", *TINY, f"corpus={corpus.uri}", f"out={out}", *overrides]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+
+
+def table_of(out: Path) -> str:
+    return (out / "table.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("sweep")
+    ended = sweep(corpus, out)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return out, ended.stdout
+
+
+def test_every_planned_run_has_a_row_and_a_score_table(finished: tuple[Path, str], corpus: Manifest):
+    files = Store(str(finished[0]))
+    rows = read_results(files)
+    planned = read_planned(files)
+    assert {trial.run_id for trial in planned} == set(rows)
+    assert len(rows) == 6  # 2 families x 2 sizes, and one more rate for each family
+    for id in rows:
+        scores, _ = read_scores(files, f"{run_folder(id)}/scores.parquet")
+        assert scores.keys == corpus.songs["key"].take(corpus.select("test")).to_pylist()
+
+
+def test_the_rows_metrics_are_scikit_learns(finished: tuple[Path, str], corpus: Manifest):
+    files = Store(str(finished[0]))
+    classify = corpus.vocabulary.classify_K
+    for id, row in read_results(files).items():
+        scores, _ = read_scores(files, f"{run_folder(id)}/scores.parquet")
+        true, score = scores.true_NK[:, classify], scores.score_NK[:, classify]
+        both = (true.min(axis=0) == 0) & (true.max(axis=0) == 1)
+        assert row.roc_auc == pytest.approx(roc_auc_score(true[:, both], score[:, both], average="macro"), abs=1e-12)
+        expected = average_precision_score(true[:, both], score[:, both], average="macro")
+        assert row.pr_auc == pytest.approx(expected, abs=1e-12)
+        error = scores.true_NK[:, ~classify] - scores.score_NK[:, ~classify]
+        assert row.rmse == pytest.approx(float(np.sqrt(np.square(error).mean())), abs=1e-9)
+
+
+def test_the_printed_table_and_the_page_hold_the_rows(finished: tuple[Path, str]):
+    out, printed = finished
+    page = (out / "report.html").read_text()
+    for trial in read_planned(Store(str(out))):
+        row = read_results(Store(str(out)))[trial.run_id]
+        if trial.axis == "grid":
+            assert f"{row.pr_auc:.4f}" in printed
+            assert f"{row.pr_auc:.4f}" in page
+    assert (out / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_deleted_row_is_missing_in_the_report_and_alone_run_again(
+    finished: tuple[Path, str], corpus: Manifest, tmp_path: Path
+):
+    out = tmp_path / "sweep"
+    shutil.copytree(finished[0], out)
+    before = table_of(out)
+    id = next(t.run_id for t in read_planned(Store(str(out))) if t.axis == "grid")
+    written = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/result.json")}
+    (out / "runs" / id / "result.json").unlink()
+    subprocess.run([sys.executable, "jobs/report.py", f"out={out}"], cwd=ROOT, check=True, capture_output=True)
+    assert "missing" in (out / "report.html").read_text()
+    assert table_of(out) != before
+    again = sweep(corpus, out)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "5 of them from before" in again.stdout
+    assert table_of(out) == before
+    untouched = [path for path in written if path.parent.name != id]
+    assert all(path.stat().st_mtime_ns == written[path] for path in untouched)
+
+
+def test_a_killed_sweep_continues_and_ends_with_the_same_table(
+    finished: tuple[Path, str], corpus: Manifest, tmp_path: Path
+):
+    out = tmp_path / "sweep"
+    command = [sys.executable, "jobs/scale_sweep.py", *TINY, f"corpus={corpus.uri}", f"out={out}"]
+    log = (tmp_path / "log").open("w")
+    job = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not (first := list(out.glob("runs/*/result.json"))):
+        assert job.poll() is None, (tmp_path / "log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    written = {path: path.stat().st_mtime_ns for path in first}
+    again = sweep(corpus, out)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert all(path.stat().st_mtime_ns == when for path, when in written.items())
+    assert table_of(out) == table_of(finished[0])
+
+
+def test_a_damaged_shard_fails_its_runs_with_the_song_and_leaves_the_others(corpus: Manifest, tmp_path: Path):
+    shutil.copytree(corpus.uri, tmp_path / "corpus")
+    copy = Manifest(str(tmp_path / "corpus"), *[getattr(corpus, n) for n in ("version", "vocabulary", "songs")],
+                    corpus.labels_NK, corpus.shards, corpus.settings)  # fmt: skip
+    row = corpus.select("train", 40)[-1]  # in size 40, not in size 8
+    assert row not in corpus.select("train", 8)
+    shard = Path(copy.uri, corpus.shard_name(corpus.column("shard")[row]))
+    data = bytearray(shard.read_bytes())
+    start, length = int(corpus.column("offset")[row]), int(corpus.column("num_samples")[row]) * 2
+    data[start : start + length] = bytes(b ^ 255 for b in data[start : start + length])
+    shard.write_bytes(data)
+    out = tmp_path / "sweep"
+    ended = sweep(copy, out, "families=[waveform]", "lrs=[]", "site.max_failures=0")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    failures = json.loads((out / "failures.json").read_text())
+    key = corpus.songs["key"][int(row)].as_py()
+    assert len(failures) == 1
+    assert f"song {key} does not match its checksum" in failures[0]["error"]
+    assert [row.size for row in read_results(Store(str(out))).values()] == [8]
+
+
+def test_a_dry_run_lists_and_starts_nothing(corpus: Manifest, tmp_path: Path):
+    listed = sweep(corpus, tmp_path / "sweep", "dry_run=true")
+    assert listed.returncode == 0, listed.stderr
+    assert "6 runs" in listed.stdout
+    assert "to run" in listed.stdout
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sizes=[8,4000]"], "4000 train songs were asked for"),
+        (["dials.waveform={frontend_layers:9}"], "needs crops of 11.07 s or more; crop_s is 3.0"),
+        (["site.workers=3"], "too few for 3 workers"),
+        (["cpus=1"], "one trial needs 1.51 CPUs"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_it_starts(
+    corpus: Manifest, tmp_path: Path, overrides: list[str], message: str
+):
+    ended = sweep(corpus, tmp_path / "sweep", *overrides)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert len([line for line in ended.stderr.splitlines() if line.startswith("scale_sweep:")]) == 1
+
+
+def test_two_logical_cpus_are_enough(corpus: Manifest, tmp_path: Path):
+    ended = sweep(corpus, tmp_path / "sweep", "cpus=2", "families=[waveform]", "sizes=[8]", "lrs=[]", timeout=200)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

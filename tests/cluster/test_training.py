@@ -1,0 +1,85 @@
+"""One run on Ray Train: two workers equal one, and a killed worker's run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from worlds import small_run
+
+from genrescale.cluster import connect
+from genrescale.config import SiteConfig
+from genrescale.data.manifest import Manifest
+from genrescale.results import ResultRow
+from genrescale.train import launch_training
+
+pytestmark = pytest.mark.cluster
+FIELDS = ("roc_auc", "pr_auc", "rmse", "val_loss")
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    with connect(num_cpus=4):
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ray_cluster: None, corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> ResultRow:
+    out = str(tmp_path_factory.mktemp("one"))
+    return launch_training(small_run(), SiteConfig(corpus=corpus.uri, out=out))
+
+
+def metrics(row: ResultRow) -> list[float]:
+    return [getattr(row, name) for name in FIELDS]
+
+
+def test_two_workers_give_the_result_of_one(undisturbed: ResultRow, corpus: Manifest, tmp_path: Path):
+    row = launch_training(small_run(), SiteConfig(corpus=corpus.uri, out=str(tmp_path), workers=2))
+    assert row.run_id == undisturbed.run_id
+    assert row.workers == 2
+    assert metrics(row) == pytest.approx(metrics(undisturbed), abs=1e-5)
+
+
+def test_a_finished_run_is_not_run_again(undisturbed: ResultRow, corpus: Manifest, tmp_path: Path):
+    site = SiteConfig(corpus=corpus.uri, out=str(tmp_path))
+    run = replace(small_run(), seed=7)
+    run.optim = replace(run.optim, max_steps=2, validate_every=1)
+    first = launch_training(run, site)
+    started = time.monotonic()
+    assert launch_training(run, site) == first
+    assert time.monotonic() - started < 5
+
+
+def test_a_killed_worker_resumes_from_its_checkpoint(undisturbed: ResultRow, corpus: Manifest, tmp_path: Path):
+    killed: list[int] = []
+
+    def kill_after_the_first_checkpoint() -> None:
+        while not killed:
+            if list(tmp_path.glob("checkpoints/*/checkpoint_*/progress.json")):
+                killed.extend(_train_workers())
+                for pid in killed:
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    threading.Thread(target=kill_after_the_first_checkpoint, daemon=True).start()
+    row = launch_training(small_run(), SiteConfig(corpus=corpus.uri, out=str(tmp_path)))
+    assert killed
+    assert metrics(row) == pytest.approx(metrics(undisturbed), abs=1e-5)
+
+
+def _train_workers() -> list[int]:
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
+
+
+def test_a_diverging_run_says_so(ray_cluster: None, corpus: Manifest, tmp_path: Path):
+    run = small_run(lr=1e9)
+    with pytest.raises(Exception, match="training diverged"):
+        launch_training(run, SiteConfig(corpus=corpus.uri, out=str(tmp_path), max_failures=0))
