@@ -19,9 +19,10 @@ from rich.table import Table
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
+from genrescale.prepare import check_run, complete_run, prepare_data
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
 from genrescale.telemetry import Progress
-from genrescale.train import check_run, complete_run, launch_training, prepare_data, resolve_site
+from genrescale.train import launch_training, resolve_site
 
 DRIVER_CPUS = 0.01  # Tune refuses a trial of 0 CPUs; the driver function only waits
 FAMILIES = ("waveform", "spectrogram")

@@ -15,7 +15,8 @@ from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, S
 from genrescale.data.crops import local_stream
 from genrescale.data.manifest import read_manifest
 from genrescale.data.plan import score_items
-from genrescale.train import build_loop, prepare_data
+from genrescale.prepare import prepare_data
+from genrescale.train import build_loop
 
 SMALL = {"backend_filters": 16, "backend_units": 24, "frontend_width": 0.125}
 

@@ -16,7 +16,7 @@ from genrescale.data import crops as crops_module
 from genrescale.data.crops import DamagedShard, SongTable, local_stream, read_crop
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.plan import KINDS
-from genrescale.train import prepare_data
+from genrescale.prepare import prepare_data
 
 
 @pytest.fixture

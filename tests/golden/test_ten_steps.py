@@ -1,0 +1,37 @@
+"""Ten seeded steps through the engine give the recorded losses: a refactoring must not change them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from golden.write_ten_steps import ten_steps
+
+from genrescale.engine import single_process_group
+
+RECORD = json.loads(Path(__file__).with_name("ten_steps.json").read_text())
+# Another instruction set or build of PyTorch sums in another order; the differences grow from step to step.
+ELSEWHERE = 1e-3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def process_group() -> Iterator[None]:
+    with single_process_group():
+        yield
+
+
+@pytest.mark.parametrize("model", ["waveform", "spectrogram"])
+def test_ten_steps_are_as_recorded(model: str):
+    losses = ten_steps(model)
+    same_arithmetic = (torch.backends.cpu.get_cpu_capability(), torch.__version__) == (RECORD["cpu"], RECORD["torch"])
+    if same_arithmetic:
+        assert losses == RECORD["losses"][model]
+    else:
+        assert losses == pytest.approx(RECORD["losses"][model], rel=ELSEWHERE)
+
+
+def test_a_run_repeats_to_the_digit():
+    assert ten_steps("waveform") == ten_steps("waveform")

@@ -1,0 +1,58 @@
+"""Writes ten_steps.json: the losses of ten seeded training steps of both families on seeded noise. Run by hand only.
+
+python tests/golden/write_ten_steps.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genrescale.audio import Tag, Vocabulary
+from genrescale.config import OptimConfig
+from genrescale.engine import Engine, TrainGroup, initialise_process, single_process_group
+from genrescale.losses import build_loss
+from genrescale.models import build_model
+
+GOLDEN = Path(__file__).with_name("ten_steps.json")
+VOCABULARY = Vocabulary((Tag("rock"), Tag("jazz"), Tag("energy", "regress")))
+DIALS = {"frontend_width": 0.125, "backend_filters": 16, "backend_units": 16}
+
+
+def ten_steps(model: str) -> list[float]:
+    """Losses of ten steps, each of two groups of four clips of 2 s; the second step's learning rate is halved."""
+    rng = np.random.default_rng(0)
+    device = initialise_process(use_gpu=False, threads=1, seed=0)
+    network = build_model(model, len(VOCABULARY), **DIALS)
+    loss = build_loss("by_kind", VOCABULARY)
+    optim = OptimConfig(lr=1e-3, clip_norm=1.0)
+    settings = {"precision": "fp32", "zero_stage": 0, "seed": 0, "group": 4, "groups_per_step": 2}
+    with single_process_group():
+        engine = Engine(network, loss, optim, device, **settings)  # type: ignore[arg-type]
+        losses = []
+        for step in range(10):
+            groups = [
+                TrainGroup(
+                    group,
+                    rng.integers(-8000, 8000, (4, 32_000)).astype(np.int16),
+                    (rng.random((4, 3)) < 0.5).astype(np.float32),
+                    share=0.5,
+                )
+                for group in range(2)
+            ]
+            losses.append(engine.train_step(step, groups))
+            if step == 1:
+                engine.set_lr(5e-4)
+    return losses
+
+
+if __name__ == "__main__":
+    losses = {}
+    with single_process_group():
+        for model in ("waveform", "spectrogram"):
+            losses[model] = ten_steps(model)
+    capability = torch.backends.cpu.get_cpu_capability()
+    GOLDEN.write_text(json.dumps({"cpu": capability, "torch": torch.__version__, "losses": losses}, indent=1) + "\n")

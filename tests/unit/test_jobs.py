@@ -1,0 +1,69 @@
+"""Every job's configuration composes, and a mistake is one line that names the key and what is allowed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+JOBS = Path(__file__).parents[2] / "jobs"
+NAMES = sorted(path.stem for path in JOBS.glob("[a-z]*.py"))
+
+
+def run(job: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, f"{JOBS}/{job}.py", *overrides], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("job", NAMES)
+def test_help_tells_what_the_job_does_and_its_settings(job: str):
+    ended = run(job, "--help")
+    assert ended.returncode == 0, ended.stderr
+    assert "python jobs/" in ended.stdout
+    assert "Settings and their defaults" in ended.stdout
+
+
+@pytest.mark.parametrize("job", NAMES)
+def test_jobs_are_executable_short_and_documented(job: str):
+    path = JOBS / f"{job}.py"
+    text = path.read_text()
+    assert os.access(path, os.X_OK)
+    assert text.startswith('#!/usr/bin/env python\n"""')
+    assert len(text.splitlines()) <= 75
+    assert (JOBS / "conf" / f"{job}.yaml").exists()
+
+
+@pytest.mark.parametrize("sweep", sorted(path.stem for path in (JOBS / "conf" / "sweep").glob("*.yaml")))
+def test_every_sweep_composes(sweep: str):
+    assert run("scale_sweep", f"sweep={sweep}", "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("job", "override", "words"),
+    [
+        ("scale_sweep", "siz=[1]", ["'siz'", "sizes"]),
+        ("scale_sweep", "site.workers=two", ["site.workers", "two", "Integer"]),
+        ("scale_sweep", "families=[wave]", ["wave", "spectrogram"]),
+        ("scale_sweep", "data.group=5", ["batch=", "group"]),
+        ("train", "run.optim.lr=-1", ["lr", "greater than 0"]),
+        ("train", "run.data.scoring=all", ["scoring", "consecutive", "spread:16"]),
+        ("train", "run.precision=fp8", ["precision", "bf16"]),
+        ("synthesize_corpus", "songs=0", ["songs", "at least 1"]),
+        ("shard_corpus", "val_fraction=2", ["val_fraction"]),
+        ("report", "out=/nowhere/at/all", ["/nowhere/at/all"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(job: str, override: str, words: list[str]):
+    needed = {"synthesize_corpus": ["out=/tmp/x"], "shard_corpus": ["audio=/tmp/x", "out=/tmp/x"]}
+    ended = run(job, override, *needed.get(job, []))
+    assert ended.returncode == 2
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert all(word in ended.stderr for word in words), ended.stderr
+
+
+def test_without_a_corpus_the_sweep_says_what_to_give():
+    ended = run("scale_sweep")
+    assert ended.returncode == 2
+    assert "jobs/shard_corpus.py" in ended.stderr

@@ -1,0 +1,99 @@
+"""A sweep is planned before it starts: each run once, its cost known, the impossible refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+
+import pytest
+
+from genrescale.config import DataConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id
+from genrescale.data.manifest import Manifest
+from genrescale.sweep import SweepConfig, capacity, plan_trials
+
+DATA = DataConfig(crop_s=3.0, batch=8, group=4)
+OPTIM = OptimConfig(max_steps=6, validate_every=3)
+
+
+def sweep_config(**changes: object) -> SweepConfig:
+    settings = {"sizes": [8, 40], "seeds": [0, 1], "data": DATA, "optim": OPTIM, **changes}
+    return SweepConfig(**settings)  # type: ignore[arg-type]
+
+
+def planned(corpus: Manifest, **changes: object) -> list:
+    return plan_trials(sweep_config(**changes), SiteConfig(corpus=corpus.uri, out="/tmp/never"), corpus)
+
+
+def test_the_grid_is_every_family_size_and_seed(corpus: Manifest):
+    cells = Counter((t.run.model.name, t.run.data.size, t.run.seed) for t in planned(corpus))
+    assert len(cells) == 8
+    assert set(cells.values()) == {1}
+
+
+def test_axes_lie_at_the_smallest_size_and_share_the_grids_runs(corpus: Manifest):
+    trials = planned(corpus, lrs=[1e-4], backend_layers=[2, 3], frontend_layers=[6, 7])
+    assert len({trial.run_id for trial in trials}) == len(trials) == 8 + 2 + 2 + 1
+    axes = Counter(place.axis for trial in trials for place in trial.planned)
+    assert axes == {"grid": 8, "lr": 4, "layers": 6}
+    for trial in trials:
+        if any(place.axis != "grid" for place in trial.planned):
+            assert trial.run.data.size == 8
+            assert trial.run.seed == 0
+
+
+def test_all_sizes_share_one_normalisation(corpus: Manifest):
+    runs = [trial.run for trial in planned(corpus) if trial.run.model.name == "spectrogram"]
+    assert len({(run.model.dials["log_mel_mean"], run.model.dials["log_mel_std"]) for run in runs}) == 1
+
+
+def test_cost_counts_crops_and_bytes(corpus: Manifest):
+    trial = next(t for t in planned(corpus) if t.run.data.size == 40)
+    assert trial.clips == 6 * 8
+    assert trial.bytes == trial.clips * 48_000 * 2
+
+
+def test_a_default_written_out_is_the_same_run(corpus: Manifest):
+    plain, explicit = (
+        {t.run_id for t in planned(corpus, families=["waveform"], dials=dials)}
+        for dials in ({}, {"waveform": {"frontend_layers": 7, "dropout": 0.5}})
+    )
+    assert plain == explicit
+
+
+def test_a_model_that_its_crops_cannot_feed_is_refused(corpus: Manifest):
+    with pytest.raises(ValueError, match=r"needs crops of 11.07 s or more; crop_s is 3.0"):
+        planned(corpus, frontend_layers=[9])
+
+
+def test_a_size_above_the_corpus_is_refused(corpus: Manifest):
+    with pytest.raises(ValueError, match="train songs"):
+        planned(corpus, sizes=[8, 10_000])
+
+
+@pytest.mark.parametrize(
+    ("site", "cluster", "concurrent"),
+    [
+        (SiteConfig(), {"CPU": 2}, 1),
+        (SiteConfig(), {"CPU": 4}, 2),
+        (SiteConfig(workers=2, data_cpus=1), {"CPU": 16}, 5),
+        (SiteConfig(use_gpu=True), {"CPU": 64, "GPU": 4}, 4),
+    ],
+)
+def test_concurrency_follows_from_cost(site: SiteConfig, cluster: dict[str, float], concurrent: int):
+    assert capacity(site, cluster).concurrent == concurrent
+
+
+@pytest.mark.parametrize(
+    ("site", "cluster"),
+    [(SiteConfig(workers=2), {"CPU": 2}), (SiteConfig(use_gpu=True), {"CPU": 8}), (SiteConfig(), {"CPU": 1})],
+)
+def test_what_never_fits_is_refused_instead_of_waited_for(site: SiteConfig, cluster: dict[str, float]):
+    with pytest.raises(ValueError, match="one trial needs"):
+        capacity(site, cluster)
+
+
+def test_identity_is_the_science_and_the_data():
+    run = RunConfig()
+    assert run_id(run, "a") == run_id(run_from_dict(asdict(run)), "a")
+    assert run_id(run, "a") != run_id(run, "b")
+    assert run_id(run, "a") != run_id(RunConfig(seed=1), "a")
