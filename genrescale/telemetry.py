@@ -6,6 +6,7 @@ silent for longer than ``HEARTBEAT_S``, also while a single item takes long.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -68,7 +69,8 @@ class Progress:
     def _beat(self) -> None:
         tty = self._stream.isatty()
         while not self._finished.wait(_REDRAW_S if tty else HEARTBEAT_S):
-            self._stream.write(f"\r\033[K{self.line()}" if tty else f"{self.line()}\n")
+            line = self.line()
+            self._stream.write(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}" if tty else f"{line}\n")
             self._stream.flush()
 
     def __enter__(self) -> Progress:

@@ -27,10 +27,9 @@ def run_job(schema: type[Config], job: str, main: Callable[[Config], int | None]
     """
     overrides = sys.argv[1:]
     try:
-        if "--help" in overrides or "-h" in overrides:
-            print(
-                f"{(doc or '').strip()}\n\nSettings and their defaults:\n{OmegaConf.to_yaml(_compose(schema, job, []))}"
-            )
+        if help_wanted := {"--help", "-h"} & set(overrides):
+            settings = OmegaConf.to_yaml(_compose(schema, job, [o for o in overrides if o not in help_wanted]))
+            print(f"{(doc or '').strip()}\n\nSettings and their defaults:\n{settings}")
             sys.exit(0)
         config: Any = OmegaConf.to_object(_compose(schema, job, overrides))
         sys.exit(main(config) or 0)
