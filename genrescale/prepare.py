@@ -33,8 +33,9 @@ class RunData:
 def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
     """Select the run's songs and plan its reading. Raises ValueError for a size above the corpus."""
     crop_len = seconds_to_len(run.data.crop_s)
-    limits: dict[Kind, int] = {"train": run.data.size, "validation": run.data.val_songs, "test": 0}
-    rows = {kind: manifest.select(kind, limits[kind]) for kind in KINDS}
+    rows = {kind: manifest.select(kind, run.data.size if kind == "train" else 0) for kind in KINDS}
+    if run.data.val_songs:
+        rows["validation"] = rows["validation"][: run.data.val_songs]
     empty = [kind for kind in KINDS if len(rows[kind]) == 0]
     if empty:
         raise ValueError(f"corpus {manifest.uri} has no songs in {empty}; training needs train, validation and test")

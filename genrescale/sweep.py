@@ -158,10 +158,11 @@ def capacity(site: SiteConfig, cluster: Mapping[str, float]) -> Capacity:
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    """Finished rows by run id, and the error of each run that failed for good."""
+    """Finished rows by run id, the error of each run that failed for good, and the runs that an interrupt cut off."""
 
     rows: dict[str, ResultRow]
     failures: dict[str, str]
+    unfinished: list[str]
     num_reused: int
 
 
@@ -196,7 +197,8 @@ def run_sweep(trials: Sequence[Trial], site: SiteConfig) -> SweepOutcome:
     text = json.dumps([{"run_id": id, "error": error} for id, error in failures.items()], indent=1)
     files.write_bytes("failures.json", text.encode())
     rows = {trial.run_id: row for trial in trials if (row := read_result(files, trial.run_id)) is not None}
-    return SweepOutcome(rows, failures, len(trials) - len(missing))
+    unfinished = [trial.run_id for trial in trials if trial.run_id not in {**rows, **failures}]
+    return SweepOutcome(rows, failures, unfinished, len(trials) - len(missing))
 
 
 def _run_trials(trials: Sequence[Trial], site: SiteConfig, concurrent: int) -> dict[str, str]:

@@ -17,6 +17,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"
 EXIT_BAD_CONFIG = 2
+EXIT_INTERRUPTED = 130
 
 
 def run_job(schema: type[Config], job: str, main: Callable[[Config], int | None], doc: str | None) -> None:
@@ -39,7 +40,7 @@ def run_job(schema: type[Config], job: str, main: Callable[[Config], int | None]
         _refuse(job, " ".join(str(error).split()))
     except KeyboardInterrupt:
         print(f"{job}: stopped; the same command continues where it was", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def _compose(schema: type, job: str, overrides: list[str]) -> Any:

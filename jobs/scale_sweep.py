@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass, field, replace
 
 import ray
-from _cli import run_job
+from _cli import EXIT_INTERRUPTED, run_job
 from rich import print as show
 
 from genrescale.cluster import connect
@@ -58,6 +58,9 @@ def main(job: ScaleSweepJob) -> int:
     print("\n".join(files.child(name).uri for name in REPORT_FILES))
     for id, error in outcome.failures.items():
         print(f"failed: run {id}: {error}")
+    if outcome.unfinished:
+        print(f"stopped with {len(outcome.unfinished)} runs unfinished; the same command continues", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return 1 if outcome.failures else 0
 
 
