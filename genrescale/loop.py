@@ -72,16 +72,18 @@ class SongScores:
         return cls(rows, rows, np.zeros((0, num_tags), np.float32), np.zeros((0, num_tags)), 0.0)
 
 
+def check_finite(val_loss: float, step: int, lr: float) -> None:
+    """Raises ValueError where training has diverged."""
+    if not math.isfinite(val_loss):
+        raise ValueError(f"validation loss is {val_loss} at step {step}: training diverged; use a lower lr than {lr}")
+
+
 def after_validation(progress: Progress, optim: OptimConfig, val_loss: float) -> bool:
     """Apply the schedule after a validation at ``progress.step``; True if this is the best checkpoint so far.
 
     Halving and stopping count steps, not epochs, so that the rule is the same at every dataset size. As in
     musicnn-training, the wait starts anew after each halving.
     """
-    if not math.isfinite(val_loss):
-        raise ValueError(
-            f"validation loss is {val_loss} at step {progress.step}: training diverged; use a lower lr than {optim.lr}"
-        )
     best = val_loss < progress.best_loss
     if best:
         progress.best_loss, progress.best_step = val_loss, progress.step
@@ -141,6 +143,7 @@ class TrainingLoop:
         train_loss, bytes_read = self.engine.sum_over_ranks(float(np.mean(train_losses)), groups.take_bytes())
         self.progress.bytes_read += int(bytes_read)
         val_loss = scores.loss_sum / int(scores.windows_N.sum())
+        check_finite(val_loss, self.progress.step, self.progress.lr)
         metrics = score(scores.true_NK, scores.score_NK, self.vocabulary)
         self.progress.curve.append(
             {

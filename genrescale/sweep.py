@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -19,6 +20,7 @@ from rich.table import Table
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
+from genrescale.models import full_dials
 from genrescale.prepare import check_run, complete_run, prepare_data
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
 from genrescale.telemetry import Progress
@@ -178,7 +180,8 @@ def format_trials(trials: Sequence[Trial], site: SiteConfig, cluster: Mapping[st
         table.add_column(name, justify="right" if name in ("songs", "lr", "steps", "crops", "GB") else "left")
     for trial in trials:
         run, done = trial.run, read_result(files, trial.run_id) is not None
-        dials = " ".join(f"{name}={value}" for name, value in run.model.dials.items())
+        default = full_dials(run.model.name, {})
+        dials = " ".join(f"{name}={value}" for name, value in run.model.dials.items() if value != default[name])
         axes = " ".join(planned.axis for planned in trial.planned)
         numbers = (f"{run.optim.max_steps:,}", f"{trial.clips:,}", f"{trial.bytes / 1e9:.2f}")
         row = (trial.run_id, axes, run.model.name, f"{run.data.size:,}", str(run.seed), f"{run.optim.lr:g}", dials)
@@ -240,10 +243,14 @@ def _trial(config: dict[str, Any], site: SiteConfig) -> None:
     tune.report({"step": row.max_steps, "val_loss": row.val_loss})
 
 
+_ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+Error): (.+)$")
+
+
 def _cause(error: BaseException) -> str:
-    """The last line of an error's text: the sentence that names the thing."""
+    """The sentence that names the thing, out of the traces of the processes that an error came through."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    named = [f"{match[1]}: {match[2]}" for line in lines if (match := _ERROR_LINE.match(line))]
+    return (named or lines or [type(error).__name__])[-1]
 
 
 class _Watch(tune.Callback):

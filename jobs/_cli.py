@@ -64,5 +64,7 @@ def _explain(error: BaseException) -> str:
         allowed = [field.name for field in dataclasses.fields(root.object_type)]
         return f"{root.full_key!r} is no setting; allowed here: {', '.join(allowed)}"
     key = getattr(root, "full_key", None)
+    if key and "not in struct" in str(root):
+        return f"{key!r} is not set by default; write +{key}=VALUE to add it"
     message = next((line for line in str(root).splitlines() if line.strip()), type(root).__name__)
     return f"{key}: {message}" if key and key not in message else message

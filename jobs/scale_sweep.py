@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import ray
 from _cli import EXIT_INTERRUPTED, run_job
-from rich import print as show
+from rich.console import Console
 
 from genrescale.cluster import connect
 from genrescale.config import SiteConfig
@@ -43,14 +43,18 @@ def main(job: ScaleSweepJob) -> int:
     if not job.corpus and job.synthesis is None:
         raise ValueError("corpus= is needed: a folder made by jobs/shard_corpus.py; sweep=demo synthesises one instead")
     files = Store(job.out)
+    corpus = Store(job.corpus) if job.corpus else files.child("shards")
+    site = replace(job.site, corpus=corpus.uri, out=files.uri)
+    if job.corpus:
+        plan_trials(job, site, read_manifest(corpus.uri))  # refuse the impossible before Ray starts
     print("[scale_sweep] connecting to Ray", file=sys.stderr)
     with connect(job.cpus):
         if not job.corpus and job.synthesis is not None:
             embedded_corpus(files, job.synthesis, job.shards)
-        site = replace(job.site, corpus=job.corpus or files.child("shards").uri, out=files.uri)
-        trials = plan_trials(job, site, read_manifest(site.corpus))
+        trials = plan_trials(job, site, read_manifest(corpus.uri))
         if job.dry_run:
-            show(format_trials(trials, site, ray.cluster_resources()))
+            width = None if sys.stdout.isatty() else 200
+            Console(width=width).print(format_trials(trials, site, ray.cluster_resources()))
             return 0
         outcome = run_sweep(trials, site)
     print(format_table(write_report(files)))

@@ -21,7 +21,7 @@ from genrescale.data.plan import Crops, GroupId, Kind, RunPlan, ScorePlan
 from genrescale.data.store import Store
 
 
-class DamagedShard(ValueError):
+class DamagedShardError(ValueError):
     """What a shard holds is not what the manifest says."""
 
 
@@ -86,7 +86,7 @@ def _mapped(path: Path) -> mmap.mmap:
 
 
 def _shard_bytes(table: SongTable, song: int, offset: int, length: int) -> memoryview:
-    """``length`` bytes of a song's shard from ``offset``. Raises DamagedShard if it is missing or ends before."""
+    """``length`` bytes of a song's shard from ``offset``. Raises DamagedShardError if it is missing or ends before."""
     name = table.shard_names[table.shard_N[song]]
     local = table.store.local_path(name)
     try:
@@ -95,12 +95,12 @@ def _shard_bytes(table: SongTable, song: int, offset: int, length: int) -> memor
         else:
             data = memoryview(_mapped(local))[offset : offset + length]
     except (FileNotFoundError, ValueError) as error:  # mmap refuses an empty file with a ValueError
-        raise DamagedShard(
+        raise DamagedShardError(
             f"shard {name} of {table.store.uri} cannot be read ({error}); "
             f"run jobs/verify_corpus.py corpus={table.store.uri}, or jobs/shard_corpus.py again"
         ) from None
     if len(data) < length:
-        raise DamagedShard(
+        raise DamagedShardError(
             f"shard {name} of {table.store.uri} is truncated: song {table.keys[song]} needs bytes {offset} to "
             f"{offset + length}, the file ends at {offset + len(data)}; run jobs/shard_corpus.py again"
         )
@@ -110,7 +110,7 @@ def _shard_bytes(table: SongTable, song: int, offset: int, length: int) -> memor
 def read_crop(table: SongTable, song: int, start: int, out_T: np.ndarray) -> None:
     """Copy the crop of ``song`` from sample ``start`` into ``out_T`` (int16), padding with silence at the song's end.
 
-    The read widens to whole seconds and each is checked. Raises DamagedShard that names shard, song and second.
+    The read widens to whole seconds and each is checked. Raises DamagedShardError that names shard, song and second.
     """
     stop = min(start + len(out_T), int(table.len_N[song]))
     first_s = start // SAMPLE_RATE
@@ -122,7 +122,7 @@ def read_crop(table: SongTable, song: int, start: int, out_T: np.ndarray) -> Non
     for i, begin in enumerate(range(0, len(data), second_bytes)):
         if zlib.crc32(data[begin : begin + second_bytes]) != table.crc32[table.crc_N[song] + first_s + i]:
             name = table.shard_names[table.shard_N[song]]
-            raise DamagedShard(
+            raise DamagedShardError(
                 f"shard {name} of {table.store.uri}: second {first_s + i} of song {table.keys[song]} does not match "
                 f"its checksum; run jobs/verify_corpus.py corpus={table.store.uri}"
             )

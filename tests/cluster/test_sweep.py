@@ -163,7 +163,7 @@ def test_a_dry_run_lists_and_starts_nothing(corpus: Manifest, tmp_path: Path):
     ("overrides", "message"),
     [
         (["sizes=[8,4000]"], "4000 train songs were asked for"),
-        (["dials.waveform={frontend_layers:9}"], "needs crops of 11.07 s or more; crop_s is 3.0"),
+        (["+dials.waveform.frontend_layers=9"], "needs crops of 11.07 s or more; crop_s is 3.0"),
         (["site.workers=3"], "too few for 3 workers"),
         (["cpus=1"], "one trial needs 1.51 CPUs"),
     ],

@@ -13,7 +13,7 @@ import pytest
 from genrescale.audio import SAMPLE_RATE
 from genrescale.config import DataConfig, RunConfig
 from genrescale.data import crops as crops_module
-from genrescale.data.crops import DamagedShard, SongTable, local_stream, read_crop
+from genrescale.data.crops import DamagedShardError, SongTable, local_stream, read_crop
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.plan import KINDS
 from genrescale.prepare import prepare_data
@@ -65,7 +65,9 @@ def test_a_flipped_bit_is_named_by_song_and_second(copy: Manifest):
     shard.write_bytes(data)
     crop = np.empty(SAMPLE_RATE, np.int16)
     read_crop(table, 3, 0, crop)  # seconds 0 and 1 are whole
-    with pytest.raises(DamagedShard, match=rf"second 2 of song {table.keys[3]} does not match its checksum.*verify"):
+    with pytest.raises(
+        DamagedShardError, match=rf"second 2 of song {table.keys[3]} does not match its checksum.*verify"
+    ):
         read_crop(table, 3, SAMPLE_RATE + 1, crop)
 
 
@@ -73,7 +75,7 @@ def test_a_truncated_shard_is_named(copy: Manifest):
     table = table_of(copy)
     shard = Path(copy.uri, table.shard_names[table.shard_N[0]])
     shard.write_bytes(shard.read_bytes()[: int(table.offset_N[0]) + 1000])
-    with pytest.raises(DamagedShard, match=rf"{shard.name}.* is truncated: song {table.keys[0]}"):
+    with pytest.raises(DamagedShardError, match=rf"{shard.name}.* is truncated: song {table.keys[0]}"):
         read_crop(table, 0, 0, np.empty(SAMPLE_RATE, np.int16))
 
 
@@ -84,7 +86,7 @@ def test_a_missing_or_empty_shard_is_named(copy: Manifest, how: str):
     shard.unlink()
     if how == "empty":
         shard.write_bytes(b"")
-    with pytest.raises(DamagedShard, match=shard.name):
+    with pytest.raises(DamagedShardError, match=shard.name):
         read_crop(table, 0, 0, np.empty(SAMPLE_RATE, np.int16))
 
 
@@ -94,7 +96,7 @@ def test_swapped_shards_are_found(copy: Manifest):
     first.rename(parked)
     second.rename(first)
     parked.rename(second)
-    with pytest.raises(DamagedShard):
+    with pytest.raises(DamagedShardError):
         read_crop(table_of(copy), 0, 0, np.empty(3 * SAMPLE_RATE, np.int16))
 
 

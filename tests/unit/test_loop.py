@@ -8,7 +8,7 @@ import pytest
 from genrescale.config import OptimConfig
 from genrescale.data.crops import CropGroup
 from genrescale.data.plan import GroupId
-from genrescale.loop import Progress, SongScores, TimedGroups, after_validation, join_songs, song_means
+from genrescale.loop import Progress, SongScores, TimedGroups, after_validation, check_finite, join_songs, song_means
 
 OPTIM = OptimConfig(lr=0.1, max_steps=1000, validate_every=10, plateau_steps=20, plateau_factor=0.5, patience_steps=50)
 
@@ -47,8 +47,9 @@ def test_without_patience_training_goes_on():
 
 
 def test_a_diverged_loss_is_refused_with_a_remedy():
+    check_finite(3.0, 10, 0.1)
     with pytest.raises(ValueError, match=r"loss is nan at step 10.*lower lr than 0.1"):
-        run_schedule([float("nan")])
+        check_finite(float("nan"), 10, 0.1)
 
 
 def test_a_group_out_of_order_is_refused():
