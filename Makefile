@@ -7,15 +7,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/ready
 DEMO ?= demo
 
-.PHONY: env demo test check bench scale clean-demo
+.PHONY: env demo test check bench clean-demo
 
 env: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "genrescale needs Python 3.11 or 3.12; found neither (set PYTHON=/path/to/python)"; exit 1; }
+	@command -v c++ >/dev/null || { echo "genrescale needs a C++ compiler (Debian: apt-get install g++)"; exit 1; }
 	@command -v gcc >/dev/null || { echo "genrescale needs gcc: DeepSpeed compiles its communication kernel"; exit 1; }
 	@echo "[env] $(PYTHON) -> $(VENV): 3 GB to download, 6.5 GB on disk (PyTorch comes with CUDA, also for CPUs); once, 1 to 5 minutes"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 	@# Ray starts many short processes: without bytecode each of them compiles every module that it imports
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r requirements.lock

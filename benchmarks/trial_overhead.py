@@ -20,7 +20,8 @@ from genrescale.data.embedded import SynthesisConfig, embedded_corpus
 from genrescale.data.manifest import read_manifest
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store
-from genrescale.sweep import SweepConfig, capacity, plan_trials, run_sweep
+from genrescale.sweep import SweepConfig, plan_trials, run_sweep
+from genrescale.train import capacity
 
 NARROW = {"frontend_width": 0.125, "backend_filters": 32, "backend_units": 64}
 

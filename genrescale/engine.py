@@ -10,6 +10,7 @@ Shapes: B clips of a group, T samples, K tags.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from genrescale.config import OptimConfig
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 _CHECKPOINT_TAG = "last"
+_LAYOUT_FILE = "layout.json"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Engine:
         import deepspeed  # takes seconds, and must see DS_ACCELERATOR
 
         self.device, self.rank, self.world_size = device, dist.get_rank(), dist.get_world_size()
-        self._loss, self._seed = loss, seed
+        self._loss, self._seed, self._zero_stage = loss, seed, zero_stage
         model = model.to(device)
         optimizer = torch.optim.Adam(model.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
         config = deepspeed_settings(
@@ -208,12 +210,20 @@ class Engine:
     def save(self, folder: Path) -> None:
         """Write this rank's part of the training state under ``folder``. All ranks call it."""
         self._engine.save_checkpoint(str(folder), tag=_CHECKPOINT_TAG)
+        if self.rank == 0:
+            (folder / _LAYOUT_FILE).write_text(json.dumps([self._zero_stage, self.world_size]))
 
     def load(self, folder: Path) -> None:
-        """Continue from ``save``. Raises ValueError where the checkpoint was written by another number of workers."""
-        path, _ = self._engine.load_checkpoint(str(folder), tag=_CHECKPOINT_TAG)
-        if path is None:
-            raise ValueError(f"{folder} holds no checkpoint for {self.world_size} worker(s) at this ZeRO stage")
+        """Continue from ``save``. At ZeRO 0 on any number of workers; else on as many as wrote it (ValueError)."""
+        if (self._zero_stage, self.world_size) != (written := _layout(folder)) and {self._zero_stage, written[0]} != {
+            0
+        }:
+            raise ValueError(
+                f"the checkpoint was written by {written[1]} worker(s) at ZeRO stage {written[0]}, this run has "
+                f"{self.world_size} at stage {self._zero_stage}; continue as it began, or delete the run's folder "
+                "under checkpoints/ to train it anew"
+            )
+        self._engine.load_checkpoint(str(folder), tag=_CHECKPOINT_TAG)
 
     def weights(self) -> dict[str, Tensor]:
         """The module's parameters and buffers on the CPU, whole also under ZeRO 3. All ranks call it."""
@@ -233,6 +243,12 @@ class Engine:
 
     def close(self) -> None:
         self._engine.destroy()
+
+
+def _layout(folder: Path) -> tuple[int, int]:
+    """The ZeRO stage and the number of workers that wrote a checkpoint."""
+    stage, workers = json.loads((folder / _LAYOUT_FILE).read_text())
+    return stage, workers
 
 
 def deepspeed_settings(

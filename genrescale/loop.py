@@ -19,7 +19,7 @@ import torch
 from genrescale.audio import Vocabulary
 from genrescale.config import OptimConfig, RunConfig
 from genrescale.data.crops import CropGroup
-from genrescale.data.plan import GroupId, RunPlan, score_items
+from genrescale.data.plan import SCORE_GROUP, GroupId, RunPlan, score_items
 from genrescale.engine import Engine, TrainGroup
 from genrescale.losses import Loss, probabilities
 from genrescale.metrics import score
@@ -45,6 +45,7 @@ class Progress:
     wait_s: float = 0.0
     clips: int = 0
     bytes_read: int = 0
+    resumed_at: list[int] = field(default_factory=list)  # steps at which an attempt continued
     curve: list[dict[str, float | None]] = field(default_factory=list)
 
 
@@ -165,10 +166,12 @@ class TrainingLoop:
         parts = []
         for item in items:
             group = groups.take(item)
-            logits_BK = self.engine.logits(group.wave_nT)
+            # a song is never divided between groups, so a long one comes as more windows than fit at once
+            parts_BK = [self.engine.logits(wave_BT) for wave_BT in slices(group.wave_nT, SCORE_GROUP)]
+            logits_BK = torch.cat(parts_BK)
             tags_BK = torch.from_numpy(np.ascontiguousarray(group.labels_nK)).to(logits_BK.device)
             loss_sum = float(self._loss(logits_BK, tags_BK)) * len(group)
-            scores_BK = probabilities(logits_BK, self.vocabulary).double().cpu().numpy()
+            scores_BK = probabilities(logits_BK, self.vocabulary, self.run.loss).double().cpu().numpy()
             parts.append(song_means(group.songs_n, scores_BK, group.labels_nK, loss_sum))
         return join_songs([SongScores.none(len(self.vocabulary)), *parts])
 
@@ -194,6 +197,7 @@ class TrainingLoop:
         self.engine.load(folder)
         self.best_weights = torch.load(folder / "best.pt", weights_only=True, map_location="cpu")
         self.progress = Progress(**json.loads((folder / "progress.json").read_text()))
+        self.progress.resumed_at.append(self.progress.step)
         self.engine.set_lr(self.progress.lr)
 
 
@@ -230,6 +234,12 @@ def idle_group(crop_len: int, num_tags: int) -> TrainGroup:
     return TrainGroup(-1, np.zeros((2, crop_len), np.int16), np.zeros((2, num_tags), np.float32), 0.0)
 
 
+def slices(wave_nT: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """At most ``size`` clips at a time."""
+    for start in range(0, len(wave_nT), size):
+        yield wave_nT[start : start + size]
+
+
 def song_means(songs_n: np.ndarray, scores_nK: np.ndarray, labels_nK: np.ndarray, loss_sum: float) -> SongScores:
     """The songs of a scored group, each with the mean of its windows' probabilities (windows lie side by side)."""
     songs_N, first_N, windows_N = np.unique(songs_n, return_index=True, return_counts=True)
@@ -253,6 +263,7 @@ def loop_summary(progress: Progress) -> dict[str, Any]:
         "best_step": progress.best_step,
         "steps": progress.step,
         "stopped_early": progress.stopped_early,
+        "resumed_at": progress.resumed_at,
         "val_loss": progress.best_loss,
         "seconds_training": progress.seconds,
         "songs_per_s": progress.clips / progress.seconds if progress.seconds else 0.0,

@@ -93,10 +93,12 @@ def build_loss(name: str, vocabulary: Vocabulary) -> Loss:
     return LOSSES[name](vocabulary)
 
 
-def probabilities(logits_BK: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """``logits_BK`` -> fp32 (B, K) in [0, 1]: softmax where a song has exactly one tag, else sigmoid.
+def probabilities(logits_BK: Tensor, vocabulary: Vocabulary, loss: str = "by_kind") -> Tensor:
+    """``logits_BK`` -> fp32 (B, K) in [0, 1]: softmax where the loss trained one (exclusive tags), else sigmoid.
 
-    It does not depend on the loss: a model trained by ``bce`` or ``mse`` on an exclusive vocabulary is read by softmax.
+    A model trained by ``bce`` or ``mse`` has K outputs of their own: a softmax over them would change each tag's
+    order of songs, and with it ROC-AUC and PR-AUC.
     """
     logits_BK = logits_BK.float()
-    return logits_BK.softmax(dim=1) if vocabulary.exclusive else logits_BK.sigmoid()
+    trained_softmax = loss == "cross_entropy" or (loss == "by_kind" and vocabulary.exclusive)
+    return logits_BK.softmax(dim=1) if trained_softmax else logits_BK.sigmoid()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,36 +23,60 @@ NORMALISATION_SONGS = 512  # enough for two scalars: their error is far below a 
 
 @dataclass(frozen=True, eq=False)
 class RunData:
-    """The data of one run: its songs and plans, and the digest that its identity holds."""
+    """The data of one run: its songs (rows of the manifest) and plans, and the digest that its identity holds."""
 
-    source: StreamSource
-    vocabulary: Vocabulary
+    manifest: Manifest
+    rows: Mapping[Kind, np.ndarray]
+    train_labels_NK: np.ndarray
+    plan: RunPlan
+    test: ScorePlan
     digest: str
-    corpus_version: str
+
+    def source(self) -> StreamSource:
+        """What reading needs; this reads the selected shards' checksums."""
+        labels: dict[Kind, np.ndarray] = {"train": self.train_labels_NK}
+        tables: dict[Kind, SongTable] = {
+            kind: SongTable.of(self.manifest, self.rows[kind], labels.get(kind)) for kind in KINDS
+        }
+        return StreamSource(tables, self.plan, self.test)
+
+    @property
+    def test_keys(self) -> list[str]:
+        return self.manifest.songs["key"].take(self.rows["test"]).to_pylist()
+
+
+@lru_cache(maxsize=64)
+def _selected(manifest: Manifest, kind: Kind, limit: int) -> tuple[np.ndarray, str]:
+    """The first ``limit`` songs of a split and their digest; a sweep asks for the same ones in many trials."""
+    rows = manifest.select(kind, limit)
+    if len(rows) == 0:
+        raise ValueError(f"corpus {manifest.uri} has no {kind} songs; training needs train, validation and test")
+    return rows, manifest.digest(rows)[:16]
 
 
 def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
     """Select the run's songs and plan its reading. Raises ValueError for a size above the corpus."""
     crop_len = seconds_to_len(run.data.crop_s)
-    rows = {kind: manifest.select(kind, run.data.size if kind == "train" else 0) for kind in KINDS}
-    if run.data.val_songs:
-        rows["validation"] = rows["validation"][: run.data.val_songs]
-    empty = [kind for kind in KINDS if len(rows[kind]) == 0]
-    if empty:
-        raise ValueError(f"corpus {manifest.uri} has no songs in {empty}; training needs train, validation and test")
-    labels = {kind: manifest.labels_NK[rows[kind]] for kind in KINDS}
+    num_validation = len(manifest.select("validation"))
+    limits: dict[Kind, int] = {
+        "train": run.data.size,
+        "validation": min(run.data.val_songs, num_validation),
+        "test": 0,
+    }
+    chosen = {kind: _selected(manifest, kind, limits[kind]) for kind in KINDS}
+    rows: dict[Kind, np.ndarray] = {kind: chosen[kind][0] for kind in KINDS}
+    labels_NK = manifest.labels_NK[rows["train"]]
     if run.data.labels == "shuffled":
-        labels["train"] = np.random.default_rng([run.seed, 1]).permutation(labels["train"])
-    tables: dict[Kind, SongTable] = {kind: SongTable.of(manifest, rows[kind], labels[kind]) for kind in KINDS}
+        labels_NK = np.random.default_rng([run.seed, 1]).permutation(labels_NK)
+    len_N = manifest.column("num_samples")
     plan = RunPlan(
-        train=TrainPlan(tables["train"].len_N, run.seed, run.data.batch, run.data.group, crop_len),
-        validation=ScorePlan(tables["validation"].len_N, crop_len, run.data.scoring, "validation"),
+        train=TrainPlan(len_N[rows["train"]], run.seed, run.data.batch, run.data.group, crop_len),
+        validation=ScorePlan(len_N[rows["validation"]], crop_len, run.data.scoring, "validation"),
         max_steps=run.optim.max_steps,
         validate_every=run.optim.validate_every,
     )
-    source = StreamSource(tables, plan, ScorePlan(tables["test"].len_N, crop_len, run.data.scoring, "test"))
-    digest = "-".join(manifest.digest(rows[kind])[:16] for kind in KINDS)
-    return RunData(source, manifest.vocabulary, digest, manifest.version)
+    test = ScorePlan(len_N[rows["test"]], crop_len, run.data.scoring, "test")
+    return RunData(manifest, rows, labels_NK, plan, test, "-".join(chosen[kind][1] for kind in KINDS))
 
 
 def complete_run(run: RunConfig, manifest: Manifest, normalisation_size: int) -> RunConfig:
@@ -63,12 +88,17 @@ def complete_run(run: RunConfig, manifest: Manifest, normalisation_size: int) ->
     """
     dials = full_dials(run.model.name, run.model.dials)
     if "log_mel_mean" in dials and not {"log_mel_mean", "log_mel_std"} <= set(run.model.dials):
-        rows = manifest.select("train", min(normalisation_size, NORMALISATION_SONGS))
-        crops = _middle_crops(SongTable.of(manifest, rows), seconds_to_len(run.data.crop_s))
-        mean, std = log_mel_statistics(crops)
-        # Rounded, so that the identity of a run does not hang on the last digits of a machine's FFT.
-        dials |= {"log_mel_mean": round(mean, 4), "log_mel_std": round(std, 4)}
+        mean, std = _normalisation(manifest, min(normalisation_size, NORMALISATION_SONGS), run.data.crop_s)
+        dials |= {"log_mel_mean": mean, "log_mel_std": std}
     return replace(run, model=ModelConfig(run.model.name, dials))
+
+
+@lru_cache(maxsize=8)
+def _normalisation(manifest: Manifest, num_songs: int, crop_s: float) -> tuple[float, float]:
+    table = SongTable.of(manifest, manifest.select("train", num_songs))
+    mean, std = log_mel_statistics(_middle_crops(table, seconds_to_len(crop_s)))
+    # Rounded, so that the identity of a run does not hang on the last digits of a machine's FFT.
+    return round(mean, 4), round(std, 4)
 
 
 def _middle_crops(table: SongTable, crop_len: int) -> Iterator[torch.Tensor]:

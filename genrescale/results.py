@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,7 +50,7 @@ class ResultRow:
     max_steps: int
     stopped_early: bool
     epochs: float
-    # cost
+    # cost; seconds_total and seconds_to_first_step are of the last attempt, seconds_training of all
     seconds_total: float
     seconds_to_first_step: float
     seconds_training: float
@@ -64,6 +64,7 @@ class ResultRow:
     data_digest: str
     config: dict[str, Any]
     finished_at: str
+    resumed_at: list[int] = field(default_factory=list)  # steps at which a restarted attempt continued
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

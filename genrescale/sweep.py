@@ -7,7 +7,6 @@ from Tune: a sweep that was interrupted, or is run again with more sizes, does o
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +16,7 @@ import ray
 from ray import tune
 from rich.table import Table
 
+from genrescale.audio import SAMPLE_BYTES
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
@@ -24,9 +24,8 @@ from genrescale.models import full_dials
 from genrescale.prepare import check_run, complete_run, prepare_data
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
 from genrescale.telemetry import Progress
-from genrescale.train import launch_training, resolve_site
+from genrescale.train import DRIVER_CPUS, capacity, launch_training, resolve_site
 
-DRIVER_CPUS = 0.01  # Tune refuses a trial of 0 CPUs; the driver function only waits
 FAMILIES = ("waveform", "spectrogram")
 LAYER_DIALS = {"waveform": ("backend_layers", "frontend_layers"), "spectrogram": ("backend_layers",)}
 
@@ -84,19 +83,33 @@ def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> lis
     Raises ValueError, before anything starts, for a size above the corpus and for a model that its crops cannot feed.
     """
     manifest.select("train", max(sweep.sizes))
-    smallest = min(sweep.sizes)
     trials: dict[str, Trial] = {}
     for axis, run, layers in _coordinates(sweep):
-        run = complete_run(run, manifest, smallest)
-        check_run(run, site, manifest.vocabulary)
-        data = prepare_data(run, manifest)
-        id = run_id(run, data.digest)
-        planned = PlannedTrial(id, axis, run.model.name, run.data.size, run.seed, run.optim.lr, layers, asdict(run))
-        plan = data.source.plan
-        clips = sum(plan.train.num_clips(step) for step in range(plan.max_steps))
-        earlier = trials[id].planned if id in trials else ()
-        trials[id] = Trial(id, run, (*earlier, planned), clips, clips * data.source.crop_len * 2)
+        trial = plan_trial(run, site, manifest, min(sweep.sizes), axis, layers)
+        earlier = trials[trial.run_id].planned if trial.run_id in trials else ()
+        trials[trial.run_id] = replace(trial, planned=(*earlier, *trial.planned))
     return list(trials.values())
+
+
+def plan_trial(
+    run: RunConfig,
+    site: SiteConfig,
+    manifest: Manifest,
+    normalisation_size: int,
+    axis: str = "grid",
+    layers: dict[str, int] | None = None,
+) -> Trial:
+    """One run as a trial: its identity and what it reads in training and validation."""
+    run = complete_run(run, manifest, normalisation_size)
+    check_run(run, site, manifest.vocabulary)
+    data = prepare_data(run, manifest)
+    id = run_id(run, data.digest)
+    planned = PlannedTrial(id, axis, run.model.name, run.data.size, run.seed, run.optim.lr, layers or {}, asdict(run))
+    plan = data.plan
+    clips = sum(plan.train.num_clips(step) for step in range(plan.max_steps))
+    passes = sum(plan.validates_after(step) for step in range(plan.max_steps))
+    windows = passes * plan.validation.num_windows + data.test.num_windows
+    return Trial(id, run, (planned,), clips, (clips + windows) * plan.train.crop_len * SAMPLE_BYTES)
 
 
 def _coordinates(sweep: SweepConfig) -> list[tuple[str, RunConfig, dict[str, int]]]:
@@ -133,32 +146,6 @@ def _with_dial(run: RunConfig, dial: str, value: int) -> RunConfig:
 
 
 @dataclass(frozen=True)
-class Capacity:
-    """What one trial takes of a cluster, and how many run at a time."""
-
-    trial_cpus: float
-    trial_gpus: int
-    concurrent: int
-
-
-def capacity(site: SiteConfig, cluster: Mapping[str, float]) -> Capacity:
-    """Raises ValueError if not even one trial fits: started anyway, it would wait for ever without a word."""
-    cpus = DRIVER_CPUS + site.workers * site.cpus_per_worker + site.data_cpus
-    gpus = site.workers if site.use_gpu else 0
-    concurrent = math.floor(cluster.get("CPU", 0) / cpus)
-    if gpus:
-        concurrent = min(concurrent, math.floor(cluster.get("GPU", 0) / gpus))
-    if concurrent < 1:
-        raise ValueError(
-            f"one trial needs {cpus:g} CPUs ({site.workers} worker(s) of {site.cpus_per_worker:g}, {site.data_cpus:g} "
-            f"for data, {DRIVER_CPUS:g} for its driver) and {gpus} GPU(s); the cluster has "
-            f"{cluster.get('CPU', 0):g} CPUs and {cluster.get('GPU', 0):g} GPUs; lower site.workers, "
-            "site.cpus_per_worker or site.data_cpus"
-        )
-    return Capacity(cpus, gpus, concurrent)
-
-
-@dataclass(frozen=True)
 class SweepOutcome:
     """Finished rows by run id, the error of each run that failed for good, and the runs that an interrupt cut off."""
 
@@ -190,39 +177,46 @@ def format_trials(trials: Sequence[Trial], site: SiteConfig, cluster: Mapping[st
 
 
 def run_sweep(trials: Sequence[Trial], site: SiteConfig) -> SweepOutcome:
-    """Run what is missing of a sweep on the connected Ray cluster and record what failed."""
-    site = resolve_site(site)
+    """Run what is missing of a sweep on the connected Ray cluster and record what was planned and what failed."""
     files = Store(site.out)
-    concurrent = capacity(site, ray.cluster_resources()).concurrent
+    reused = sum(read_result(files, trial.run_id) is not None for trial in trials)
     write_planned(files, [planned for trial in trials for planned in trial.planned])
-    missing = [trial for trial in trials if read_result(files, trial.run_id) is None]
-    failures = _run_trials(missing, site, min(concurrent, len(missing))) if missing else {}
+    failures = run_trials(trials, site)
     text = json.dumps([{"run_id": id, "error": error} for id, error in failures.items()], indent=1)
     files.write_bytes("failures.json", text.encode())
     rows = {trial.run_id: row for trial in trials if (row := read_result(files, trial.run_id)) is not None}
     unfinished = [trial.run_id for trial in trials if trial.run_id not in {**rows, **failures}]
-    return SweepOutcome(rows, failures, unfinished, len(trials) - len(missing))
+    return SweepOutcome(rows, failures, unfinished, reused)
 
 
-def _run_trials(trials: Sequence[Trial], site: SiteConfig, concurrent: int) -> dict[str, str]:
-    """Run the trials under Tune; returns the error of each that failed after its retry."""
-    by_id = {trial.run_id: trial for trial in trials}
-    storage = Store(site.out).child("tune")
-    with Progress("scale_sweep", sum(trial.run.optim.max_steps for trial in trials), "steps") as progress:
+def run_trials(trials: Sequence[Trial], site: SiteConfig) -> dict[str, str]:
+    """Run the trials that have no result yet, under Tune; returns the error of each that failed for good."""
+    site = resolve_site(site)
+    files = Store(site.out)
+    concurrent = capacity(site, ray.cluster_resources()).concurrent
+    missing = {trial.run_id: trial for trial in trials if read_result(files, trial.run_id) is None}
+    if not missing:
+        return {}
+    storage = files.child("tune")
+    steps = sum(trial.run.optim.max_steps for trial in missing.values())
+    with Progress("train" if len(trials) == 1 else "scale_sweep", steps, "steps") as progress:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, site=site), {"CPU": DRIVER_CPUS}),
-            param_space={"trial": tune.grid_search([{"id": t.run_id, "run": asdict(t.run)} for t in trials])},
+            param_space={
+                "trial": tune.grid_search([{"id": id, "run": asdict(trial.run)} for id, trial in missing.items()])
+            },
             tune_config=tune.TuneConfig(
-                max_concurrent_trials=concurrent,
+                max_concurrent_trials=min(concurrent, len(missing)),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
             run_config=tune.RunConfig(
-                name="scale_sweep",
+                name="trials",
                 storage_path=str(storage.local_path() or storage.uri),
-                failure_config=tune.FailureConfig(max_failures=1),
-                callbacks=[_Watch(by_id, progress)],
+                # Ray Train has already restarted the run site.max_failures times from its checkpoints
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=[_Watch(missing, progress)],
                 verbose=0,
             ),
         )
@@ -281,7 +275,8 @@ class _Watch(tune.Callback):
         self._show(trials)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._progress.note(f"{self._trials[_trial_name(trial)].label} failed and is tried once more")
+        self._finished += 1
+        self._progress.note(f"{self._trials[_trial_name(trial)].label} failed")
 
     def _show(self, trials: list[Any]) -> None:
         running = [_trial_name(trial) for trial in trials if trial.status == "RUNNING"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,11 +19,11 @@ import torch
 
 from genrescale.audio import Vocabulary
 from genrescale.config import RunConfig, SiteConfig, run_id
-from genrescale.data.crops import CropGroup, SongTable, StreamSource
+from genrescale.data.crops import SongTable, StreamSource
 from genrescale.data.manifest import read_manifest
 from genrescale.data.plan import RunPlan, score_items
 from genrescale.data.store import Store
-from genrescale.data.stream import iter_groups, song_stream
+from genrescale.data.stream import group_stream
 from genrescale.engine import Engine, initialise_process
 from genrescale.loop import SongScores, TrainingLoop, loop_summary
 from genrescale.losses import build_loss
@@ -42,6 +41,34 @@ from genrescale.results import (
     write_result,
     write_scores,
 )
+
+DRIVER_CPUS = 0.01  # Tune refuses a trial of 0 CPUs; the driver function only waits
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What one trial takes of a cluster, and how many run at a time."""
+
+    trial_cpus: float
+    trial_gpus: int
+    concurrent: int
+
+
+def capacity(site: SiteConfig, cluster: Mapping[str, float]) -> Capacity:
+    """Raises ValueError if not even one trial fits: started anyway, it would wait for ever without a word."""
+    cpus = DRIVER_CPUS + site.workers * site.cpus_per_worker + site.data_cpus
+    gpus = site.workers if site.use_gpu else 0
+    concurrent = math.floor(cluster.get("CPU", 0) / cpus)
+    if gpus:
+        concurrent = min(concurrent, math.floor(cluster.get("GPU", 0) / gpus))
+    if concurrent < 1:
+        raise ValueError(
+            f"one trial needs {cpus:g} CPUs ({site.workers} worker(s) of {site.cpus_per_worker:g}, {site.data_cpus:g} "
+            f"for data, {DRIVER_CPUS:g} for its driver) and {gpus} GPU(s); the cluster has "
+            f"{cluster.get('CPU', 0):g} CPUs and {cluster.get('GPU', 0):g} GPUs; lower site.workers, "
+            "site.cpus_per_worker or site.data_cpus"
+        )
+    return Capacity(cpus, gpus, concurrent)
 
 
 def resolve_site(site: SiteConfig) -> SiteConfig:
@@ -64,6 +91,7 @@ def launch_training(run: RunConfig, site: SiteConfig, callbacks: list[Any] | Non
     files = Store(site.out)
     if (finished := read_result(files, id)) is not None:
         return finished
+    capacity(site, ray.cluster_resources())
     _fit(run, site, data, id, launched, callbacks or [])
     return _finish(run, site, data, id, launched)
 
@@ -81,8 +109,8 @@ def _fit(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: flo
             "run": run,
             "site": site,
             "run_id": id,
-            "vocabulary": data.vocabulary,
-            "source": ray.put(data.source),
+            "vocabulary": data.manifest.vocabulary,
+            "source": ray.put(data.source()),
             "launched": launched,
         },
         torch_config=TorchConfig(backend="nccl" if site.use_gpu else "gloo"),
@@ -117,14 +145,14 @@ def _worker(config: dict[str, Any]) -> None:
     checkpoint = ray.train.get_checkpoint()
     with checkpoint.as_directory() if checkpoint else TemporaryDirectory() as folder:
         start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
-        items = list(source.plan.items(rank, world, start_step))
-        groups = started(iter_groups(source, song_stream(source, config["source"], items, data_cpus)))
+        items = source.plan.items(rank, world, start_step)
+        groups = group_stream(source, config["source"], items, data_cpus)
         loop = build_loop(run, site, config["vocabulary"], source.plan, _report_to_ray)
         if checkpoint:
             loop.load(Path(folder))
     outcome = loop.train(groups)
     test_items = list(score_items(source.test, rank, world))
-    test_groups = iter_groups(source, song_stream(source, config["source"], test_items, data_cpus))
+    test_groups = group_stream(source, config["source"], iter(test_items), data_cpus)
     scores = loop.score_best(test_items, test_groups)
     table = score_table(scores, source.tables["test"], source.crop_len)
     path = f"{run_folder(config['run_id'])}/scores-{rank}.parquet"
@@ -139,17 +167,6 @@ def _worker(config: dict[str, Any]) -> None:
     if rank == 0:
         # Not as a last report: Ray Train's result is that of the last checkpoint.
         Store(site.out).write_bytes(_loop_path(config["run_id"]), json.dumps(summary).encode())
-
-
-def started(groups: Iterator[CropGroup]) -> Iterator[CropGroup]:
-    """The same groups; the first is fetched right away in the background, while the engine is still being built."""
-    first = ThreadPoolExecutor(1).submit(lambda: list(itertools.islice(groups, 1)))
-
-    def delivered() -> Iterator[CropGroup]:
-        yield from first.result()
-        yield from groups
-
-    return delivered()
 
 
 def build_loop(
@@ -198,7 +215,10 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
     """Join the ranks' scores, compute the metrics on all songs and write everything, the result row last."""
     files, folder = Store(site.out), run_folder(id)
     names = [f"{folder}/scores-{rank}.parquet" for rank in range(site.workers)]
-    scores = join_scores([read_scores(files, name)[0] for name in names], data.source.tables["test"].keys.to_pylist())
+    scores = join_scores(
+        [read_scores(files, name)[0] for name in names],
+        data.test_keys,
+    )
     loop = json.loads(files.read_bytes(_loop_path(id)))
     row = ResultRow(
         run_id=id,
@@ -208,21 +228,21 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
         seed=run.seed,
         lr=run.optim.lr,
         labels=run.data.labels,
-        **score(scores.true_NK, scores.score_NK, data.vocabulary),
+        **score(scores.true_NK, scores.score_NK, data.manifest.vocabulary),
         test_songs=len(scores.keys),
         padded_songs=sum(scores.padded),
         max_steps=run.optim.max_steps,
-        epochs=loop["steps"] / data.source.plan.train.steps_per_epoch,
+        epochs=loop["steps"] / data.plan.train.steps_per_epoch,
         seconds_total=time.time() - launched,
         workers=site.workers,
         corpus=os.path.basename(site.corpus.rstrip("/")),
-        corpus_version=data.corpus_version,
+        corpus_version=data.manifest.version,
         data_digest=data.digest,
         config=asdict(run),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         **{name: loop[name] for name in _LOOP_FIELDS},
     )
-    write_scores(files, f"{folder}/scores.parquet", scores, data.vocabulary.names)
+    write_scores(files, f"{folder}/scores.parquet", scores, data.manifest.vocabulary.names)
     write_curve(files, id, loop["curve"])
     for name in (*names, _loop_path(id)):
         files.delete(name)
@@ -236,6 +256,7 @@ _LOOP_FIELDS = (
     "best_step",
     "steps",
     "stopped_early",
+    "resumed_at",
     "seconds_to_first_step",
     "seconds_training",
     "songs_per_s",

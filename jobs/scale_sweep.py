@@ -45,13 +45,16 @@ def main(job: ScaleSweepJob) -> int:
     files = Store(job.out)
     corpus = Store(job.corpus) if job.corpus else files.child("shards")
     site = replace(job.site, corpus=corpus.uri, out=files.uri)
-    if job.corpus:
-        plan_trials(job, site, read_manifest(corpus.uri))  # refuse the impossible before Ray starts
+    if job.dry_run and not corpus.exists("manifest.json"):
+        print(f"{job.synthesis} would be synthesised and sharded into {files.uri} first; then the runs can be listed")
+        return 0
+    # with a corpus at hand, the impossible is refused before Ray starts
+    trials = plan_trials(job, site, read_manifest(corpus.uri)) if job.corpus else []
     print("[scale_sweep] connecting to Ray", file=sys.stderr)
     with connect(job.cpus):
         if not job.corpus and job.synthesis is not None:
             embedded_corpus(files, job.synthesis, job.shards)
-        trials = plan_trials(job, site, read_manifest(corpus.uri))
+            trials = plan_trials(job, site, read_manifest(corpus.uri))
         if job.dry_run:
             width = None if sys.stdout.isatty() else 200
             Console(width=width).print(format_trials(trials, site, ray.cluster_resources()))

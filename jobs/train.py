@@ -15,7 +15,10 @@ from _cli import run_job
 
 from genrescale.cluster import connect
 from genrescale.config import RunConfig, SiteConfig
-from genrescale.train import launch_training
+from genrescale.data.manifest import read_manifest
+from genrescale.data.store import Store
+from genrescale.results import read_result
+from genrescale.sweep import plan_trial, run_trials
 
 
 @dataclass
@@ -25,14 +28,20 @@ class TrainJob:
     cpus: int = 0
 
 
-def main(job: TrainJob) -> None:
+def main(job: TrainJob) -> int:
     if not (job.site.corpus and job.site.out):
         raise ValueError("site.corpus= (made by jobs/shard_corpus.py) and site.out= are needed")
+    trial = plan_trial(job.run, job.site, read_manifest(job.site.corpus), job.run.data.size)
     with connect(job.cpus):
-        row = launch_training(job.run, job.site)
+        failures = run_trials([trial], job.site)
+    row = read_result(Store(job.site.out), trial.run_id)
+    if row is None:
+        print(f"run {trial.run_id}: {failures.get(trial.run_id, 'stopped; the same command continues')}")
+        return 1
     scores = {name: getattr(row, name) for name in ("roc_auc", "pr_auc", "rmse", "accuracy")}
     text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
     print(f"run {row.run_id}: {text}  on {row.test_songs} test songs; best at step {row.best_step} of {row.steps}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ def _rank(
     dist.init_process_group("gloo", store=store, rank=rank, world_size=workers, timeout=timedelta(seconds=120))
     config = run_from_dict(run)
     data = prepare_data(config, read_manifest(corpus))
+    source = data.source()
     losses: list[float] = []
 
     def report(metrics: dict[str, float | None], save: Any) -> None:
@@ -74,7 +75,7 @@ def _rank(
             save(Path(out) / "checkpoint")
             loop.progress.stopped_early = True
 
-    loop = build_loop(config, SiteConfig(workers=workers, **site), data.vocabulary, data.source.plan, report)
+    loop = build_loop(config, SiteConfig(workers=workers, **site), data.manifest.vocabulary, data.plan, report)
     if resume:
         loop.load(Path(resume))
     step = loop.engine.train_step
@@ -85,9 +86,9 @@ def _rank(
         return share
 
     loop.engine.train_step = recorded  # type: ignore[method-assign]
-    outcome = loop.train(local_stream(data.source, data.source.plan.items(rank, workers, loop.progress.step)))
-    items = list(score_items(data.source.test, rank, workers))
-    scores = loop.engine.gather(loop.score_best(items, local_stream(data.source, items)))
+    outcome = loop.train(local_stream(source, data.plan.items(rank, workers, loop.progress.step)))
+    items = list(score_items(data.test, rank, workers))
+    scores = loop.engine.gather(loop.score_best(items, local_stream(source, items)))
     if rank == 0:
         songs = sorted(int(song) for part in scores for song in part.songs_N)
         means = [float(part.score_NK.sum()) for part in scores]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,7 @@ from genrescale.data.tasks import run_tasks
 from genrescale.telemetry import Progress
 
 SONGS_PER_TASK = 16
+_FACTS = "synthesis.json"
 
 
 @dataclass
@@ -35,6 +37,7 @@ class SynthesisConfig:
 
 def synthesize_corpus(folder: str, config: SynthesisConfig) -> None:
     """Write the songs as MP3, FLAC and OGG files and their table into a local ``folder``; what is there is kept."""
+    _refuse_other_songs(Store(folder), config)
     indices = iter(range(config.songs))
     chunks = iter(lambda: (folder, config, list(islice(indices, SONGS_PER_TASK))), (folder, config, []))
     rows: list[SongRow] = []
@@ -43,6 +46,15 @@ def synthesize_corpus(folder: str, config: SynthesisConfig) -> None:
             rows += part
             progress.advance(len(part))
     write_table(folder, sorted(rows, key=lambda row: row["index"]))
+
+
+def _refuse_other_songs(folder: Store, config: SynthesisConfig) -> None:
+    """Files are kept and told apart by number alone, so a folder belongs to one seed and one range of lengths."""
+    facts = {"seed": config.seed, "min_s": config.min_s, "max_s": config.max_s}
+    if not folder.exists(_FACTS):
+        folder.write_bytes(_FACTS, json.dumps(facts).encode())
+    elif (found := json.loads(folder.read_bytes(_FACTS))) != facts:
+        raise ValueError(f"{folder.uri} holds songs of {found}, not of {facts}; use another folder or delete it")
 
 
 def _write_songs(task: tuple[str, SynthesisConfig, Sequence[int]]) -> list[SongRow]:

@@ -130,6 +130,10 @@ class ScorePlan:
     def num_groups(self) -> int:
         return len(_windows(self).song_bounds)
 
+    @property
+    def num_windows(self) -> int:
+        return int(_windows(self).count_N.sum())
+
     def songs(self, group: int) -> range:
         """The songs whose windows make a group."""
         return range(*_windows(self).song_bounds[group])

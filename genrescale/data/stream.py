@@ -8,8 +8,10 @@ so resuming is starting it at a later step.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import cast
 
 import numpy as np
@@ -27,6 +29,7 @@ TASK_BYTES = (
     12 << 20
 )  # audio that one read task returns: large enough to hide a task's cost, small enough to start fast
 READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
+CHAIN_GROUPS = 8192  # groups of one dataset
 READ_CPUS = 0.25  # a read task mostly waits and copies
 
 _SCHEMA = pa.schema(
@@ -123,3 +126,38 @@ def iter_groups(source: StreamSource, dataset: Dataset) -> Iterator[CropGroup]:
             songs_n = np.asarray(table["songs"][row].values)
             wave = np.frombuffer(table["wave"][row].as_buffer(), PCM_DTYPE)
             yield source.group(id, songs_n, wave.reshape(len(songs_n), source.crop_len))
+
+
+def group_stream(
+    source: StreamSource, reference: ray.ObjectRef[StreamSource], items: Iterator[GroupId], cpus: float
+) -> Iterator[CropGroup]:
+    """The groups of ``items``, in order, through a chain of datasets of CHAIN_GROUPS groups each.
+
+    Ray Data plans a dataset's every task before it starts, so one dataset over a run of a million groups would not
+    start for minutes. Each starts in the background, the next when half of the one before is consumed.
+    """
+
+    def begin() -> tuple[int, Iterator[CropGroup]]:
+        part = list(islice(items, CHAIN_GROUPS))
+        groups = iter_groups(source, song_stream(source, reference, part, cpus)) if part else iter(())
+        return len(part), _started(groups)
+
+    length, current = begin()
+    while length:
+        upcoming: tuple[int, Iterator[CropGroup]] | None = None
+        for count, group in enumerate(current):
+            yield group
+            if upcoming is None and count >= length // 2:
+                upcoming = begin()
+        length, current = upcoming or begin()
+
+
+def _started(groups: Iterator[CropGroup]) -> Iterator[CropGroup]:
+    """The same groups; the first is fetched right away, in the background."""
+    first = ThreadPoolExecutor(1).submit(lambda: list(islice(groups, 1)))
+
+    def delivered() -> Iterator[CropGroup]:
+        yield from first.result()
+        yield from groups
+
+    return delivered()

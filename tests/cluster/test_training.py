@@ -71,6 +71,8 @@ def test_a_killed_worker_resumes_from_its_checkpoint(undisturbed: ResultRow, cor
     threading.Thread(target=kill_after_the_first_checkpoint, daemon=True).start()
     row = launch_training(small_run(), SiteConfig(corpus=corpus.uri, out=str(tmp_path)))
     assert killed
+    assert row.resumed_at == [10]
+    assert undisturbed.resumed_at == []
     assert metrics(row) == pytest.approx(metrics(undisturbed), abs=1e-5)
 
 

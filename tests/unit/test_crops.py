@@ -108,7 +108,7 @@ def test_sizes_are_nested(corpus: Manifest):
 
 def test_the_stream_delivers_the_plan_with_its_labels(corpus: Manifest):
     run = RunConfig(data=DataConfig(size=20, crop_s=3.0, batch=8, group=4))
-    source = prepare_data(replace(run, optim=replace(run.optim, max_steps=3, validate_every=2)), corpus).source
+    source = prepare_data(replace(run, optim=replace(run.optim, max_steps=3, validate_every=2)), corpus).source()
     items = list(source.plan.items(0, 1))
     groups = list(local_stream(source, items))
     assert [group.id for group in groups] == items
@@ -122,7 +122,9 @@ def test_the_stream_delivers_the_plan_with_its_labels(corpus: Manifest):
 def test_shuffled_labels_are_the_same_labels_on_other_songs(corpus: Manifest):
     tables = {}
     for mode in ("true", "shuffled"):
-        tables[mode] = prepare_data(RunConfig(data=DataConfig(size=40, crop_s=3.0, labels=mode)), corpus).source.tables
+        tables[mode] = (
+            prepare_data(RunConfig(data=DataConfig(size=40, crop_s=3.0, labels=mode)), corpus).source().tables
+        )
     true, shuffled = (tables[mode]["train"].labels_NK for mode in ("true", "shuffled"))
     np.testing.assert_array_equal(np.sort(true, axis=0), np.sort(shuffled, axis=0))
     assert (true != shuffled).any(axis=1).mean() > 0.8

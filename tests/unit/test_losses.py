@@ -130,6 +130,7 @@ def test_cross_entropy_takes_mixed_clips():
 def test_probabilities_follow_the_vocabulary():
     logits_BK, _ = batch(MULTI)
     torch.testing.assert_close(probabilities(logits_BK, MIXED), 1 / (1 + torch.exp(-logits_BK)))
+    torch.testing.assert_close(probabilities(logits_BK, EXCLUSIVE, "mse"), logits_BK.sigmoid())
     exclusive_BK = probabilities(logits_BK.bfloat16(), EXCLUSIVE)
     assert exclusive_BK.dtype == torch.float32
     torch.testing.assert_close(exclusive_BK.sum(dim=1), torch.ones(len(logits_BK)))

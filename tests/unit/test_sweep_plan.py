@@ -9,7 +9,8 @@ import pytest
 
 from genrescale.config import DataConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id
 from genrescale.data.manifest import Manifest
-from genrescale.sweep import SweepConfig, capacity, plan_trials
+from genrescale.sweep import SweepConfig, plan_trials
+from genrescale.train import capacity
 
 DATA = DataConfig(crop_s=3.0, batch=8, group=4)
 OPTIM = OptimConfig(max_steps=6, validate_every=3)
@@ -46,10 +47,11 @@ def test_all_sizes_share_one_normalisation(corpus: Manifest):
     assert len({(run.model.dials["log_mel_mean"], run.model.dials["log_mel_std"]) for run in runs}) == 1
 
 
-def test_cost_counts_crops_and_bytes(corpus: Manifest):
+def test_cost_counts_crops_and_the_bytes_of_all_passes(corpus: Manifest):
     trial = next(t for t in planned(corpus) if t.run.data.size == 40)
     assert trial.clips == 6 * 8
-    assert trial.bytes == trial.clips * 48_000 * 2
+    windows = {split: len(corpus.select(split)) for split in ("validation", "test")}  # songs of 3.1 to 5 s: one each
+    assert trial.bytes == (6 * 8 + 2 * windows["validation"] + windows["test"]) * 48_000 * 2
 
 
 def test_a_default_written_out_is_the_same_run(corpus: Manifest):
