@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,9 +71,10 @@ class ResultRow:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ResultRow:
-        """Raises ValueError that names the missing or unknown fields."""
-        names = {f.name for f in fields(cls)}
-        missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+        """Raises ValueError that names the missing or unknown fields; a field with a default may be absent."""
+        required = {f.name for f in fields(cls) if f.default_factory is MISSING}
+        missing = sorted(required - set(values))
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if missing or unknown:
             raise ValueError(f"not a result row: missing fields {missing}, unknown fields {unknown}")
         return cls(**values)
