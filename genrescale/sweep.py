@@ -234,7 +234,7 @@ def _trial(config: dict[str, Any], site: SiteConfig) -> None:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     row = launch_training(run_from_dict(config["trial"]["run"]), site, callbacks=[TuneReportCallback()])
-    tune.report({"step": row.max_steps, "val_loss": row.val_loss})
+    tune.report({"step": row.steps, "val_loss": row.val_loss})
 
 
 _ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+Error): (.+)$")
@@ -271,12 +271,18 @@ class _Watch(tune.Callback):
         self._show(trials)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._finished += 1
+        self._end(trial)
         self._show(trials)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._finished += 1
+        self._end(trial)
         self._progress.note(f"{self._trials[_trial_name(trial)].label} failed")
+
+    def _end(self, trial: Any) -> None:
+        """Count the run, and the steps that it did not need, so that the time left stays true."""
+        id = _trial_name(trial)
+        self._finished += 1
+        self._progress.advance(self._trials[id].run.optim.max_steps - self._steps.get(id, 0))
 
     def _show(self, trials: list[Any]) -> None:
         running = [_trial_name(trial) for trial in trials if trial.status == "RUNNING"]
