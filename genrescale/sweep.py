@@ -7,7 +7,6 @@ from Tune: a sweep that was interrupted, or is run again with more sizes, does o
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -24,7 +23,7 @@ from genrescale.models import full_dials
 from genrescale.prepare import check_run, complete_run, prepare_data
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
 from genrescale.telemetry import Progress
-from genrescale.train import DRIVER_CPUS, capacity, launch_training, resolve_site
+from genrescale.train import DRIVER_CPUS, capacity, error_sentence, launch_training, read_error, resolve_site
 
 FAMILIES = ("waveform", "spectrogram")
 LAYER_DIALS = {"waveform": ("backend_layers", "frontend_layers"), "spectrogram": ("backend_layers",)}
@@ -222,7 +221,8 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig) -> dict[str, str]:
         )
         results = tuner.fit()
     ended = ((result.config or {}, result.error) for result in results)
-    return {config["trial"]["id"]: _cause(error) for config, error in ended if error}
+    failed = {config["trial"]["id"]: error for config, error in ended if error}
+    return {id: read_error(files, id) or error_sentence(str(error)) for id, error in failed.items()}
 
 
 def _trial_name(trial: Any) -> str:
@@ -235,16 +235,6 @@ def _trial(config: dict[str, Any], site: SiteConfig) -> None:
 
     row = launch_training(run_from_dict(config["trial"]["run"]), site, callbacks=[TuneReportCallback()])
     tune.report({"step": row.steps, "val_loss": row.val_loss})
-
-
-_ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+Error): (.+)$")
-
-
-def _cause(error: BaseException) -> str:
-    """The sentence that names the thing, out of the traces of the processes that an error came through."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [f"{match[1]}: {match[2]}" for line in lines if (match := _ERROR_LINE.match(line))]
-    return (named or lines or [type(error).__name__])[-1]
 
 
 class _Watch(tune.Callback):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -135,7 +137,35 @@ def _loop_path(id: str) -> str:
 
 
 def _worker(config: dict[str, Any]) -> None:
-    """One Ray Train worker: stream, engine and loop, put together."""
+    """One Ray Train worker. What ends it is written down whole: Ray Train cuts the middle out of long errors."""
+    try:
+        _run_worker(config)
+    except Exception as error:
+        sentence = error_sentence("".join(traceback.format_exception(error)))
+        Store(config["site"].out).write_bytes(_error_path(config["run_id"]), sentence.encode())
+        raise
+
+
+def _error_path(id: str) -> str:
+    return f"{run_folder(id)}/error.txt"
+
+
+def read_error(files: Store, id: str) -> str | None:
+    """What ended the last attempt of a run, if a worker could say it."""
+    return files.read_bytes(_error_path(id)).decode() if files.exists(_error_path(id)) else None
+
+
+_ERROR_LINE = re.compile(r"^((?:\w+\.)*)(\w+Error): (.+)$", re.MULTILINE)
+
+
+def error_sentence(trace: str) -> str:
+    """The sentence that names the thing, out of the traces of the processes that an error came through."""
+    found = [f"{name}: {text}" for module, name, text in _ERROR_LINE.findall(trace) if not module.startswith("ray.")]
+    return (found or [line for line in trace.splitlines() if line.strip()] or ["no reason was given"])[-1].strip()
+
+
+def _run_worker(config: dict[str, Any]) -> None:
+    """Stream, engine and loop, put together."""
     run: RunConfig = config["run"]
     site: SiteConfig = config["site"]
     source: StreamSource = ray.get(config["source"])
@@ -244,8 +274,9 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
     )
     write_scores(files, f"{folder}/scores.parquet", scores, data.manifest.vocabulary.names)
     write_curve(files, id, loop["curve"])
-    for name in (*names, _loop_path(id)):
-        files.delete(name)
+    for name in (*names, _loop_path(id), _error_path(id)):
+        if files.exists(name):
+            files.delete(name)
     write_result(files, row)
     return row
 
