@@ -106,7 +106,7 @@ class Engine:
         self._running = _running_statistics(self.module)
         # Which worker has which group decides the order of a sum, and the rounding of fp32 sums grows from step to
         # step: after 15 steps losses differ by 1e-2. Summed in float64 they round to the same gradient on any number
-        # of workers. ZeRO 1 to 3 reduce inside DeepSpeed, in fp32.
+        # of workers. ZeRO 1 and 2 reduce inside DeepSpeed, in fp32.
         self._sums_exactly = zero_stage == 0 and (groups_per_step > 1 or self.world_size > 1)
         self._gradient_sum = (
             [torch.zeros_like(parameter, dtype=torch.float64) for parameter in self.module.parameters()]
