@@ -226,20 +226,12 @@ class Engine:
         self._engine.load_checkpoint(str(folder), tag=_CHECKPOINT_TAG)
 
     def weights(self) -> dict[str, Tensor]:
-        """The module's parameters and buffers on the CPU, whole also under ZeRO 3. All ranks call it."""
-        import deepspeed
-
-        module = self.module
-        with deepspeed.zero.GatheredParameters(list(module.parameters())):
-            return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+        """The module's parameters and buffers on the CPU. All ranks call it."""
+        return {name: value.detach().cpu().clone() for name, value in self.module.state_dict().items()}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Put ``weights`` into the module for scoring; training cannot go on from them."""
-        import deepspeed
-
-        module = self.module
-        with deepspeed.zero.GatheredParameters(list(module.parameters()), modifier_rank=0):
-            module.load_state_dict(weights)
+        self.module.load_state_dict(weights)
 
     def close(self) -> None:
         self._engine.destroy()
