@@ -1,4 +1,4 @@
-# make demo: the main job on songs it synthesises.   make test: all tests.   Both need Python 3.11 or 3.12 and gcc only.
+# make demo: the main job on songs it synthesises.   make test: all tests.   Both need Python 3.11 or 3.12 only.
 
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && { echo $$p; break; }; done)
@@ -13,16 +13,12 @@ env: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "genrescale needs Python 3.11 or 3.12; found neither (set PYTHON=/path/to/python)"; exit 1; }
-	@command -v c++ >/dev/null || { echo "genrescale needs a C++ compiler (Debian: apt-get install g++)"; exit 1; }
-	@command -v gcc >/dev/null || { echo "genrescale needs gcc: DeepSpeed compiles its communication kernel"; exit 1; }
 	@echo "[env] $(PYTHON) -> $(VENV): 3 GB to download, 6.5 GB on disk (PyTorch comes with CUDA, also for CPUs); once, 1 to 5 minutes"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 	@# Ray starts many short processes: without bytecode each of them compiles every module that it imports
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r requirements.lock
 	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps -e .
-	@echo "[env] compiling DeepSpeed's communication kernel (half a minute)"
-	@$(BIN)/python -c "from genrescale.engine import build_kernels; build_kernels()" >/dev/null 2>$(VENV)/kernels.log || { cat $(VENV)/kernels.log; exit 1; }
 	@touch $(STAMP)
 
 demo: env

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from genrescale.data.store import Store
 from genrescale.data.synthesis.describe import describe_song
 from genrescale.data.synthesis.render import render
 from genrescale.data.synthesis.tags import label_song
@@ -38,9 +39,9 @@ def measure(num_songs: int, folder: Path) -> dict[str, float]:
     audio_s = sum(song.duration_s for song in songs)
     figures = {"describe_x": audio_s / (describe_cpu_s + label_cpu_s), "render_x": audio_s / render_cpu_s}
     for suffix in ENCODERS:
-        encode_cpu_s, _ = cpu_seconds(lambda s=suffix: [encode(folder / f"one.{s}", wave, s) for wave in waves])
+        encode_cpu_s, _ = cpu_seconds(lambda s=suffix: [encode(wave, s) for wave in waves])
         figures[f"encode_{suffix}_x"] = audio_s / encode_cpu_s
-    whole_cpu_s, _ = cpu_seconds(lambda: [write_song(folder, SEED, i) for i in range(num_songs)])
+    whole_cpu_s, _ = cpu_seconds(lambda: [write_song(Store(str(folder)), SEED, i) for i in range(num_songs)])
     # The sample's own mix of formats is luck; the expected cost is not.
     encode_s = sum(share / figures[f"encode_{suffix}_x"] for suffix, share in FORMAT_SHARES.items())
     figures["whole_expected_x"] = 1 / (1 / figures["describe_x"] + 1 / figures["render_x"] + encode_s)

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,8 @@ _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "8000000000",
 }
+SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what Ray sets in the driver of a submitted job
+_STORE_PREFIX = "AWS_"
 _LOGICAL_CPUS_PER_CORE = 2  # trials overlap one's start-up with another's training; threads per worker are fixed
 
 
@@ -48,32 +50,21 @@ def connect(num_cpus: int = 0) -> Iterator[None]:
     """Connect to the cluster this job was submitted to (``RAY_ADDRESS``), else start a private one and end it after.
 
     A private cluster has its own temporary folder and address, so another cluster on the machine, running or dead, is
-    neither used nor disturbed. ``num_cpus`` are its logical CPUs (0: ``default_cpus``).
+    neither used nor disturbed. ``num_cpus`` are its logical CPUs (0: ``default_cpus``). Raises ConnectionError where
+    ``RAY_ADDRESS`` leads nowhere.
     """
-    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
-    if submitted := "RAY_ADDRESS" in os.environ:
-        folder = ""
+    ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    os.environ.update(ours)
+    if "RAY_ADDRESS" in os.environ:
+        folder, options = "", _submitted_options(ours)
     else:
         os.environ.update(_PRIVATE_ENVIRONMENT)
         folder = tempfile.mkdtemp(prefix="genrescale-")
+        options = _private_options(folder, num_cpus)
     import ray
 
-    options: dict[str, Any] = (
-        {"address": "auto"}
-        if submitted
-        else {
-            "address": "local",
-            "num_cpus": num_cpus or default_cpus(),
-            # Without the dashboard's state API the end of every Ray Train run waits 12 s for an answer.
-            "include_dashboard": True,
-            "dashboard_host": "127.0.0.1",
-            "dashboard_port": _free_port(),
-            "_node_ip_address": "127.0.0.1",
-            "_temp_dir": folder,
-        }
-    )
     try:
-        ray.init(logging_level=logging.WARNING, log_to_driver=False, **options)
+        _init(options)
         # A sweep tells of its failures itself, in a line each; the traces are under its tune/ folder.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         yield
@@ -81,3 +72,47 @@ def connect(num_cpus: int = 0) -> Iterator[None]:
         ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init(options: Mapping[str, Any]) -> None:
+    import ray
+
+    try:
+        ray.init(logging_level=logging.WARNING, log_to_driver=False, **options)
+    except ConnectionError as error:
+        address = os.environ.get("RAY_ADDRESS", "local")
+        raise ConnectionError(f"no Ray cluster answers at RAY_ADDRESS={address} ({error})") from None
+
+
+def _private_options(folder: str, num_cpus: int) -> dict[str, Any]:
+    return {
+        "address": "local",
+        "num_cpus": num_cpus or default_cpus(),
+        # Without the dashboard's state API the end of every Ray Train run waits 12 s for an answer.
+        "include_dashboard": True,
+        "dashboard_host": "127.0.0.1",
+        "dashboard_port": _free_port(),
+        "_node_ip_address": "127.0.0.1",
+        "_temp_dir": folder,
+    }
+
+
+def _submitted_options(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The nodes run already: what their processes need of this one's environment travels in the runtime environment.
+
+    The keys of the object store go as a setup function and not as ``env_vars``, which Ray writes into its logs.
+    """
+    runtime_env: dict[str, Any] = {"env_vars": dict(environment)}
+    if keys := {name: value for name, value in os.environ.items() if name.startswith(_STORE_PREFIX)}:
+        runtime_env["worker_process_setup_hook"] = _environment_setter(keys)
+    return {"address": "auto", "runtime_env": runtime_env}
+
+
+def _environment_setter(values: Mapping[str, str]) -> Callable[[], None]:
+    # A function inside a function: Ray sends it by value, so it runs before the job's own code can be imported.
+    def set_environment() -> None:
+        import os
+
+        os.environ.update(values)
+
+    return set_environment

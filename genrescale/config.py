@@ -90,6 +90,20 @@ def parse_scoring(scoring: str) -> int | None:
 
 
 @dataclass
+class AugmentConfig:
+    """Augmentation of training clips: a level changed by up to ``gain_db`` decibels, and mixup by Beta(alpha, alpha).
+
+    0 is none of it. Random crops are part of every plan.
+    """
+
+    gain_db: float = 0.0
+    mixup_alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        _not_negative(gain_db=self.gain_db, mixup_alpha=self.mixup_alpha)
+
+
+@dataclass
 class OptimConfig:
     """Optimiser, schedule and stopping rule. Steps, not epochs, so that every dataset size obeys the same rule.
 
@@ -132,6 +146,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: str = "by_kind"
     precision: str = "fp32"
     seed: int = 0
@@ -178,6 +193,7 @@ def run_from_dict(values: dict[str, Any]) -> RunConfig:
             "model": ModelConfig(**values["model"]),
             "data": DataConfig(**values["data"]),
             "optim": OptimConfig(**values["optim"]),
+            "augment": AugmentConfig(**values["augment"]),
         }
     )
 

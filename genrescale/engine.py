@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
 
 from genrescale.audio import PCM_SCALE
-from genrescale.config import OptimConfig
+from genrescale.config import AugmentConfig, OptimConfig
+from genrescale.data.augment import augment
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 _CHECKPOINT_TAG = "last"
@@ -83,6 +84,7 @@ class Engine:
         model: nn.Module,
         loss: Loss,
         optim: OptimConfig,
+        augmentation: AugmentConfig,
         device: torch.device,
         *,
         precision: str,
@@ -93,8 +95,10 @@ class Engine:
     ) -> None:
         import deepspeed  # takes seconds, and must see DS_ACCELERATOR
 
+        _use_no_kernels()
         self.device, self.rank, self.world_size = device, dist.get_rank(), dist.get_world_size()
-        self._loss, self._seed, self._zero_stage = loss, seed, zero_stage
+        self._loss, self._augmentation = loss, augmentation
+        self._seed, self._zero_stage = seed, zero_stage
         model = model.to(device)
         optimizer = torch.optim.Adam(model.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
         config = deepspeed_settings(
@@ -135,7 +139,8 @@ class Engine:
         for i, group in enumerate(groups):
             engine.set_gradient_accumulation_boundary(not self._sums_exactly and i == len(groups) - 1)
             torch.manual_seed(noise_seed(self._seed, step, group.group))
-            loss = self._loss(engine(self.to_wave(group.wave_BT)), self._to_device(group.tags_BK)) * group.share
+            wave_BT, tags_BK = augment(self.to_wave(group.wave_BT), self._to_device(group.tags_BK), self._augmentation)
+            loss = self._loss(engine(wave_BT), tags_BK) * group.share
             engine.backward(loss if self._sums_exactly else loss * self.world_size, scale_wrt_gas=False)
             if self._sums_exactly:
                 self._take_gradients()
@@ -264,10 +269,11 @@ def _running_statistics(module: nn.Module) -> list[Tensor]:
     return [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None]
 
 
-def build_kernels() -> None:
-    """Compile DeepSpeed's shared-memory op for CPU workers, so that no first run has to wait for it."""
-    initialise_process(use_gpu=False, threads=1, seed=0)
-    import deepspeed
+def _use_no_kernels() -> None:
+    """Keep DeepSpeed from probing every kernel that it knows and compiling one for inference on CPUs (half a minute).
 
-    with single_process_group():
-        deepspeed.init_distributed(dist_backend="gloo", verbose=False)
+    Training uses none of them; without this, every worker process pays for the probe.
+    """
+    import deepspeed.ops
+
+    setattr(deepspeed.ops, "__compatible_ops__", {})  # noqa: B010  (a dunder name, which no type checker knows)

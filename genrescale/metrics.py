@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from genrescale.audio import Vocabulary
 
@@ -65,6 +64,8 @@ def _macro(curve_area: Callable[..., Any], y_true_NK: np.ndarray, y_score_NK: np
 
 def macro_roc_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
     """Area under the ROC curve, mean over scorable tags; None if there is none. Chance is 0.5."""
+    from sklearn.metrics import roc_auc_score  # here, because it takes most of a second in every process of a cluster
+
     return _macro(roc_auc_score, y_true_NK, y_score_NK)
 
 
@@ -73,6 +74,8 @@ def macro_pr_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
 
     Chance is a tag's share of songs.
     """
+    from sklearn.metrics import average_precision_score
+
     return _macro(average_precision_score, y_true_NK, y_score_NK)
 
 

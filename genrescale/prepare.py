@@ -11,13 +11,14 @@ import torch
 
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Vocabulary, seconds_to_len
 from genrescale.config import ModelConfig, RunConfig, SiteConfig
-from genrescale.data.crops import SongTable, StreamSource, read_crop
+from genrescale.data.crops import SongTable, StreamSource, read_crops
 from genrescale.data.manifest import Manifest
 from genrescale.data.plan import KINDS, Kind, RunPlan, ScorePlan, TrainPlan, check_workers
 from genrescale.losses import build_loss
 from genrescale.models import full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
 
+READ_AT_ONCE = 32  # crops
 NORMALISATION_SONGS = 512  # enough for two scalars: their error is far below a model's seed spread
 
 
@@ -102,10 +103,11 @@ def _normalisation(manifest: Manifest, num_songs: int, crop_s: float) -> tuple[f
 
 
 def _middle_crops(table: SongTable, crop_len: int) -> Iterator[torch.Tensor]:
-    for song, length in enumerate(table.len_N.tolist()):
-        pcm_T = np.zeros(min(crop_len, length), np.int16)
-        read_crop(table, song, max(0, (length - crop_len) // 2), pcm_T)
-        yield torch.from_numpy(pcm_T).float() * PCM_SCALE
+    starts_N = np.maximum(0, table.len_N - crop_len) // 2
+    for songs_n in np.array_split(np.arange(len(table)), -(-len(table) // READ_AT_ONCE)):
+        wave_nT = read_crops(table, songs_n, starts_N[songs_n], crop_len)
+        for pcm_T, length in zip(wave_nT, table.len_N[songs_n].tolist(), strict=True):
+            yield torch.from_numpy(pcm_T[:length]).float() * PCM_SCALE
 
 
 def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:

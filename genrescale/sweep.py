@@ -16,7 +16,16 @@ from ray import tune
 from rich.table import Table
 
 from genrescale.audio import SAMPLE_BYTES
-from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id
+from genrescale.config import (
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    SiteConfig,
+    run_from_dict,
+    run_id,
+)
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
 from genrescale.models import full_dials
@@ -46,6 +55,7 @@ class SweepConfig:
     dials: dict[str, dict[str, Any]] = field(default_factory=dict)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: str = "by_kind"
     precision: str = "fp32"
 
@@ -134,6 +144,7 @@ def _run(sweep: SweepConfig, family: str, size: int, seed: int) -> RunConfig:
         model=ModelConfig(family, dict(sweep.dials.get(family, {}))),
         data=replace(sweep.data, size=size),
         optim=sweep.optim,
+        augment=sweep.augment,
         loss=sweep.loss,
         precision=sweep.precision,
         seed=seed,

@@ -1,7 +1,7 @@
 """What people see while something runs: one Progress for every long stage.
 
-On a terminal the line is redrawn in place; in a log a line is written every few seconds. Either way nothing is
-silent for longer than ``HEARTBEAT_S``, also while a single item takes long.
+On a terminal the line is redrawn in place; in a log a line is written every few seconds, and more rarely as a job of
+hours goes on (``heartbeat``). Neither is silent for longer, also while a single item takes long.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from types import TracebackType
 from typing import TextIO
 
 HEARTBEAT_S = 3.0
+_MAX_HEARTBEAT_S = 60.0
 _REDRAW_S = 0.2
+
+
+def heartbeat(elapsed_s: float) -> float:
+    """Seconds between the lines of a log: 3 in the first ten minutes, a minute after some hours."""
+    return min(_MAX_HEARTBEAT_S, max(HEARTBEAT_S, elapsed_s / 200))
 
 
 def format_duration(seconds: float) -> str:
@@ -68,7 +74,7 @@ class Progress:
 
     def _beat(self) -> None:
         tty = self._stream.isatty()
-        while not self._finished.wait(_REDRAW_S if tty else HEARTBEAT_S):
+        while not self._finished.wait(_REDRAW_S if tty else heartbeat(time.monotonic() - self._started)):
             line = self.line()
             self._stream.write(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}" if tty else f"{line}\n")
             self._stream.flush()

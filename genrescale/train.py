@@ -210,6 +210,7 @@ def build_loop(
         model,
         loss,
         run.optim,
+        run.augment,
         device,
         precision=run.precision,
         zero_stage=site.zero_stage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from genrescale.cluster import SUBMITTED
+from genrescale.data.store import Store
 
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"
@@ -36,11 +40,28 @@ def run_job(schema: type[Config], job: str, main: Callable[[Config], int | None]
         sys.exit(main(config) or 0)
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(job, _explain(error))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ConnectionError) as error:
         _refuse(job, " ".join(str(error).split()))
     except KeyboardInterrupt:
         print(f"{job}: stopped; the same command continues where it was", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def place(store: str, path: str, name: str) -> Store:
+    """The address that the setting ``name`` gives: ``path``, below ``store`` where it is relative.
+
+    Raises ValueError where a submitted job would write into its own working folder, which Ray deletes.
+    """
+    if "://" in path or os.path.isabs(os.path.expanduser(path)):
+        return Store(path)
+    if store:
+        return Store(store).child(path)
+    if SUBMITTED in os.environ:
+        raise ValueError(
+            f"{name}={path} lies in the folder of this submitted job, which Ray deletes; give store=s3://BUCKET/PREFIX "
+            f"or a folder that all nodes share (store=/mnt/music), or make {name} absolute"
+        )
+    return Store(path)
 
 
 def _compose(schema: type, job: str, overrides: list[str]) -> Any:

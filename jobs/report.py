@@ -11,22 +11,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from _cli import run_job
+from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.data.store import Store
 from genrescale.report import REPORT_FILES, format_table, write_report
 
 
 @dataclass
 class ReportJob:
-    """``out`` is the sweep's folder, where ``sweep.json`` and ``runs/`` lie."""
+    """``out`` is the sweep's folder, where ``sweep.json`` and ``runs/`` lie; below ``store`` where it is relative."""
 
     out: str = MISSING
+    store: str = ""
 
 
 def main(job: ReportJob) -> None:
-    files = Store(job.out)
+    files = place(job.store, job.out, "out")
     print(format_table(write_report(files)))
     for name in REPORT_FILES:
         print(f"{files.uri.rstrip('/')}/{name}")

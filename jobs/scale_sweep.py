@@ -3,10 +3,11 @@
 
 python jobs/scale_sweep.py corpus=/data/shards sizes=[1000,10000,100000] out=/data/sweep
 python jobs/scale_sweep.py sweep=demo out=demo              (no corpus needed: songs are synthesised)
-ray job submit --working-dir . -- python jobs/scale_sweep.py corpus=... sizes=[...]
+ray job submit --working-dir . -- jobs/scale_sweep.py store=s3://music corpus=shards out=sweep sizes=[...]
 
-dry_run=true lists the trials, what they cost and what they read, and starts nothing. The same command continues a
-sweep that was interrupted; finished runs are not run again. Results, report.html and figure.png go to ``out``.
+``corpus`` and ``out`` lie below ``store``, a folder or bucket, where they are relative. dry_run=true lists the trials,
+what they cost and what they read, and starts nothing. The same command continues a sweep that was interrupted; finished
+runs are not run again. Results, report.html and figure.png go to ``out``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from dataclasses import dataclass, field, replace
 
 import ray
-from _cli import EXIT_INTERRUPTED, run_job
+from _cli import EXIT_INTERRUPTED, place, run_job
 from rich.console import Console
 
 from genrescale.cluster import connect
@@ -23,13 +24,13 @@ from genrescale.config import SiteConfig
 from genrescale.data.embedded import SynthesisConfig, embedded_corpus
 from genrescale.data.manifest import read_manifest
 from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
 from genrescale.report import REPORT_FILES, format_table, write_report
 from genrescale.sweep import SweepConfig, format_trials, plan_trials, run_sweep
 
 
 @dataclass
 class ScaleSweepJob(SweepConfig):
+    store: str = ""
     corpus: str = ""
     out: str = "scale_sweep"
     dry_run: bool = False
@@ -42,8 +43,8 @@ class ScaleSweepJob(SweepConfig):
 def main(job: ScaleSweepJob) -> int:
     if not job.corpus and job.synthesis is None:
         raise ValueError("corpus= is needed: a folder made by jobs/shard_corpus.py; sweep=demo synthesises one instead")
-    files = Store(job.out)
-    corpus = Store(job.corpus) if job.corpus else files.child("shards")
+    files = place(job.store, job.out, "out")
+    corpus = place(job.store, job.corpus, "corpus") if job.corpus else files.child("shards")
     site = replace(job.site, corpus=corpus.uri, out=files.uri)
     if job.dry_run and not corpus.exists("manifest.json"):
         print(f"{job.synthesis} would be synthesised and sharded into {files.uri} first; then the runs can be listed")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field, fields
 
-from _cli import run_job
+from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.cluster import connect
@@ -19,7 +19,6 @@ from genrescale.data.corpora import list_songs
 from genrescale.data.corpora.table import TableColumns
 from genrescale.data.shard_job import FailureBudgetError, write_corpus
 from genrescale.data.shard_plan import ShardSettings, fix_plan
-from genrescale.data.store import Store
 
 
 @dataclass
@@ -27,6 +26,7 @@ class ShardCorpusJob(ShardSettings):
     corpus: str = "folder"
     audio: str = MISSING
     out: str = MISSING
+    store: str = ""
     columns: TableColumns = field(default_factory=TableColumns)
     retry_quarantined: bool = False
     cpus: int = 0
@@ -36,10 +36,11 @@ def main(job: ShardCorpusJob) -> int:
     settings = ShardSettings(**{entry.name: getattr(job, entry.name) for entry in fields(ShardSettings)})
     renamed = job.columns.renamed()
     songs, vocabulary = list_songs(job.corpus, job.audio, **({"columns": renamed} if renamed else {}))
-    plan = fix_plan(songs, vocabulary, settings, Store(job.out))
+    out = place(job.store, job.out, "out")
+    plan = fix_plan(songs, vocabulary, settings, out)
     try:
         with connect(job.cpus):
-            print(write_corpus(plan, Store(job.out), job.retry_quarantined).summary())
+            print(write_corpus(plan, out, job.retry_quarantined).summary())
     except FailureBudgetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

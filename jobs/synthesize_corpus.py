@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from _cli import run_job
+from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.cluster import connect
@@ -20,13 +20,15 @@ from genrescale.data.embedded import SynthesisConfig, synthesize_corpus
 @dataclass
 class SynthesizeCorpusJob(SynthesisConfig):
     out: str = MISSING
+    store: str = ""
     cpus: int = 0
 
 
 def main(job: SynthesizeCorpusJob) -> None:
+    out = place(job.store, job.out, "out")
     with connect(job.cpus):
-        synthesize_corpus(job.out, job)
-    print(f"{job.songs} songs in {job.out}; shard them: jobs/shard_corpus.py corpus=synthetic audio={job.out} out=...")
+        synthesize_corpus(out, job)
+    print(f"{job.songs} songs in {out.uri}; shard them: jobs/shard_corpus.py corpus=synthetic audio={out.uri} out=...")
 
 
 if __name__ == "__main__":

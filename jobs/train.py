@@ -4,19 +4,18 @@
 python jobs/train.py site.corpus=/data/shards site.out=/data/runs run.model.name=spectrogram run.data.size=10000
 
 A run is named by its science and data: the same settings are not trained twice, and an interrupted run continues from
-its last checkpoint, also on another number of workers at ZeRO stage 0.
+its last checkpoint, also on another number of workers at ZeRO stage 0. Relative addresses lie below ``store``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from _cli import run_job
+from _cli import place, run_job
 
 from genrescale.cluster import connect
 from genrescale.config import RunConfig, SiteConfig
 from genrescale.data.manifest import read_manifest
-from genrescale.data.store import Store
 from genrescale.results import read_result
 from genrescale.sweep import plan_trial, run_trials
 
@@ -25,16 +24,19 @@ from genrescale.sweep import plan_trial, run_trials
 class TrainJob:
     run: RunConfig = field(default_factory=RunConfig)
     site: SiteConfig = field(default_factory=SiteConfig)
+    store: str = ""
     cpus: int = 0
 
 
 def main(job: TrainJob) -> int:
     if not (job.site.corpus and job.site.out):
         raise ValueError("site.corpus= (made by jobs/shard_corpus.py) and site.out= are needed")
-    trial = plan_trial(job.run, job.site, read_manifest(job.site.corpus), job.run.data.size)
+    corpus, files = place(job.store, job.site.corpus, "site.corpus"), place(job.store, job.site.out, "site.out")
+    site = replace(job.site, corpus=corpus.uri, out=files.uri)
+    trial = plan_trial(job.run, site, read_manifest(site.corpus), job.run.data.size)
     with connect(job.cpus):
-        failures = run_trials([trial], job.site)
-    row = read_result(Store(job.site.out), trial.run_id)
+        failures = run_trials([trial], site)
+    row = read_result(files, trial.run_id)
     if row is None:
         print(f"run {trial.run_id}: {failures.get(trial.run_id, 'stopped; the same command continues')}")
         return 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from _cli import run_job
+from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.cluster import connect
@@ -24,6 +24,7 @@ from genrescale.telemetry import Progress
 @dataclass
 class VerifyCorpusJob:
     corpus: str = MISSING
+    store: str = ""
     deep: bool = True
     cpus: int = 0
 
@@ -34,7 +35,8 @@ def check_shard(item: tuple[Manifest, bool]) -> list[str]:
 
 
 def main(job: VerifyCorpusJob) -> int:
-    manifest = read_manifest(job.corpus)
+    corpus = place(job.store, job.corpus, "corpus")
+    manifest = read_manifest(corpus.uri)
     problems = verify_manifest(manifest)
     num_shards = manifest.shards.num_rows
     items = ((manifest.only_shard(shard), job.deep) for shard in range(num_shards))
@@ -45,7 +47,7 @@ def main(job: VerifyCorpusJob) -> int:
     for problem in sorted(problems):
         print(problem)
     how = "every byte" if job.deep else "sizes and indexes"
-    print(f"{job.corpus}, version {manifest.version}: {num_shards} shards, {how} read, {len(problems)} problems")
+    print(f"{corpus.uri}, version {manifest.version}: {num_shards} shards, {how} read, {len(problems)} problems")
     if problems:
         print("To mend it: delete the shards named here, and run jobs/shard_corpus.py again with the settings it had")
     return 1 if problems else 0

@@ -22,7 +22,8 @@ NUM_SONGS = 90
 def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Encoded synthetic songs of 3.1 to 5 s with their table."""
     folder = tmp_path_factory.mktemp("audio")
-    write_table(folder, [write_song(folder, seed=5, index=index, min_s=3.1, max_s=5.0) for index in range(NUM_SONGS)])
+    store = Store(str(folder))
+    write_table(store, [write_song(store, seed=5, index=index, min_s=3.1, max_s=5.0) for index in range(NUM_SONGS)])
     return folder
 
 

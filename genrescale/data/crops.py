@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import mmap
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -85,57 +86,86 @@ def _mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _shard_bytes(table: SongTable, song: int, offset: int, length: int) -> memoryview:
-    """``length`` bytes of a song's shard from ``offset``. Raises DamagedShardError if it is missing or ends before."""
+@dataclass(frozen=True)
+class _Span:
+    """The whole seconds of a song that a crop touches: samples ``low`` to ``high`` of ``song``, in shard ``name``."""
+
+    song: int
+    name: str
+    low: int
+    high: int
+    offset: int  # bytes from the start of the shard
+
+    @property
+    def num_bytes(self) -> int:
+        return (self.high - self.low) * SAMPLE_BYTES
+
+
+def _span(table: SongTable, song: int, start: int, crop_len: int) -> _Span:
+    length = int(table.len_N[song])
+    low = start // SAMPLE_RATE * SAMPLE_RATE
+    high = min(-(-(start + crop_len) // SAMPLE_RATE) * SAMPLE_RATE, length)
     name = table.shard_names[table.shard_N[song]]
-    local = table.store.local_path(name)
+    return _Span(song, name, low, high, int(table.offset_N[song]) + low * SAMPLE_BYTES)
+
+
+def _read_spans(table: SongTable, spans: Sequence[_Span]) -> list[memoryview]:
+    """The bytes of every span; those of a bucket are fetched at the same time."""
+    if table.store.local_path() is None:
+        try:
+            ranges = [(span.name, span.offset, span.num_bytes) for span in spans]
+            return [memoryview(data) for data in table.store.read_ranges(ranges)]
+        except FileNotFoundError:
+            name = next((span.name for span in spans if not table.store.exists(span.name)), spans[0].name)
+            raise _unreadable(table, name, "it does not exist") from None
+    return [_mapped_bytes(table, span) for span in spans]
+
+
+def _mapped_bytes(table: SongTable, span: _Span) -> memoryview:
+    local = table.store.local_path(span.name)
     try:
-        if local is None:
-            data = memoryview(table.store.read_range(name, offset, length))
-        else:
-            data = memoryview(_mapped(local))[offset : offset + length]
+        return memoryview(_mapped(cast(Path, local)))[span.offset : span.offset + span.num_bytes]
     except (FileNotFoundError, ValueError) as error:  # mmap refuses an empty file with a ValueError
+        raise _unreadable(table, span.name, str(error)) from None
+
+
+def _unreadable(table: SongTable, name: str, reason: str) -> DamagedShardError:
+    return DamagedShardError(
+        f"shard {name} of {table.store.uri} cannot be read ({reason}); "
+        f"run jobs/verify_corpus.py corpus={table.store.uri}, or jobs/shard_corpus.py again"
+    )
+
+
+def _verify(table: SongTable, span: _Span, data: memoryview) -> None:
+    """Raises DamagedShardError that names shard, song and second where ``data`` is not what was written."""
+    key = table.keys[span.song]
+    if len(data) < span.num_bytes:
         raise DamagedShardError(
-            f"shard {name} of {table.store.uri} cannot be read ({error}); "
-            f"run jobs/verify_corpus.py corpus={table.store.uri}, or jobs/shard_corpus.py again"
-        ) from None
-    if len(data) < length:
-        raise DamagedShardError(
-            f"shard {name} of {table.store.uri} is truncated: song {table.keys[song]} needs bytes {offset} to "
-            f"{offset + length}, the file ends at {offset + len(data)}; run jobs/shard_corpus.py again"
+            f"shard {span.name} of {table.store.uri} is truncated: song {key} needs bytes {span.offset} to "
+            f"{span.offset + span.num_bytes}, the file ends at {span.offset + len(data)}; "
+            "run jobs/shard_corpus.py again"
         )
-    return data
-
-
-def read_crop(table: SongTable, song: int, start: int, out_T: np.ndarray) -> None:
-    """Copy the crop of ``song`` from sample ``start`` into ``out_T`` (int16), padding with silence at the song's end.
-
-    The read widens to whole seconds and each is checked. Raises DamagedShardError that names shard, song and second.
-    """
-    stop = min(start + len(out_T), int(table.len_N[song]))
-    first_s = start // SAMPLE_RATE
-    low = first_s * SAMPLE_RATE
-    high = min(-(-stop // SAMPLE_RATE) * SAMPLE_RATE, int(table.len_N[song]))
-    offset = int(table.offset_N[song]) + low * SAMPLE_BYTES
-    data = _shard_bytes(table, song, offset, (high - low) * SAMPLE_BYTES)
-    second_bytes = SAMPLE_RATE * SAMPLE_BYTES
+    second_bytes, first_s = SAMPLE_RATE * SAMPLE_BYTES, span.low // SAMPLE_RATE
     for i, begin in enumerate(range(0, len(data), second_bytes)):
-        if zlib.crc32(data[begin : begin + second_bytes]) != table.crc32[table.crc_N[song] + first_s + i]:
-            name = table.shard_names[table.shard_N[song]]
+        if zlib.crc32(data[begin : begin + second_bytes]) != table.crc32[table.crc_N[span.song] + first_s + i]:
             raise DamagedShardError(
-                f"shard {name} of {table.store.uri}: second {first_s + i} of song {table.keys[song]} does not match "
+                f"shard {span.name} of {table.store.uri}: second {first_s + i} of song {key} does not match "
                 f"its checksum; run jobs/verify_corpus.py corpus={table.store.uri}"
             )
-    pcm = np.frombuffer(data, PCM_DTYPE)[start - low : stop - low]
-    out_T[: len(pcm)] = pcm
-    out_T[len(pcm) :] = 0
 
 
-def read_crops(table: SongTable, crops: Crops, crop_len: int) -> np.ndarray:
-    """The verified crops of one group: int16 (n, T)."""
-    wave_nT = np.empty((len(crops), crop_len), PCM_DTYPE)
-    for clip_T, song, start in zip(wave_nT, crops.songs_n.tolist(), crops.starts_n.tolist(), strict=True):
-        read_crop(table, song, start, clip_T)
+def read_crops(table: SongTable, songs_n: np.ndarray, starts_n: np.ndarray, crop_len: int) -> np.ndarray:
+    """The crops of ``songs_n`` from samples ``starts_n``: int16 (n, T), padded with silence at a song's end.
+
+    A read widens to whole seconds and each is checked. Raises DamagedShardError that names shard, song and second.
+    """
+    starts = starts_n.tolist()
+    spans = [_span(table, song, start, crop_len) for song, start in zip(songs_n.tolist(), starts, strict=True)]
+    wave_nT = np.zeros((len(spans), crop_len), PCM_DTYPE)
+    for clip_T, span, start, data in zip(wave_nT, spans, starts, _read_spans(table, spans), strict=True):
+        _verify(table, span, data)
+        pcm = np.frombuffer(data, PCM_DTYPE)[start - span.low :][:crop_len]
+        clip_T[: len(pcm)] = pcm
     return wave_nT
 
 
@@ -153,7 +183,7 @@ class StreamSource:
 
     def read(self, id: GroupId) -> tuple[Crops, np.ndarray]:
         crops = self.test.crops(id.step, id.group) if id.kind == "test" else self.plan.crops(id)
-        return crops, read_crops(self.tables[id.kind], crops, self.crop_len)
+        return crops, read_crops(self.tables[id.kind], crops.songs_n, crops.starts_n, self.crop_len)
 
     def group(self, id: GroupId, songs_n: np.ndarray, wave_nT: np.ndarray) -> CropGroup:
         return CropGroup(id, songs_n, wave_nT, self.tables[id.kind].labels_NK[songs_n])

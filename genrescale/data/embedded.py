@@ -35,9 +35,9 @@ class SynthesisConfig:
             raise ValueError(f"min_s={self.min_s} and max_s={self.max_s} must be positive and in order")
 
 
-def synthesize_corpus(folder: str, config: SynthesisConfig) -> None:
-    """Write the songs as MP3, FLAC and OGG files and their table into a local ``folder``; what is there is kept."""
-    _refuse_other_songs(Store(folder), config)
+def synthesize_corpus(folder: Store, config: SynthesisConfig) -> None:
+    """Write the songs as MP3, FLAC and OGG files and their table into ``folder``; what is there is kept."""
+    _refuse_other_songs(folder, config)
     indices = iter(range(config.songs))
     chunks = iter(lambda: (folder, config, list(islice(indices, SONGS_PER_TASK))), (folder, config, []))
     rows: list[SongRow] = []
@@ -57,17 +57,15 @@ def _refuse_other_songs(folder: Store, config: SynthesisConfig) -> None:
         raise ValueError(f"{folder.uri} holds songs of {found}, not of {facts}; use another folder or delete it")
 
 
-def _write_songs(task: tuple[str, SynthesisConfig, Sequence[int]]) -> list[SongRow]:
+def _write_songs(task: tuple[Store, SynthesisConfig, Sequence[int]]) -> list[SongRow]:
     folder, config, indices = task
     return [write_song(folder, config.seed, index, config.min_s, config.max_s) for index in indices]
 
 
 def embedded_corpus(out: Store, synthesis: SynthesisConfig, settings: ShardSettings) -> ShardingResult:
     """The synthetic corpus, encoded under ``out``/audio and sharded into ``out``/shards; a finished part is kept."""
-    audio = out.child("audio").local_path()
-    if audio is None:
-        raise ValueError(f"songs are synthesised into a local folder; out={out.uri} is none")
-    synthesize_corpus(str(audio), synthesis)
-    songs, vocabulary = list_songs("synthetic", str(audio))
+    audio = out.child("audio")
+    synthesize_corpus(audio, synthesis)
+    songs, vocabulary = list_songs("synthetic", audio.uri)
     shards = out.child("shards")
     return write_corpus(fix_plan(songs, vocabulary, settings, shards), shards)

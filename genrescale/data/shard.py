@@ -8,12 +8,8 @@ and ends with the same bytes as an undisturbed run.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-import uuid
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -64,28 +60,6 @@ class _HashedFile:
         self.sha256.update(data)
         self.num_bytes += len(data)
         return self._file.write(data)
-
-
-@contextmanager
-def whole_file(store: Store, path: str) -> Iterator[IO[bytes]]:
-    """A file to write to that appears at ``path`` when the block ends, whole; after an exception it never does."""
-    local = store.local_path(path)
-    if local is None:
-        with tempfile.TemporaryFile(prefix="genrescale-") as spool:
-            yield spool
-            spool.seek(0)
-            store.write_bytes(path, spool.read())
-        return
-    local.parent.mkdir(parents=True, exist_ok=True)
-    part = local.with_name(f".{local.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, local)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def fetch_bytes(path: str) -> bytes | Path:
@@ -158,7 +132,7 @@ def write_shard(task: ShardTask) -> ShardReport:
     if task.store.exists(index_path(task.name)):
         # of a shard that is made again: it must not pass for the index of the new tar
         task.store.delete(index_path(task.name))
-    with whole_file(task.store, task.name) as file:
+    with task.store.whole_file(task.name) as file:
         writer = _ShardWriter(file)
         for i, song in enumerate(task.songs):
             try:

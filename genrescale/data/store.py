@@ -7,19 +7,38 @@ the new ones, never half of them.
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fsspec
+
+# Keys, region and endpoint come from the environment (AWS_*), where botocore finds them.
+_S3_OPTIONS = {
+    "use_listings_cache": False,  # other processes write what this one lists
+    "config_kwargs": {
+        "retries": {"mode": "standard", "max_attempts": 6},
+        "connect_timeout": 5,
+        "read_timeout": 30,
+        "max_pool_connections": 64,
+    },
+}
+
+
+class StoreError(ValueError):
+    """A store that cannot be reached or refuses; says which, why, and what to check."""
 
 
 @dataclass(frozen=True)
 class Store:
     """Files under one root: a local folder (``/data/corpus``, ``file:///data/corpus``) or any fsspec URI.
 
-    Frozen and picklable, so it travels to Ray tasks.
+    Frozen and picklable, so it travels to Ray tasks. Every method raises StoreError for a bucket that cannot be
+    reached or refuses the keys.
     """
 
     uri: str
@@ -33,63 +52,120 @@ class Store:
 
     def _fs(self) -> tuple[Any, str]:
         # Any: fsspec's own annotations promise str or bytes, and sizes that may be None
-        fs, root = fsspec.core.url_to_fs(self.uri)
+        options = _S3_OPTIONS if self.uri.startswith("s3://") else {}
+        fs, root = fsspec.core.url_to_fs(self.uri, **options)
         return fs, root.rstrip("/")
 
-    def _full(self, path: str) -> tuple[Any, str]:
+    @contextmanager
+    def _at(self, path: str) -> Iterator[tuple[Any, str]]:
+        """The file system and the full path; its errors name the address and what to do."""
         fs, root = self._fs()
-        return fs, f"{root}/{path}" if path else root
+        address = f"{self.uri}/{path}" if path else self.uri
+        try:
+            yield fs, f"{root}/{path}" if path else root
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{address} does not exist") from None
+        except PermissionError as error:
+            raise StoreError(f"{address}: access denied ({error}); {_remedy(fs)}") from None
+        except Exception as error:
+            if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp")):
+                raise
+            raise StoreError(f"{address} cannot be reached ({error}); {_remedy(fs)}") from None
 
     def child(self, path: str) -> Store:
         return Store(f"{self.uri.rstrip('/')}/{path}")
 
     def local_path(self, path: str = "") -> Path | None:
         """The file's path where the store is a local folder, else None."""
-        fs, full = self._full(path)
-        return Path(full) if "file" in fs.protocol else None
+        fs, root = self._fs()
+        return Path(root, path) if "file" in fs.protocol else None
 
     def exists(self, path: str = "") -> bool:
-        fs, full = self._full(path)
-        return fs.exists(full)
+        with self._at(path) as (fs, full):
+            return fs.exists(full)
 
     def size(self, path: str) -> int:
-        fs, full = self._full(path)
-        return int(fs.size(full))
+        with self._at(path) as (fs, full):
+            return int(fs.size(full))
 
     def list(self, prefix: str = "") -> list[str]:
         """Relative paths of all files under ``prefix``, sorted; an absent prefix has none."""
-        fs, root = self._fs()
-        if not fs.exists(f"{root}/{prefix}"):
-            return []
-        return sorted(os.path.relpath(found, root) for found in fs.find(f"{root}/{prefix}"))
+        with self._at("") as (fs, root):
+            return sorted(os.path.relpath(found, root) for found in fs.find(f"{root}/{prefix}"))
+
+    def folders(self, prefix: str = "") -> list[str]:
+        """Names of the folders right under ``prefix``, sorted; an absent prefix has none."""
+        with self._at(prefix) as (fs, full):
+            try:
+                entries = fs.ls(full, detail=True)
+            except FileNotFoundError:
+                return []
+            return sorted(os.path.basename(e["name"].rstrip("/")) for e in entries if e["type"] == "directory")
 
     def read_bytes(self, path: str) -> bytes:
         """Raises FileNotFoundError that names the full address."""
-        fs, full = self._full(path)
-        try:
+        with self._at(path) as (fs, full):
             return fs.cat_file(full)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{self.uri}/{path} does not exist") from None
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``; fewer where the file ends before."""
-        fs, full = self._full(path)
-        try:
+        with self._at(path) as (fs, full):
             return fs.cat_file(full, start=offset, end=offset + length)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{self.uri}/{path} does not exist") from None
+
+    def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+        """``read_range`` of every (path, offset, length), at the same time where the store is not local."""
+        with self._at("") as (fs, root):
+            full, offsets, lengths = zip(*((f"{root}/{path}", offset, n) for path, offset, n in ranges), strict=True)
+            ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]
+            return fs.cat_ranges(list(full), list(offsets), ends, on_error="raise")
 
     def write_bytes(self, path: str, data: bytes) -> None:
         local = self.local_path(path)
         if local is None:
-            fs, full = self._full(path)
-            fs.pipe_file(full, data)
+            with self._at(path) as (fs, full):
+                fs.pipe_file(full, data)
             return
-        local.parent.mkdir(parents=True, exist_ok=True)
-        part = local.with_name(f".{local.name}.{uuid.uuid4().hex[:8]}.part")
-        part.write_bytes(data)
-        os.replace(part, local)
+        with _part_of(local) as part:
+            part.write_bytes(data)
+
+    @contextmanager
+    def whole_file(self, path: str) -> Iterator[IO[bytes]]:
+        """A file to write to that appears at ``path`` when the block ends, whole; after an exception it never does.
+
+        A bucket gets it from a temporary file, in parts where it is large.
+        """
+        local = self.local_path(path)
+        if local is None:
+            with tempfile.NamedTemporaryFile(prefix="genrescale-") as spool:
+                yield spool
+                spool.flush()
+                with self._at(path) as (fs, full):
+                    fs.put_file(spool.name, full)
+            return
+        with _part_of(local) as part, part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
 
     def delete(self, path: str) -> None:
-        fs, full = self._full(path)
-        fs.rm(full, recursive=True)
+        with self._at(path) as (fs, full):
+            fs.rm(full, recursive=True)
+
+
+@contextmanager
+def _part_of(local: Path) -> Iterator[Path]:
+    """A path beside ``local`` to write to, which becomes it when the block ends well."""
+    local.parent.mkdir(parents=True, exist_ok=True)
+    part = local.with_name(f".{local.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield part
+        os.replace(part, local)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _remedy(fs: Any) -> str:
+    if "s3" not in fs.protocol:
+        return "check the address and your rights"
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "not set: Amazon's")
+    return f"check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL ({endpoint})"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from genrescale.audio import Tag, Vocabulary
-from genrescale.config import OptimConfig
+from genrescale.config import AugmentConfig, OptimConfig
 from genrescale.engine import Engine, TrainGroup, initialise_process, single_process_group
 from genrescale.losses import build_loss
 from genrescale.models import build_model
@@ -39,7 +39,7 @@ def ten_steps(model: str) -> list[float]:
     optim = OptimConfig(lr=1e-3, clip_norm=1.0)
     settings = {"precision": "fp32", "zero_stage": 0, "seed": 0, "group": 4, "groups_per_step": 2}
     with single_process_group():
-        engine = Engine(network, loss, optim, device, **settings)  # type: ignore[arg-type]
+        engine = Engine(network, loss, optim, AugmentConfig(), device, **settings)  # type: ignore[arg-type]
         losses = []
         for step in range(10):
             groups = [

@@ -13,9 +13,10 @@ import pytest
 from genrescale.audio import SAMPLE_RATE
 from genrescale.config import DataConfig, RunConfig
 from genrescale.data import crops as crops_module
-from genrescale.data.crops import DamagedShardError, SongTable, local_stream, read_crop
+from genrescale.data.crops import DamagedShardError, SongTable, local_stream, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.plan import KINDS
+from genrescale.data.store import Store
 from genrescale.prepare import prepare_data
 
 
@@ -28,6 +29,10 @@ def copy(corpus: Manifest, tmp_path: Path) -> Manifest:
 
 def table_of(manifest: Manifest) -> SongTable:
     return SongTable.of(manifest, manifest.select("train"))
+
+
+def read(table: SongTable, song: int, start: int, length: int) -> np.ndarray:
+    return read_crops(table, np.array([song]), np.array([start]), length)[0]
 
 
 def pcm_of(manifest: Manifest, key: str, shard: str) -> np.ndarray:
@@ -43,16 +48,37 @@ def test_a_crop_is_the_songs_audio_wherever_it_starts(corpus: Manifest):
         whole = pcm_of(corpus, table.keys[song].as_py(), table.shard_names[table.shard_N[song]])
         assert len(whole) == table.len_N[song]
         for start in (0, 1, SAMPLE_RATE - 1, SAMPLE_RATE, 20_001, len(whole) - 16_000):
-            crop = np.empty(16_000, np.int16)
-            read_crop(table, song, start, crop)
-            np.testing.assert_array_equal(crop, whole[start : start + 16_000])
+            np.testing.assert_array_equal(read(table, song, start, 16_000), whole[start : start + 16_000])
+
+
+def test_a_bucket_gives_the_same_crops_and_names_its_damage(corpus: Manifest):
+    bucket = Store("memory://crops")
+    files = Store(corpus.uri)
+    for path in files.list():
+        bucket.write_bytes(path, files.read_bytes(path))
+    near, far = table_of(corpus), table_of(read_manifest(bucket.uri))
+    songs_n, starts_n = np.array([5, 0, 17, 5]), np.array([100, 0, 20_001, 16_000])
+    np.testing.assert_array_equal(
+        read_crops(far, songs_n, starts_n, 40_000), read_crops(near, songs_n, starts_n, 40_000)
+    )
+    shard = far.shard_names[far.shard_N[5]]
+    data = bytearray(bucket.read_bytes(shard))
+    data[int(far.offset_N[5]) + 5] ^= 1
+    bucket.write_bytes(shard, bytes(data))
+    with pytest.raises(DamagedShardError, match=f"second 0 of song {far.keys[5]}"):
+        read(far, 5, 0, 100)
+    bucket.write_bytes(shard, bytes(data[: int(far.offset_N[5]) + 5]))
+    with pytest.raises(DamagedShardError, match=f"truncated: song {far.keys[5]}"):
+        read(far, 5, 0, 100)
+    bucket.delete(shard)
+    with pytest.raises(DamagedShardError, match=f"{shard}.*does not exist"):
+        read(far, 5, 0, 100)
 
 
 def test_a_crop_longer_than_the_song_is_padded_with_silence(corpus: Manifest):
     table = table_of(corpus)
     length = int(table.len_N[0])
-    crop = np.full(length + 500, 7, np.int16)
-    read_crop(table, 0, 0, crop)
+    crop = read(table, 0, 0, length + 500)
     np.testing.assert_array_equal(crop[:length], pcm_of(corpus, table.keys[0].as_py(), table.shard_names[0]))
     assert (crop[length:] == 0).all()
 
@@ -63,12 +89,11 @@ def test_a_flipped_bit_is_named_by_song_and_second(copy: Manifest):
     data = bytearray(shard.read_bytes())
     data[int(table.offset_N[3]) + 2 * SAMPLE_RATE * 2 + 5] ^= 1  # in its second 2
     shard.write_bytes(data)
-    crop = np.empty(SAMPLE_RATE, np.int16)
-    read_crop(table, 3, 0, crop)  # seconds 0 and 1 are whole
+    read(table, 3, 0, SAMPLE_RATE)  # seconds 0 and 1 are whole
     with pytest.raises(
         DamagedShardError, match=rf"second 2 of song {table.keys[3]} does not match its checksum.*verify"
     ):
-        read_crop(table, 3, SAMPLE_RATE + 1, crop)
+        read(table, 3, SAMPLE_RATE + 1, SAMPLE_RATE)
 
 
 def test_a_truncated_shard_is_named(copy: Manifest):
@@ -76,7 +101,7 @@ def test_a_truncated_shard_is_named(copy: Manifest):
     shard = Path(copy.uri, table.shard_names[table.shard_N[0]])
     shard.write_bytes(shard.read_bytes()[: int(table.offset_N[0]) + 1000])
     with pytest.raises(DamagedShardError, match=rf"{shard.name}.* is truncated: song {table.keys[0]}"):
-        read_crop(table, 0, 0, np.empty(SAMPLE_RATE, np.int16))
+        read(table, 0, 0, SAMPLE_RATE)
 
 
 @pytest.mark.parametrize("how", ["missing", "empty"])
@@ -87,7 +112,7 @@ def test_a_missing_or_empty_shard_is_named(copy: Manifest, how: str):
     if how == "empty":
         shard.write_bytes(b"")
     with pytest.raises(DamagedShardError, match=shard.name):
-        read_crop(table, 0, 0, np.empty(SAMPLE_RATE, np.int16))
+        read(table, 0, 0, SAMPLE_RATE)
 
 
 def test_swapped_shards_are_found(copy: Manifest):
@@ -97,7 +122,7 @@ def test_swapped_shards_are_found(copy: Manifest):
     second.rename(first)
     parked.rename(second)
     with pytest.raises(DamagedShardError):
-        read_crop(table_of(copy), 0, 0, np.empty(3 * SAMPLE_RATE, np.int16))
+        read(table_of(copy), 0, 0, 3 * SAMPLE_RATE)
 
 
 def test_sizes_are_nested(corpus: Manifest):

@@ -14,7 +14,7 @@ from webdataset.compat import WebDataset
 from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
 from genrescale.data.decode import decode_pcm
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes, second_checksums
-from genrescale.data.shard import ShardTask, decode_song, whole_file, write_shard
+from genrescale.data.shard import ShardTask, decode_song, write_shard
 from genrescale.data.shard_job import MIN_FAILURES, FailureBudgetError, failure_limit, write_corpus
 from genrescale.data.shard_plan import ShardSettings, make_plan
 from genrescale.data.store import Store
@@ -122,7 +122,7 @@ def test_a_shard_of_broken_songs_is_an_empty_shard(task: ShardTask, tmp_path: Pa
 
 def test_an_exception_leaves_no_file(tmp_path: Path):
     def fail_half_way() -> None:
-        with whole_file(Store(str(tmp_path)), "a/b.tar") as file:
+        with Store(str(tmp_path)).whole_file("a/b.tar") as file:
             file.write(b"half")
             raise KeyError
 

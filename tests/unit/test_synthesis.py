@@ -16,6 +16,7 @@ import soundfile
 
 from genrescale.audio import Vocabulary, song_key
 from genrescale.data.corpora.synthetic import list_songs
+from genrescale.data.store import Store
 from genrescale.data.synthesis.describe import SongDescription, describe_song
 from genrescale.data.synthesis.genres import GENRES, NEIGHBOURS
 from genrescale.data.synthesis.instruments import INSTRUMENTS, RATE, tone
@@ -189,7 +190,7 @@ def test_a_song_labelled_brighter_sounds_brighter() -> None:
 
 @pytest.mark.parametrize("suffix", sorted(ENCODERS))
 def test_files_decode_to_their_length_and_rate(tmp_path: Path, suffix: str) -> None:
-    row = write_song(tmp_path, SEED, 5, format_shares={suffix: 1})
+    row = write_song(Store(str(tmp_path)), SEED, 5, format_shares={suffix: 1})
     wave_TC, rate = soundfile.read(tmp_path / row["path"])
     assert row["path"].endswith(suffix)
     assert (rate, wave_TC.shape[1]) == (RATE, 2)
@@ -205,31 +206,30 @@ def test_formats_are_mixed_and_paths_stable() -> None:
 
 
 def test_finished_files_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = write_song(tmp_path, SEED, 2)
+    first = write_song(Store(str(tmp_path)), SEED, 2)
     before = (tmp_path / first["path"]).stat().st_mtime_ns
     monkeypatch.setattr("genrescale.data.synthesis.write.render", lambda song: pytest.fail("rendered again"))
-    assert write_song(tmp_path, SEED, 2) == first
+    assert write_song(Store(str(tmp_path)), SEED, 2) == first
     assert (tmp_path / first["path"]).stat().st_mtime_ns == before
 
 
 def test_an_interrupted_song_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(path: Path, *_: object) -> None:
-        path.write_bytes(b"half")
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("genrescale.data.synthesis.write.encode", interrupt)
+    monkeypatch.setattr("genrescale.data.store.os.replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_song(tmp_path, SEED, 2)
+        write_song(Store(str(tmp_path)), SEED, 2)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def _rows(folder: Path, count: int) -> list[SongRow]:
-    return [write_song(folder, SEED, i, format_shares={"flac": 1}) for i in range(count)]
+    return [write_song(Store(str(folder)), SEED, i, format_shares={"flac": 1}) for i in range(count)]
 
 
 def test_corpus_lists_what_was_written(tmp_path: Path) -> None:
     rows = _rows(tmp_path, 6)
-    write_table(tmp_path, reversed(rows))
+    write_table(Store(str(tmp_path)), reversed(rows))
     songs, vocabulary = list_songs(str(tmp_path))
     assert vocabulary == VOCABULARY
     for song, row in zip(songs, rows, strict=True):
@@ -241,14 +241,14 @@ def test_corpus_lists_what_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["songs.parquet", "vocabulary.json"])
 def test_an_absent_corpus_names_the_remedy(tmp_path: Path, missing: str) -> None:
-    write_table(tmp_path, _rows(tmp_path, 1))
+    write_table(Store(str(tmp_path)), _rows(tmp_path, 1))
     (tmp_path / missing).unlink()
     with pytest.raises(FileNotFoundError, match=f"{missing} is missing; .*jobs/synthesize_corpus.py"):
         list_songs(str(tmp_path))
 
 
 def test_a_broken_or_foreign_table_is_an_error(tmp_path: Path) -> None:
-    write_table(tmp_path, _rows(tmp_path, 1))
+    write_table(Store(str(tmp_path)), _rows(tmp_path, 1))
     whole = (tmp_path / "vocabulary.json").read_text()
     (tmp_path / "vocabulary.json").write_text(Vocabulary.of_classes(["rock"]).to_json())
     with pytest.raises(ValueError, match="the vocabulary has 1 tags"):

@@ -5,22 +5,22 @@ A corpus folder holds ``songs/<block>/song-<index>.<format>``, ``songs.parquet``
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import soundfile
 
+from genrescale.data.store import Store
 from genrescale.data.synthesis.artists import choose, stream
 from genrescale.data.synthesis.describe import describe_song
 from genrescale.data.synthesis.instruments import RATE
 from genrescale.data.synthesis.render import render
 from genrescale.data.synthesis.tags import VOCABULARY, label_song
+from genrescale.results import table_bytes
 
 SONGS_TABLE = "songs.parquet"
 VOCABULARY_FILE = "vocabulary.json"
@@ -46,7 +46,7 @@ class SongRow(TypedDict):
 
 
 def write_song(
-    folder: str | Path,
+    folder: Store,
     seed: int,
     index: int,
     min_s: float = 3.5,
@@ -59,15 +59,8 @@ def write_song(
     """
     song = describe_song(seed, index, min_s, max_s)
     path = song_path(seed, index, format_shares)
-    target = Path(folder) / path
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
-            encode(partial, render(song), target.suffix[1:])
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
+    if not folder.exists(path):
+        folder.write_bytes(path, encode(render(song), path.rpartition(".")[2]))
     labels = label_song(song)
     return SongRow(index=index, path=path, artist=song.artist, duration_s=song.duration_s, labels=labels)
 
@@ -78,14 +71,16 @@ def song_path(seed: int, index: int, format_shares: Mapping[str, float] = FORMAT
     return f"songs/{index // FOLDER_SONGS:04d}/song-{index:07d}.{suffix}"
 
 
-def encode(path: str | Path, wave_TC: np.ndarray, suffix: str) -> None:
-    """Writes float32 (T, C) in [-1, 1] at 44.1 kHz in the encoding of ``suffix``."""
+def encode(wave_TC: np.ndarray, suffix: str) -> bytes:
+    """float32 (T, C) in [-1, 1] at 44.1 kHz as a file of ``suffix``."""
     if suffix not in ENCODERS:
         raise ValueError(f"format {suffix!r} is none of {sorted(ENCODERS)}")
-    soundfile.write(path, wave_TC, RATE, **ENCODERS[suffix])
+    file = io.BytesIO()
+    soundfile.write(file, wave_TC, RATE, **ENCODERS[suffix])
+    return file.getvalue()
 
 
-def write_table(folder: str | Path, rows: Iterable[SongRow]) -> None:
+def write_table(folder: Store, rows: Iterable[SongRow]) -> None:
     """Writes ``songs.parquet`` (rows by index, labels as float32 (K,)) and ``vocabulary.json``."""
     ordered = sorted(rows, key=lambda row: row["index"])
     labels_NK = np.array([VOCABULARY.encode(row["labels"]) for row in ordered]).reshape(-1, len(VOCABULARY))
@@ -93,10 +88,5 @@ def write_table(folder: str | Path, rows: Iterable[SongRow]) -> None:
         name: [row[name] for row in ordered] for name in ("index", "path", "artist", "duration_s")
     }
     columns["labels"] = pa.FixedSizeListArray.from_arrays(labels_NK.reshape(-1), len(VOCABULARY))
-    table = pa.table(columns)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{SONGS_TABLE}.partial"
-    pq.write_table(table, partial)
-    (folder / VOCABULARY_FILE).write_text(json.dumps(json.loads(VOCABULARY.to_json()), indent=1))
-    os.replace(partial, folder / SONGS_TABLE)
+    folder.write_bytes(VOCABULARY_FILE, json.dumps(json.loads(VOCABULARY.to_json()), indent=1).encode())
+    folder.write_bytes(SONGS_TABLE, table_bytes(pa.table(columns)))

@@ -1,0 +1,135 @@
+"""Everything through a real S3 server: songs, shards, streaming, checkpoints, results and reports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from servers import S3Server, s3_server
+
+from genrescale.data.manifest import Manifest, read_manifest
+from genrescale.data.store import Store
+from genrescale.results import read_results
+
+pytestmark = pytest.mark.cluster
+ROOT = Path(__file__).parents[2]
+SETTINGS = ["songs_per_shard=16", "val_fraction=0.2", "test_fraction=0.2"]
+TINY = [
+    *("sweep=demo", "sizes=[40]", "seeds=[0]", "lrs=[]", "backend_layers=[]", "frontend_layers=[]", "synthesis=null"),
+    *("data.batch=8", "data.group=4", "optim.max_steps=6", "optim.validate_every=3"),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return Store("s3://music")
+
+
+def job(name: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, f"jobs/{name}.py", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=400
+    )
+
+
+def test_the_sweep_runs_from_bucket_to_bucket_as_it_does_on_local_folders(
+    bucket: Store, audio_folder: Path, corpus: Manifest, server: S3Server, tmp_path: Path
+):
+    songs = Store(str(audio_folder))
+    for path in songs.list():
+        bucket.write_bytes(f"songs/{path}", songs.read_bytes(path))
+    sharded = job(
+        "shard_corpus", "corpus=synthetic", "audio=s3://music/songs", "store=s3://music", "out=shards", *SETTINGS
+    )
+    assert sharded.returncode == 0, sharded.stderr
+    assert read_manifest("s3://music/shards").version == corpus.version
+    verified = job("verify_corpus", "corpus=s3://music/shards")
+    assert verified.returncode == 0, verified.stdout
+
+    far = job("scale_sweep", *TINY, "store=s3://music", "corpus=shards", "out=sweep")
+    near = job("scale_sweep", *TINY, f"corpus={corpus.uri}", f"out={tmp_path / 'sweep'}")
+    assert (far.returncode, near.returncode) == (0, 0), far.stderr + near.stderr
+    assert bucket.read_bytes("sweep/table.csv") == (tmp_path / "sweep/table.csv").read_bytes()
+    assert bucket.read_bytes("sweep/figure.png") == (tmp_path / "sweep/figure.png").read_bytes()
+    assert "s3://music/sweep/report.html" in far.stdout
+    rows = read_results(bucket.child("sweep"))
+    assert len(rows) == 2
+    written = bucket.list("sweep")
+    for id in rows:
+        assert any(path.startswith(f"sweep/checkpoints/{id}/") for path in written)
+
+    again = job("scale_sweep", *TINY, "store=s3://music", "corpus=shards", "out=sweep")
+    assert "2 of them from before" in again.stdout
+    for path in written:
+        assert server.secret_key.encode() not in bucket.read_bytes(path), path
+    assert server.secret_key not in far.stdout + far.stderr + sharded.stdout + sharded.stderr
+
+
+def test_songs_are_synthesised_into_a_bucket(bucket: Store):
+    made = job("synthesize_corpus", "store=s3://music", "out=synthetic", "songs=3", "min_s=3.1", "max_s=4")
+    assert made.returncode == 0, made.stderr
+    assert {"songs.parquet", "vocabulary.json"} <= set(bucket.child("synthetic").list())
+    assert len(bucket.child("synthetic").list("songs/")) == 3
+
+
+def test_a_wrong_key_is_one_sentence(bucket: Store):
+    ended = job("verify_corpus", "corpus=s3://music/shards", env={"AWS_SECRET_ACCESS_KEY": "wrong"})
+    assert ended.returncode == 2
+    assert "s3://music/shards/manifest.json: access denied" in ended.stderr
+    assert "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_server_that_does_not_answer_is_one_sentence(bucket: Store):
+    ended = job("verify_corpus", "corpus=s3://music/shards", env={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    assert ended.returncode == 2
+    assert "s3://music/shards/manifest.json cannot be reached" in ended.stderr
+    assert "http://127.0.0.1:9" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_missing_object_is_named(bucket: Store):
+    with pytest.raises(FileNotFoundError, match="s3://music/nothing/here does not exist"):
+        bucket.read_bytes("nothing/here")
+    assert bucket.list("nothing") == []
+    assert not bucket.exists("nothing")
+
+
+def test_a_large_file_is_written_in_parts_and_whole(bucket: Store):
+    data = os.urandom(70 << 20)  # above the size of one part
+    with bucket.whole_file("large") as file:
+        file.write(data)
+        assert not bucket.exists("large")
+    assert bucket.read_bytes("large") == data
+    assert bucket.read_range("large", 60 << 20, 1000) == data[60 << 20 :][:1000]
+    with suppress(RuntimeError), bucket.whole_file("broken") as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert not bucket.exists("broken")
+
+
+def test_what_another_process_wrote_is_seen_at_once(bucket: Store):
+    assert bucket.child("shared").list() == []
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from genrescale.data.store import Store; Store('s3://music/shared').write_bytes('a', b'1')",
+        ],
+        check=True,
+        cwd=ROOT,
+    )
+    assert bucket.child("shared").list() == ["a"]
