@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import s3fs
 
 WEED = Path(sys.executable).with_name("weed")
 GRPC_OFFSET = 10_000  # every port of the server has a second one above it
@@ -77,7 +78,10 @@ def _wait_until_healthy(server: S3Server, process: subprocess.Popen[bytes], log:
         assert process.poll() is None, log.read_text()[-2000:]
         try:
             urllib.request.urlopen(f"{server.endpoint}/healthz", timeout=1)
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
+            keys = {"key": server.access_key, "secret": server.secret_key, "endpoint_url": server.endpoint}
+            if s3fs.S3FileSystem(**keys, use_listings_cache=False).exists("music"):  # it comes after the server
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
     raise TimeoutError(log.read_text()[-2000:])

@@ -91,7 +91,9 @@ class Store:
     def list(self, prefix: str = "") -> list[str]:
         """Relative paths of all files under ``prefix``, sorted; an absent prefix has none."""
         with self._at("") as (fs, root):
-            return sorted(os.path.relpath(found, root) for found in fs.find(f"{root}/{prefix}"))
+            found = fs.find(f"{root}/{prefix}")
+            # a bucket may hold empty objects that stand for folders; their names end in a slash
+            return sorted(os.path.relpath(name, root) for name in found if not name.endswith("/"))
 
     def folders(self, prefix: str = "") -> list[str]:
         """Names of the folders right under ``prefix``, sorted; an absent prefix has none."""
