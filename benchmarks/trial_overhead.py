@@ -12,16 +12,14 @@ import statistics
 import tempfile
 import time
 
-import ray
-
-from genrescale.cluster import connect
+from genrescale.capacity import capacity
+from genrescale.cluster import cluster_nodes, connect
 from genrescale.config import DataConfig, OptimConfig, SiteConfig
 from genrescale.data.embedded import SynthesisConfig, embedded_corpus
 from genrescale.data.manifest import read_manifest
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store
 from genrescale.sweep import SweepConfig, plan_trials, run_sweep
-from genrescale.train import capacity
 
 NARROW = {"frontend_width": 0.125, "backend_filters": 32, "backend_units": 64}
 
@@ -34,7 +32,7 @@ def main() -> None:
         settings = ShardSettings(songs_per_shard=64, val_fraction=0.1, test_fraction=0.1)
         embedded_corpus(files, SynthesisConfig(songs=120), settings)
         site = SiteConfig(corpus=files.child("shards").uri, out=folder)
-        assert capacity(site, ray.cluster_resources()).concurrent == 1
+        assert capacity(site, cluster_nodes()).concurrent == 1
         sweep = SweepConfig(
             families=["waveform"],
             sizes=[64],

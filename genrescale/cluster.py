@@ -74,6 +74,13 @@ def connect(num_cpus: int = 0) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def cluster_nodes() -> list[dict[str, float]]:
+    """The resources of every living node of the connected cluster."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def _init(options: Mapping[str, Any]) -> None:
     import ray
 

@@ -58,6 +58,7 @@ class ResultRow:
     data_wait_share: float
     bytes_read: int
     workers: int
+    nodes: int
     device: str
     corpus: str
     corpus_version: str

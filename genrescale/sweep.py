@@ -6,16 +6,20 @@ from Tune: a sweep that was interrupted, or is run again with more sizes, does o
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import ray
 from ray import tune
+from rich.console import Console
 from rich.table import Table
 
 from genrescale.audio import SAMPLE_BYTES
+from genrescale.capacity import DRIVER_CPUS, Node, capacity
+from genrescale.cluster import cluster_nodes
 from genrescale.config import (
     AugmentConfig,
     DataConfig,
@@ -32,8 +36,9 @@ from genrescale.models import full_dials
 from genrescale.prepare import check_run, complete_run, prepare_data
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
 from genrescale.telemetry import Progress
-from genrescale.train import DRIVER_CPUS, capacity, error_sentence, launch_training, read_error, resolve_site
+from genrescale.train import error_sentence, launch_training, read_error, resolve_site
 
+TRIALS_WIDTH = 200  # characters of the list of trials, so that no cell is cut
 FAMILIES = ("waveform", "spectrogram")
 LAYER_DIALS = {"waveform": ("backend_layers", "frontend_layers"), "spectrogram": ("backend_layers",)}
 
@@ -155,6 +160,11 @@ def _with_dial(run: RunConfig, dial: str, value: int) -> RunConfig:
     return replace(run, model=ModelConfig(run.model.name, {**run.model.dials, dial: value}))
 
 
+def planned_trials(trials: Sequence[Trial]) -> list[PlannedTrial]:
+    """Every place in the report that the trials fill."""
+    return [planned for trial in trials for planned in trial.planned]
+
+
 @dataclass(frozen=True)
 class SweepOutcome:
     """Finished rows by run id, the error of each run that failed for good, and the runs that an interrupt cut off."""
@@ -165,9 +175,9 @@ class SweepOutcome:
     num_reused: int
 
 
-def format_trials(trials: Sequence[Trial], site: SiteConfig, cluster: Mapping[str, float]) -> Table:
+def format_trials(trials: Sequence[Trial], site: SiteConfig, nodes: Sequence[Node]) -> str:
     """The trials of a sweep before it starts: what each is, costs and reads."""
-    files, room = Store(site.out), capacity(site, cluster)
+    files, room = Store(site.out), capacity(site, nodes)
     table = Table(
         title=f"{len(trials)} runs, {room.concurrent} at a time: each takes {room.trial_cpus:g} CPUs and "
         f"{room.trial_gpus} GPUs; in all {sum(t.clips for t in trials):,} crops, "
@@ -183,14 +193,16 @@ def format_trials(trials: Sequence[Trial], site: SiteConfig, cluster: Mapping[st
         numbers = (f"{run.optim.max_steps:,}", f"{trial.clips:,}", f"{trial.bytes / 1e9:.2f}")
         row = (trial.run_id, axes, run.model.name, f"{run.data.size:,}", str(run.seed), f"{run.optim.lr:g}", dials)
         table.add_row(*row, *numbers, "finished" if done else "to run")
-    return table
+    sink = io.StringIO()
+    Console(file=sink, width=max(TRIALS_WIDTH, shutil.get_terminal_size().columns), highlight=False).print(table)
+    return sink.getvalue()
 
 
 def run_sweep(trials: Sequence[Trial], site: SiteConfig) -> SweepOutcome:
     """Run what is missing of a sweep on the connected Ray cluster and record what was planned and what failed."""
     files = Store(site.out)
     reused = sum(read_result(files, trial.run_id) is not None for trial in trials)
-    write_planned(files, [planned for trial in trials for planned in trial.planned])
+    write_planned(files, planned_trials(trials))
     failures = run_trials(trials, site)
     text = json.dumps([{"run_id": id, "error": error} for id, error in failures.items()], indent=1)
     files.write_bytes("failures.json", text.encode())
@@ -203,7 +215,7 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig) -> dict[str, str]:
     """Run the trials that have no result yet, under Tune; returns the error of each that failed for good."""
     site = resolve_site(site)
     files = Store(site.out)
-    concurrent = capacity(site, ray.cluster_resources()).concurrent
+    concurrent = capacity(site, cluster_nodes()).concurrent
     missing = {trial.run_id: trial for trial in trials if read_result(files, trial.run_id) is None}
     if not missing:
         return {}
@@ -224,16 +236,15 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig) -> dict[str, str]:
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=str(storage.local_path() or storage.uri),
-                # Ray Train has already restarted the run site.max_failures times from its checkpoints
-                failure_config=tune.FailureConfig(max_failures=0),
+                # for trials whose own processes die, with their node; Ray Train restarts dead workers itself
+                failure_config=tune.FailureConfig(max_failures=site.max_failures),
                 callbacks=[_Watch(missing, progress)],
                 verbose=0,
             ),
         )
         results = tuner.fit()
-    ended = ((result.config or {}, result.error) for result in results)
-    failed = {config["trial"]["id"]: error for config, error in ended if error}
-    return {id: read_error(files, id) or error_sentence(str(error)) for id, error in failed.items()}
+    errors = {(r.config or {})["trial"]["id"]: (r.metrics or {}).get("error") or r.error for r in results}
+    return {id: read_error(files, id) or error_sentence(str(error)) for id, error in errors.items() if error}
 
 
 def _trial_name(trial: Any) -> str:
@@ -241,11 +252,20 @@ def _trial_name(trial: Any) -> str:
 
 
 def _trial(config: dict[str, Any], site: SiteConfig) -> None:
-    """One trial: a training of its own, whose reports go on to Tune."""
+    """One trial: a training of its own, whose reports go on to Tune.
+
+    A run that fails has been restarted by Ray Train often enough, so its error is a result. Other exceptions are
+    Tune's to try again: what a node took with it when it died.
+    """
+    from ray.train import WorkerGroupError
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    row = launch_training(run_from_dict(config["trial"]["run"]), site, callbacks=[TuneReportCallback()])
-    tune.report({"step": row.steps, "val_loss": row.val_loss})
+    try:
+        row = launch_training(run_from_dict(config["trial"]["run"]), site, callbacks=[TuneReportCallback()])
+    except (WorkerGroupError, ValueError) as error:
+        tune.report({"error": str(error)})
+    else:
+        tune.report({"step": row.steps, "val_loss": row.val_loss})
 
 
 class _Watch(tune.Callback):
@@ -274,6 +294,8 @@ class _Watch(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._end(trial)
         self._show(trials)
+        if (trial.last_result or {}).get("error"):
+            self._progress.note(f"{self._trials[_trial_name(trial)].label} failed")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._end(trial)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +19,8 @@ import ray.train
 import torch
 
 from genrescale.audio import Vocabulary
+from genrescale.capacity import capacity
+from genrescale.cluster import cluster_nodes
 from genrescale.config import RunConfig, SiteConfig, run_id
 from genrescale.data.crops import SongTable, StreamSource
 from genrescale.data.manifest import read_manifest
@@ -44,34 +45,6 @@ from genrescale.results import (
     write_scores,
 )
 
-DRIVER_CPUS = 0.01  # Tune refuses a trial of 0 CPUs; the driver function only waits
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What one trial takes of a cluster, and how many run at a time."""
-
-    trial_cpus: float
-    trial_gpus: int
-    concurrent: int
-
-
-def capacity(site: SiteConfig, cluster: Mapping[str, float]) -> Capacity:
-    """Raises ValueError if not even one trial fits: started anyway, it would wait for ever without a word."""
-    cpus = DRIVER_CPUS + site.workers * site.cpus_per_worker + site.data_cpus
-    gpus = site.workers if site.use_gpu else 0
-    concurrent = math.floor(cluster.get("CPU", 0) / cpus)
-    if gpus:
-        concurrent = min(concurrent, math.floor(cluster.get("GPU", 0) / gpus))
-    if concurrent < 1:
-        raise ValueError(
-            f"one trial needs {cpus:g} CPUs ({site.workers} worker(s) of {site.cpus_per_worker:g}, {site.data_cpus:g} "
-            f"for data, {DRIVER_CPUS:g} for its driver) and {gpus} GPU(s); the cluster has "
-            f"{cluster.get('CPU', 0):g} CPUs and {cluster.get('GPU', 0):g} GPUs; lower site.workers, "
-            "site.cpus_per_worker or site.data_cpus"
-        )
-    return Capacity(cpus, gpus, concurrent)
-
 
 def resolve_site(site: SiteConfig) -> SiteConfig:
     """The site with absolute addresses, for processes that run in other folders."""
@@ -93,7 +66,7 @@ def launch_training(run: RunConfig, site: SiteConfig, callbacks: list[Any] | Non
     files = Store(site.out)
     if (finished := read_result(files, id)) is not None:
         return finished
-    capacity(site, ray.cluster_resources())
+    capacity(site, cluster_nodes())
     _fit(run, site, data, id, launched, callbacks or [])
     return _finish(run, site, data, id, launched)
 
@@ -192,6 +165,7 @@ def _run_worker(config: dict[str, Any]) -> None:
         "seconds_to_first_step": outcome.first_step_at - config["launched"],
         "num_params": count_parameters(loop.engine.module),
         "device": device_name(loop.engine.device),
+        "nodes": len(set(loop.engine.gather(context.get_node_rank()))),
         "curve": outcome.progress.curve,
     }
     if rank == 0:
@@ -295,4 +269,5 @@ _LOOP_FIELDS = (
     "data_wait_share",
     "bytes_read",
     "device",
+    "nodes",
 )

@@ -5,9 +5,8 @@ python jobs/scale_sweep.py corpus=/data/shards sizes=[1000,10000,100000] out=/da
 python jobs/scale_sweep.py sweep=demo out=demo              (no corpus needed: songs are synthesised)
 ray job submit --working-dir . -- jobs/scale_sweep.py store=s3://music corpus=shards out=sweep sizes=[...]
 
-``corpus`` and ``out`` lie below ``store``, a folder or bucket, where they are relative. dry_run=true lists the trials,
-what they cost and what they read, and starts nothing. The same command continues a sweep that was interrupted; finished
-runs are not run again. Results, report.html and figure.png go to ``out``.
+Relative addresses lie below ``store``, a folder or bucket. dry_run=true lists the trials, what they cost and read. The
+same command continues an interrupted sweep; a change that would run finished runs anew is shown and needs rerun=true.
 """
 
 from __future__ import annotations
@@ -15,17 +14,16 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field, replace
 
-import ray
 from _cli import EXIT_INTERRUPTED, place, run_job
-from rich.console import Console
 
-from genrescale.cluster import connect
+from genrescale.changes import show_outdated
+from genrescale.cluster import cluster_nodes, connect
 from genrescale.config import SiteConfig
 from genrescale.data.embedded import SynthesisConfig, embedded_corpus
 from genrescale.data.manifest import read_manifest
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.report import REPORT_FILES, format_table, write_report
-from genrescale.sweep import SweepConfig, format_trials, plan_trials, run_sweep
+from genrescale.sweep import SweepConfig, format_trials, plan_trials, planned_trials, run_sweep
 
 
 @dataclass
@@ -34,6 +32,7 @@ class ScaleSweepJob(SweepConfig):
     corpus: str = ""
     out: str = "scale_sweep"
     dry_run: bool = False
+    rerun: bool = False
     cpus: int = 0
     site: SiteConfig = field(default_factory=SiteConfig)
     synthesis: SynthesisConfig | None = None
@@ -56,9 +55,9 @@ def main(job: ScaleSweepJob) -> int:
         if not job.corpus and job.synthesis is not None:
             embedded_corpus(files, job.synthesis, job.shards)
             trials = plan_trials(job, site, read_manifest(corpus.uri))
+        show_outdated(files, planned_trials(trials), allowed=job.rerun or job.dry_run)
         if job.dry_run:
-            width = None if sys.stdout.isatty() else 200
-            Console(width=width).print(format_trials(trials, site, ray.cluster_resources()))
+            print(format_trials(trials, site, cluster_nodes()))
             return 0
         outcome = run_sweep(trials, site)
     print(format_table(write_report(files)))

@@ -95,6 +95,12 @@ class Store:
             # a bucket may hold empty objects that stand for folders; their names end in a slash
             return sorted(os.path.relpath(name, root) for name in found if not name.endswith("/"))
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Bytes of every file under ``prefix`` (or of the file that it is), by relative path."""
+        with self._at("") as (fs, root):
+            found = fs.find(f"{root}/{prefix}", detail=True)
+            return {os.path.relpath(n, root): int(entry["size"]) for n, entry in found.items() if not n.endswith("/")}
+
     def folders(self, prefix: str = "") -> list[str]:
         """Names of the folders right under ``prefix``, sorted; an absent prefix has none."""
         with self._at(prefix) as (fs, full):

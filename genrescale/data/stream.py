@@ -7,6 +7,7 @@ so resuming is starting it at a later step.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ TASK_BYTES = (
 READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
 CHAIN_GROUPS = 8192  # groups of one dataset
 READ_CPUS = 0.25  # a read task mostly waits and copies
+LOOP_PAUSE_S = 0.01
 
 _SCHEMA = pa.schema(
     [
@@ -65,6 +67,22 @@ def _read_groups(reference: _SourceRef, ids: Sequence[GroupId]) -> list[pa.Table
         [wave_nT.tobytes() for _, _, wave_nT in rows],
     ]
     return [pa.table([pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA)]
+
+
+class _Pause:
+    """Slows Ray Data's scheduling loop down (an execution callback; its other events do not matter here).
+
+    The loop runs in a thread of the training worker. When every task has finished and crops are still to be consumed it
+    has nothing to wait for, spins without a pause (Ray 2.60) and takes the interpreter lock from training: steps of
+    125 ms took 250.
+    """
+
+    def before_execution_starts(self, executor: object) -> None: ...
+    def after_execution_succeeds(self, executor: object) -> None: ...
+    def after_execution_fails(self, executor: object, error: Exception) -> None: ...
+
+    def on_execution_step(self, executor: object) -> None:
+        time.sleep(LOOP_PAUSE_S)
 
 
 class CropSource(Datasource):
@@ -112,6 +130,7 @@ def song_stream(
     options = dataset.context.execution_options
     options.preserve_order = True
     options.resource_limits = ExecutionResources(object_store_memory=READ_AHEAD_BYTES)
+    dataset.context.custom_execution_callback_classes = [_Pause]  # type: ignore[list-item]
     dataset.context.enable_progress_bars = False
     dataset.context.print_on_execution_start = False
     return dataset

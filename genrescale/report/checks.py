@@ -111,6 +111,7 @@ def facts(trials: Sequence[Trial]) -> list[tuple[str, str]]:
         ("Labels", _several(rows, "labels")),
         ("Device", _several(rows, "device")),
         ("Workers per run", _several(rows, "workers")),
+        ("Nodes per run", _several(rows, "nodes")),
         ("Last run finished", max((row.finished_at for row in rows), default="none")),
     ]
 

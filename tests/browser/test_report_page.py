@@ -32,7 +32,8 @@ def _row(trial: PlannedTrial) -> ResultRow:
         num_params=412_345, roc_auc=0.8, pr_auc=pr_auc, rmse=0.2, accuracy=None, test_songs=300, padded_songs=0,
         unscored_tags=[], val_loss=0.4, best_step=500, steps=600, max_steps=600, stopped_early=False, epochs=12.0,
         seconds_total=41.5, seconds_to_first_step=12.3, seconds_training=25.0, songs_per_s=768.4, data_wait_share=0.03,
-        bytes_read=123_456_789, workers=1, device="cpu", corpus="synthetic", corpus_version="1", data_digest="digest",
+        bytes_read=123_456_789, workers=1, nodes=1, device="cpu", corpus="synthetic", corpus_version="1",
+        data_digest="digest",
         config=trial.config, finished_at="2026-01-02T03:04:05Z",
     )  # fmt: skip
 

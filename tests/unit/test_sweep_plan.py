@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 import pytest
 
+from genrescale.capacity import capacity
 from genrescale.config import DataConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id
 from genrescale.data.manifest import Manifest
 from genrescale.sweep import SweepConfig, plan_trials
-from genrescale.train import capacity
 
 DATA = DataConfig(crop_s=3.0, batch=8, group=4)
 OPTIM = OptimConfig(max_steps=6, validate_every=3)
@@ -73,25 +73,33 @@ def test_a_size_above_the_corpus_is_refused(corpus: Manifest):
 
 
 @pytest.mark.parametrize(
-    ("site", "cluster", "concurrent"),
+    ("site", "nodes", "concurrent"),
     [
-        (SiteConfig(), {"CPU": 2}, 1),
-        (SiteConfig(), {"CPU": 4}, 2),
-        (SiteConfig(workers=2, data_cpus=1), {"CPU": 16}, 5),
-        (SiteConfig(use_gpu=True), {"CPU": 64, "GPU": 4}, 4),
+        (SiteConfig(), [{"CPU": 2}], 1),
+        (SiteConfig(), [{"CPU": 4}], 2),
+        (SiteConfig(workers=2, data_cpus=1), [{"CPU": 16}], 5),
+        (SiteConfig(use_gpu=True), [{"CPU": 64, "GPU": 4}], 4),
+        # the CPUs of three nodes add up to a worker more than fits on them
+        (SiteConfig(workers=2, cpus_per_worker=1.5), [{"CPU": 2}] * 3, 1),
+        (SiteConfig(workers=4, use_gpu=True), [{"CPU": 16, "GPU": 2}, {"CPU": 16, "GPU": 3}], 1),
     ],
 )
-def test_concurrency_follows_from_cost(site: SiteConfig, cluster: dict[str, float], concurrent: int):
-    assert capacity(site, cluster).concurrent == concurrent
+def test_concurrency_follows_from_cost(site: SiteConfig, nodes: list[dict[str, float]], concurrent: int):
+    assert capacity(site, nodes).concurrent == concurrent
 
 
 @pytest.mark.parametrize(
-    ("site", "cluster"),
-    [(SiteConfig(workers=2), {"CPU": 2}), (SiteConfig(use_gpu=True), {"CPU": 8}), (SiteConfig(), {"CPU": 1})],
+    ("site", "nodes"),
+    [
+        (SiteConfig(workers=2), [{"CPU": 2}]),
+        (SiteConfig(use_gpu=True), [{"CPU": 8}]),
+        (SiteConfig(), [{"CPU": 1}]),
+        (SiteConfig(cpus_per_worker=4), [{"CPU": 3}] * 8),
+    ],
 )
-def test_what_never_fits_is_refused_instead_of_waited_for(site: SiteConfig, cluster: dict[str, float]):
+def test_what_never_fits_is_refused_instead_of_waited_for(site: SiteConfig, nodes: list[dict[str, float]]):
     with pytest.raises(ValueError, match="one trial needs"):
-        capacity(site, cluster)
+        capacity(site, nodes)
 
 
 def test_identity_is_the_science_and_the_data():

@@ -1,0 +1,87 @@
+"""What lies in a store is found and described; a deletion takes what it says and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from sweeps import make_trial, write_run
+
+from genrescale.data.manifest import Manifest, read_manifest
+from genrescale.data.store import Store
+from genrescale.inventory import CorpusItem, SweepItem, deletion, find_items
+from genrescale.results import read_results, write_planned
+
+PLAN = [make_trial("waveform", 100, seed) for seed in (0, 1)]
+
+
+@pytest.fixture(params=["local", "bucket"])
+def store(request: pytest.FixtureRequest, corpus: Manifest, tmp_path: Path) -> Store:
+    """A corpus with an earlier version, and a sweep of which one run has finished; a folder or a (memory) bucket."""
+    shutil.copytree(corpus.uri, tmp_path / "fma/shards")
+    files = Store(str(tmp_path))
+    files.write_bytes("fma/shards/manifest/earlier/songs.parquet", b"1234")
+    files.write_bytes("fma/notes.txt", b"not ours")
+    sweep = files.child("lab/sweep")
+    write_planned(sweep, PLAN)
+    write_run(sweep, PLAN[0])
+    for trial in PLAN:
+        sweep.write_bytes(f"checkpoints/{trial.run_id}/checkpoint_1/best.pt", b"12345678")
+    sweep.write_bytes("report.html", b"page")
+    if request.param == "local":
+        return files
+    bucket = Store(f"memory://{tmp_path.name}")
+    for path in files.list():
+        bucket.write_bytes(path, files.read_bytes(path))
+    return bucket
+
+
+def test_everything_is_found_and_described(store: Store, corpus: Manifest):
+    shards, sweep = find_items(store)
+    assert isinstance(shards, CorpusItem)
+    assert (shards.path, shards.num_songs, shards.num_tags) == ("fma/shards", len(corpus), len(corpus.vocabulary))
+    assert shards.versions == (corpus.version, "earlier")
+    assert shards.num_shards == corpus.shards.num_rows
+    assert shards.num_bytes > sum(corpus.shards["num_bytes"].to_pylist())
+    assert isinstance(sweep, SweepItem)
+    assert (sweep.path, sweep.num_planned, sweep.num_finished, sweep.num_other) == ("lab/sweep", 2, 1, 0)
+    assert sweep.checkpoint_bytes == {trial.run_id: 8 for trial in PLAN}
+
+
+def test_checkpoints_of_finished_runs_go_and_an_unfinished_runs_stays(store: Store):
+    sweep = store.child("lab/sweep")
+    going = deletion(sweep, "checkpoints")
+    assert (going.paths, going.num_files, going.num_bytes) == ((f"checkpoints/{PLAN[0].run_id}",), 1, 8)
+    before = set(store.list())
+    assert len(sweep.list("checkpoints")) == 2  # nothing yet
+    going.run()
+    assert before - set(store.list()) == {f"lab/sweep/checkpoints/{PLAN[0].run_id}/checkpoint_1/best.pt"}
+    assert set(read_results(sweep)) == {PLAN[0].run_id}
+
+
+def test_an_earlier_version_goes_and_the_corpus_stays(store: Store, corpus: Manifest):
+    files = store.child("fma/shards")
+    with pytest.raises(ValueError, match="is the corpus as it is"):
+        deletion(files, "version", corpus.version)
+    with pytest.raises(ValueError, match="version='nothing' is none of"):
+        deletion(files, "version", "nothing")
+    before = set(store.list())
+    deletion(files, "version", "earlier").run()
+    assert before - set(store.list()) == {"fma/shards/manifest/earlier/songs.parquet"}
+    assert read_manifest(files.uri).version == corpus.version
+
+
+@pytest.mark.parametrize(("at", "what"), [("fma/shards", "corpus"), ("lab/sweep", "sweep")])
+def test_a_corpus_or_sweep_goes_whole_and_alone(store: Store, at: str, what: str):
+    before = set(store.list())
+    deletion(store.child(at), what).run()
+    assert before - set(store.list()) == {path for path in before if path.startswith(f"{at}/")}
+
+
+def test_a_deletion_of_what_is_not_there_is_refused(store: Store):
+    for at, what in (("fma/shards", "sweep"), ("lab/sweep", "corpus"), ("fma", "corpus")):
+        with pytest.raises(ValueError, match="it is no"):
+            deletion(store.child(at), what)
+    with pytest.raises(ValueError, match="what='all' is none of"):
+        deletion(store.child("lab/sweep"), "all")
