@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
 from genrescale.data.corpora import list_songs
+from genrescale.data.manifest import MANIFEST_PATH
 from genrescale.data.shard_job import ShardingResult, write_corpus
 from genrescale.data.shard_plan import ShardSettings, fix_plan
 from genrescale.data.store import Store
@@ -16,6 +20,7 @@ from genrescale.data.tasks import run_tasks
 from genrescale.telemetry import Progress
 
 SONGS_PER_TASK = 16
+ENCODED_BYTES_PER_S = 92_000  # measured over the mix of formats, most of it FLAC
 _FACTS = "synthesis.json"
 
 
@@ -62,9 +67,26 @@ def _write_songs(task: tuple[Store, SynthesisConfig, Sequence[int]]) -> list[Son
     return [write_song(folder, config.seed, index, config.min_s, config.max_s) for index in indices]
 
 
+def announce_disk(out: Store, synthesis: SynthesisConfig) -> None:
+    """Say on stderr what the songs and shards will take. Raises ValueError where a local disk has not so much left."""
+    seconds = synthesis.songs * (synthesis.min_s + synthesis.max_s) / 2
+    need = seconds * (ENCODED_BYTES_PER_S + SAMPLE_RATE * SAMPLE_BYTES) / 1e9
+    print(f"[synthesize_corpus] {synthesis.songs:,} songs and their shards take about {need:.1f} GB", file=sys.stderr)
+    if (folder := out.local_path()) is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    have = (shutil.disk_usage(folder).free + sum(out.sizes("audio").values())) / 1e9
+    if need > have:
+        raise ValueError(
+            f"{folder} has {have:.1f} GB left for them; take another out= or fewer songs (synthesis.songs)"
+        )
+
+
 def embedded_corpus(out: Store, synthesis: SynthesisConfig, settings: ShardSettings) -> ShardingResult:
     """The synthetic corpus, encoded under ``out``/audio and sharded into ``out``/shards; a finished part is kept."""
     audio = out.child("audio")
+    if not out.child("shards").exists(MANIFEST_PATH):
+        announce_disk(out, synthesis)
     synthesize_corpus(audio, synthesis)
     songs, vocabulary = list_songs("synthetic", audio.uri)
     shards = out.child("shards")

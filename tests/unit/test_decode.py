@@ -12,6 +12,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from genrescale.audio import SAMPLE_RATE, Clip
+from genrescale.data import decode
 from genrescale.data.decode import DecodeError, decode_pcm, middle_excerpt
 
 RATE = 44_100
@@ -47,6 +48,35 @@ def test_level_and_length_agree_with_soundfile(tmp_path: Path, kind: str):
     inner = slice(1600, min(len(found_T), len(expected_T)) - 1600)
     error = np.square(found_T[inner] - expected_T[inner]).sum() / np.square(expected_T[inner]).sum()
     assert error <= energy
+
+
+@pytest.mark.parametrize("kind", sorted(TOLERANCE))
+def test_both_decoders_agree(tmp_path: Path, kind: str):
+    path = encode(tmp_path, kind)
+    here_T = decode._decode_here(path, "song", 60)
+    assert here_T is not None
+    there_T = decode._decode_with_ffmpeg(path, "song", 60).astype(float)
+    assert abs(len(here_T) - len(there_T)) <= 1
+    length = min(len(here_T), len(there_T))
+    error = np.square(here_T[:length] - there_T[:length]).sum() / np.square(there_T).sum()
+    assert error <= 1e-3
+
+
+def test_what_libsndfile_does_not_read_goes_to_ffmpeg(tmp_path: Path):
+    surround, rare = tmp_path / "surround.wav", tmp_path / "rare.wav"
+    soundfile.write(surround, np.repeat(stereo_tone(), 3, axis=1), RATE)
+    soundfile.write(rare, stereo_tone()[:3000, :1], 1000)
+    assert decode._decode_here(surround, "song", 60) is None
+    assert decode._decode_here(rare, "song", 60) is None
+    assert decode_pcm(surround, "song").duration_s == SECONDS
+    assert decode_pcm(rare, "song").duration_s == SECONDS
+
+
+def test_samples_that_are_not_numbers_are_refused(tmp_path: Path):
+    wave_TC = stereo_tone()
+    wave_TC[1000] = np.nan
+    soundfile.write(tmp_path / "nan.wav", wave_TC, RATE, subtype="FLOAT")
+    assert reason_of(tmp_path / "nan.wav") == "it holds samples that are not numbers"
 
 
 @pytest.mark.parametrize("kind", sorted(TOLERANCE))
