@@ -88,19 +88,19 @@ start_node() {
 
 wait_for_nodes() { # every node asked for has joined
   local wanted=$1
-  for _ in $(seq 120); do
-    local joined
+  local joined=0
+  for _ in $(seq 240); do
     joined=$(curl -fs -H "Authorization: Bearer $(cat "$state/token")" "http://$head:8265/nodes?view=summary" \
       | grep -o '"state": *"ALIVE"' | wc -l || true)
     [[ $joined -ge $wanted ]] && return
     sleep 0.5
   done
-  fail "only ${joined:-0} of $wanted nodes joined; see $state/node*.log"
+  fail "only $joined of $wanted nodes joined; see $state/node*.log"
 }
 
 kill_node() {
   alive "$state/node$1.pid" || fail "node $1 does not run"
-  local pid children
+  local pid
   pid=$(cat "$state/node$1.pid")
   # the first process of the node's process table takes all others with it
   kill -KILL "$pid"
@@ -124,8 +124,10 @@ up() {
   ip addr add "$host/24" dev "$tag"
   ip link set "$tag" up
   start_s3
-  for n in $(seq "$nodes"); do start_node "$n"; done
-  wait_for_nodes "$nodes"
+  for n in $(seq "$nodes"); do # one after the other: a node that has not started after 30 s gives up
+    start_node "$n"
+    wait_for_nodes "$n"
+  done
   client_env
 }
 

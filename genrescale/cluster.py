@@ -30,7 +30,7 @@ _ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "8000000000",
 }
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what Ray sets in the driver of a submitted job
-_STORE_PREFIX = "AWS_"
+STORE_PREFIX = "AWS_"
 _LOGICAL_CPUS_PER_CORE = 2  # trials overlap one's start-up with another's training; threads per worker are fixed
 
 
@@ -110,7 +110,7 @@ def _submitted_options(environment: Mapping[str, str]) -> dict[str, Any]:
     The keys of the object store go as a setup function and not as ``env_vars``, which Ray writes into its logs.
     """
     runtime_env: dict[str, Any] = {"env_vars": dict(environment)}
-    if keys := {name: value for name, value in os.environ.items() if name.startswith(_STORE_PREFIX)}:
+    if keys := {name: value for name, value in os.environ.items() if name.startswith(STORE_PREFIX)}:
         runtime_env["worker_process_setup_hook"] = _environment_setter(keys)
     return {"address": "auto", "runtime_env": runtime_env}
 

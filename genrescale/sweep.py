@@ -19,7 +19,7 @@ from rich.table import Table
 
 from genrescale.audio import SAMPLE_BYTES
 from genrescale.capacity import DRIVER_CPUS, Node, capacity
-from genrescale.cluster import cluster_nodes
+from genrescale.cluster import STORE_PREFIX, cluster_nodes
 from genrescale.config import (
     AugmentConfig,
     DataConfig,
@@ -219,6 +219,7 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig) -> dict[str, str]:
     missing = {trial.run_id: trial for trial in trials if read_result(files, trial.run_id) is None}
     if not missing:
         return {}
+    _keep_keys_out_of_logs()
     storage = files.child("tune")
     steps = sum(trial.run.optim.max_steps for trial in missing.values())
     with Progress("train" if len(trials) == 1 else "scale_sweep", steps, "steps") as progress:
@@ -245,6 +246,17 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig) -> dict[str, str]:
         results = tuner.fit()
     errors = {(r.config or {})["trial"]["id"]: (r.metrics or {}).get("error") or r.error for r in results}
     return {id: read_error(files, id) or error_sentence(str(error)) for id, error in errors.items() if error}
+
+
+def _keep_keys_out_of_logs() -> None:
+    """Tune would copy the keys of the object store into the ``env_vars`` of its trials, which Ray logs on every node.
+
+    They reach the trials all the same (``genrescale.cluster.connect``).
+    """
+    from ray.tune.execution import class_cache
+
+    logged = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith(STORE_PREFIX)}
+    class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE - logged
 
 
 def _trial_name(trial: Any) -> str:
