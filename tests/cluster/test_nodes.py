@@ -217,19 +217,17 @@ def test_a_killed_worker_and_a_killed_node_end_in_the_run_as_if_undisturbed(
     places = ["store=s3://music", "corpus=shards", "out=deaths"]
     assert cluster.submit("jobs/scale_sweep.py", *longer, *TWO_NODES, *places, id="deaths", wait=False).returncode == 0
 
-    def checkpoints() -> int:
-        return len({path.split("/")[3] for path in bucket.list("deaths/checkpoints") if "/checkpoint_" in path})
+    def registered() -> set[bytes]:
+        """The checkpoints that Ray Train would resume from; one that is still being written is none of them."""
+        snapshots = [path for path in bucket.list("deaths/checkpoints") if path.endswith("_snapshot.json")]
+        return {name for path in snapshots for name in re.findall(rb"checkpoint_\d[\w.-]+", bucket.read_bytes(path))}
 
-    wait_for("a checkpoint", checkpoints)
-    workers = cluster.pids("RayTrainWorker")
+    wait_for("a checkpoint", registered)
+    workers, before = cluster.pids("RayTrainWorker"), registered()
     psutil.Process(workers[0]).kill()
     wait_for("new workers", lambda: len(set(cluster.pids("RayTrainWorker")) - set(workers)) == 2)
-    again = cluster.pids("RayTrainWorker")
-    latest = {path for path in bucket.list("deaths/checkpoints") if path.endswith("progress.json")}
-    wait_for(
-        "a checkpoint of the new workers",
-        lambda: {path for path in bucket.list("deaths/checkpoints") if path.endswith("progress.json")} - latest,
-    )
+    again = set(cluster.pids("RayTrainWorker")) - set(workers)
+    wait_for("a checkpoint of the new workers", lambda: registered() - before)
     node = max(cluster.node_of(pid) for pid in again)  # never the head, whose end is the cluster's
     cluster.local("kill", str(node))
     assert "dead" not in cluster.local("status")
