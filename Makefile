@@ -8,7 +8,7 @@ STAMP := $(VENV)/ready
 DEMO ?= demo
 SCALE ?= scale
 
-.PHONY: env demo scale test check bench clean-demo
+.PHONY: env demo scale test soak check bench clean-demo
 
 env: $(STAMP)
 
@@ -30,7 +30,10 @@ scale: env
 	@$(BIN)/python jobs/scale_sweep.py sweep=scale out=$(SCALE)
 
 test: env
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests --ignore=tests/soak
+
+soak: env
+	@$(BIN)/python -m pytest tests/soak -s
 
 check: env
 	$(BIN)/ruff check .
