@@ -35,7 +35,8 @@ class ShardCorpusJob(ShardSettings):
 def main(job: ShardCorpusJob) -> int:
     settings = ShardSettings(**{entry.name: getattr(job, entry.name) for entry in fields(ShardSettings)})
     renamed = job.columns.renamed()
-    songs, vocabulary = list_songs(job.corpus, job.audio, **({"columns": renamed} if renamed else {}))
+    audio = place(job.store, job.audio, "audio").uri
+    songs, vocabulary = list_songs(job.corpus, audio, **({"columns": renamed} if renamed else {}))
     out = place(job.store, job.out, "out")
     plan = fix_plan(songs, vocabulary, settings, out)
     try:

@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora.folder import source_path
 from genrescale.data.store import Store
+from genrescale.data.synthesis.write import SONGS_TABLE, VOCABULARY_FILE
 
-SONGS_TABLE = "songs.parquet"
-VOCABULARY_FILE = "vocabulary.json"
 REMEDY = "make one with: python jobs/synthesize_corpus.py"
 COLUMNS = ["path", "artist", "labels"]
 
