@@ -84,8 +84,12 @@ start_node() {
     exec setsid ip netns exec "$tag-n$n" unshare -m -p -f --kill-child=SIGKILL --mount-proc bash -c "
       mount -t tmpfs -o size=2g tmpfs /dev/shm
       mount --bind '$state/node$n' /tmp/ray
-      exec ray start $role --node-ip-address=$net.$n --num-cpus=$cpus --object-store-memory=500000000 \
-        --disable-usage-stats --block" > "$state/node$n.log" 2>&1 < /dev/null
+      # on a busy machine a node may not start within Ray's 30 s: it ends with status 1, and is started again
+      for attempt in 1 2 3 4 5; do
+        ray start $role --node-ip-address=$net.$n --num-cpus=$cpus --object-store-memory=500000000 \
+          --disable-usage-stats --block && break
+        sleep 1
+      done" > "$state/node$n.log" 2>&1 < /dev/null
   ) &
   echo $! > "$state/node$n.pid"
 }
@@ -93,7 +97,7 @@ start_node() {
 wait_for_nodes() { # every node asked for has joined
   local wanted=$1
   local joined=0
-  for _ in $(seq 240); do
+  for _ in $(seq 360); do
     joined=$(curl -fs -H "Authorization: Bearer $(cat "$state/token")" "http://$head:8265/nodes?view=summary" \
       | grep -o '"state": *"ALIVE"' | wc -l || true)
     [[ $joined -ge $wanted ]] && return

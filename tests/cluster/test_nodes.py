@@ -45,7 +45,7 @@ class Cluster:
     def local(self, *arguments: str) -> str:
         command = [str(ROOT / "cluster/local.sh"), *arguments]
         ended = subprocess.run(
-            command, env={**os.environ, **self.settings}, capture_output=True, text=True, timeout=180
+            command, env={**os.environ, **self.settings}, capture_output=True, text=True, timeout=600
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
