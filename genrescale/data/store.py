@@ -92,15 +92,19 @@ class Store:
     def list(self, prefix: str = "") -> list[str]:
         """Relative paths of all files under ``prefix``, sorted; an absent prefix has none."""
         with self._at("") as (fs, root):
-            found = fs.find(f"{root}/{prefix}")
-            # a bucket may hold empty objects that stand for folders; their names end in a slash
-            return sorted(os.path.relpath(name, root) for name in found if not name.endswith("/"))
+            return sorted(self._files(fs, root, prefix))
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Bytes of every file under ``prefix`` (or of the file that it is), by relative path."""
         with self._at("") as (fs, root):
-            found = fs.find(f"{root}/{prefix}", detail=True)
-            return {os.path.relpath(n, root): int(entry["size"]) for n, entry in found.items() if not n.endswith("/")}
+            return self._files(fs, root, prefix)
+
+    @staticmethod
+    def _files(fs: Any, root: str, prefix: str) -> dict[str, int]:
+        """Bytes by relative path. A bucket may hold empty objects that stand for folders: they are no files."""
+        found = fs.find(f"{root}/{prefix}", detail=True)
+        files = {name: entry for name, entry in found.items() if not name.endswith("/") and name != root}
+        return {os.path.relpath(name, root): int(entry["size"]) for name, entry in files.items()}
 
     def folders(self, prefix: str = "") -> list[str]:
         """Names of the folders right under ``prefix``, sorted; an absent prefix has none."""
