@@ -10,7 +10,7 @@ import hashlib
 import json
 import tarfile
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from genrescale.data.store import Store
 
@@ -65,7 +65,7 @@ def read_members(file: _Readable, base: int = 0) -> list[StoredSong]:
     """
     songs, facts = [], {}
     try:
-        with tarfile.open(fileobj=file, mode="r|", bufsize=_TAR_BUFFER) as tar:
+        with tarfile.open(fileobj=cast(BinaryIO, file), mode="r|", bufsize=_TAR_BUFFER) as tar:
             for member in tar:
                 key, _, kind = member.name.partition(".")
                 if kind == "pcm":

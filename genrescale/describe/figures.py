@@ -22,12 +22,12 @@ from genrescale.audio import PCM_SCALE, SAMPLE_RATE
 from genrescale.report.figure import COLORS, CURVE_INCHES, DASHES, MUTED, finish, panel_svg, style
 
 MAX_MATRIX_TAGS = 60
-_BINS = 40
+_MAX_BINS = 40
 _MAP = "magma"
 
 
 def histogram_svg(values: Mapping[str, np.ndarray], title: str, unit: str) -> bytes:
-    """One line per split: the share of its songs (%) in each of 40 bins, between the 0.1 and 99.9 percentiles."""
+    """One line per split: the share of its songs (%) in each bin, between the 0.1 and 99.9 percentiles."""
     return panel_svg(partial(_draw_histogram, values=values, title=title, unit=unit), CURVE_INCHES)
 
 
@@ -37,7 +37,9 @@ def _draw_histogram(axes: Axes, values: Mapping[str, np.ndarray], title: str, un
         low, high = np.quantile(every, [0.001, 0.999])
         if high - low < 1e-6:  # all the same: one bar with room around it
             low, high = low - 0.5, high + 0.5
-        edges = np.linspace(low, high, _BINS + 1)
+        # few songs in many bins would look like structure
+        bins = int(np.clip(np.sqrt(min(len(found) for found in values.values() if len(found))), 8, _MAX_BINS))
+        edges = np.linspace(low, high, bins + 1)
         for i, (split, found) in enumerate(values.items()):
             if not len(found):
                 continue
@@ -62,16 +64,16 @@ def cluster_order(count_CC: np.ndarray) -> np.ndarray:
 
 def co_occurrence_svg(names: Sequence[str], count_CC: np.ndarray) -> bytes:
     """Of the songs with a row's tag, the share that has the column's: the MAX_MATRIX_TAGS commonest tags, clustered."""
-    kept = np.sort(np.argsort(-np.diag(count_CC), kind="stable")[:MAX_MATRIX_TAGS])
+    kept = sorted(np.argsort(-np.diag(count_CC), kind="stable")[:MAX_MATRIX_TAGS].tolist())
     count_CC = count_CC[np.ix_(kept, kept)]
-    order = cluster_order(count_CC)
+    order: list[int] = cluster_order(count_CC).tolist()
     count_CC = count_CC[np.ix_(order, order)]
     share_CC = count_CC / np.diag(count_CC)[:, None]
     share_CC[np.diag_indices(len(share_CC))] = np.nan
     shown = [_short(names[kept[i]]) for i in order]
     side = 2.6 + 0.19 * len(shown)
     with style():
-        figure = Figure(figsize=(side + 0.5, side), layout="constrained")
+        figure = Figure(figsize=(side + 0.9, side), layout="constrained")
         axes = figure.add_subplot()
         largest = float(np.nanmax(share_CC)) if len(shown) > 1 else 1.0
         image = axes.imshow(share_CC, cmap="Blues", vmin=0, vmax=max(largest, 1e-9), interpolation="nearest")

@@ -24,9 +24,10 @@ from genrescale.describe.facts import (
     tag_facts,
     top_pairs,
 )
-from genrescale.describe.figures import cluster_order, log_mel_png
+from genrescale.describe.figures import cluster_order, flac_bytes, log_mel_png, log_mels
 from genrescale.describe.page import PAGE_PATH, render_page, write_page
 from genrescale.describe.reading import (
+    MAX_CLIP_S,
     DescribeSettings,
     ShardHeard,
     choose_clips,
@@ -97,7 +98,7 @@ def test_the_choice_follows_the_seed(corpus: Manifest):
     [
         ({"clips": -1}, "clips=-1 must not be negative"),
         ({"clip_s": 0.0}, "clip_s=0.0 must be at least"),
-        ({"labels": 100, "clips": 5}, "a page holds at most 240 s"),
+        ({"labels": 100, "clips": 5}, "a page holds at most 180 s"),
     ],
 )
 def test_impossible_settings_are_one_sentence(settings: dict[str, float], words: str):
@@ -167,20 +168,16 @@ def test_the_page_shows_every_tag_and_split(corpus: Manifest, page: str):
     for facts in tag_facts(corpus):
         assert f">{facts.tag.name}</th>" in page
     for split in split_facts(corpus):
-        assert (
-            f'<tr data-split="{split.name}"><th scope="row">{split.name}</th><td class="num">{split.songs}</td>' in page
-        )
+        row = f'<tr data-split="{split.name}"><th scope="row">{split.name}</th><td class="num">{split.songs}</td>'
+        assert row in page
     assert "dBFS" in page
     assert corpus.version in page
 
 
 def test_a_page_of_noise_is_below_ten_megabytes(small: Manifest):
     noise_T = np.random.default_rng(0).integers(-32_768, 32_767, 3 * SAMPLE_RATE, dtype=np.int16)
-    from genrescale.describe.figures import flac_bytes, log_mels
-
     one = len(flac_bytes(noise_T)) + len(log_mel_png(log_mels([noise_T])[0], 0.0, 4.0))
-    assert 80 * one * 4 / 3 < 14e6  # 240 s of pure noise at full scale
-    assert 60 * one * 4 / 3 < 9.5e6  # the default
+    assert MAX_CLIP_S / 3 * one * 4 / 3 < 10e6
 
 
 def test_damaged_songs_are_named_and_the_page_is_made(tmp_path: Path):
