@@ -64,7 +64,7 @@ def cluster_order(count_CC: np.ndarray) -> np.ndarray:
 
 def co_occurrence_svg(names: Sequence[str], count_CC: np.ndarray) -> bytes:
     """Of the songs with a row's tag, the share that has the column's: the MAX_MATRIX_TAGS commonest tags, clustered."""
-    kept = sorted(np.argsort(-np.diag(count_CC), kind="stable")[:MAX_MATRIX_TAGS].tolist())
+    kept: list[int] = sorted(np.argsort(-np.diag(count_CC), kind="stable")[:MAX_MATRIX_TAGS].tolist())
     count_CC = count_CC[np.ix_(kept, kept)]
     order: list[int] = cluster_order(count_CC).tolist()
     count_CC = count_CC[np.ix_(order, order)]
