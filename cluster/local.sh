@@ -13,6 +13,7 @@
 # Only the head's processes hold the keys of the S3 server: a job passes them on to its workers.
 # Settings: GENRESCALE_CLUSTER (folder, /tmp/genrescale-cluster), GENRESCALE_NET (10.77.0), GENRESCALE_NODE_CPUS (2).
 set -euo pipefail
+umask 077 # the state holds keys
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=${GENRESCALE_BIN:-$here/.venv/bin}
@@ -25,7 +26,10 @@ head=$net.1
 s3_port=8333
 
 fail() { echo "local.sh: $*" >&2; exit 1; }
-alive() { [[ -s $1 ]] && kill -0 "$(cat "$1")" 2>/dev/null; }
+alive() { # the process of a pid file; one that has ended and waits for its parent to notice is not alive
+  local stat
+  [[ -s $1 ]] && stat=$(cat "/proc/$(cat "$1")/stat" 2>/dev/null) && [[ ${stat##*) } != Z* ]]
+}
 
 make_node_net() { # a namespace on the bridge
   local n=$1 ns=$tag-n$1
@@ -80,8 +84,12 @@ start_node() {
     exec setsid ip netns exec "$tag-n$n" unshare -m -p -f --kill-child=SIGKILL --mount-proc bash -c "
       mount -t tmpfs -o size=2g tmpfs /dev/shm
       mount --bind '$state/node$n' /tmp/ray
-      exec ray start $role --node-ip-address=$net.$n --num-cpus=$cpus --object-store-memory=500000000 \
-        --disable-usage-stats --block" > "$state/node$n.log" 2>&1 < /dev/null
+      # on a busy machine a node may not start within Ray's 30 s: it ends with status 1, and is started again
+      for attempt in 1 2 3 4 5; do
+        ray start $role --node-ip-address=$net.$n --num-cpus=$cpus --object-store-memory=500000000 \
+          --disable-usage-stats --block && break
+        sleep 1
+      done" > "$state/node$n.log" 2>&1 < /dev/null
   ) &
   echo $! > "$state/node$n.pid"
 }
@@ -89,7 +97,7 @@ start_node() {
 wait_for_nodes() { # every node asked for has joined
   local wanted=$1
   local joined=0
-  for _ in $(seq 240); do
+  for _ in $(seq 360); do
     joined=$(curl -fs -H "Authorization: Bearer $(cat "$state/token")" "http://$head:8265/nodes?view=summary" \
       | grep -o '"state": *"ALIVE"' | wc -l || true)
     [[ $joined -ge $wanted ]] && return
@@ -104,7 +112,7 @@ kill_node() {
   pid=$(cat "$state/node$1.pid")
   # the first process of the node's process table takes all others with it
   kill -KILL "$pid"
-  while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+  while alive "$state/node$1.pid"; do sleep 0.05; done
   rm -f "$state/node$1.pid"
 }
 
@@ -114,12 +122,12 @@ up() {
   command -v ip > /dev/null || fail "iproute2 is missing (Debian: apt-get install iproute2)"
   [[ -x $bin/ray && -x $bin/weed ]] || fail "no ray and weed in $bin; run make env"
   [[ -e $state/up ]] && fail "it is up already ($state); cluster/local.sh down removes it"
+  [[ -z $(ls -A "$state" 2>/dev/null) ]] || fail "$state is not empty; set GENRESCALE_CLUSTER to a folder of its own"
   mkdir -p "$state"
   touch "$state/up"
-  (umask 077
-   head -c 24 /dev/urandom | base64 | tr -d '+/=\n' > "$state/secret_key"
-   head -c 12 /dev/urandom | base64 | tr -d '+/=\n' > "$state/access_key"
-   head -c 32 /dev/urandom | base64 | tr -d '+/=\n' > "$state/token")
+  head -c 24 /dev/urandom | base64 | tr -d '+/=\n' > "$state/secret_key"
+  head -c 12 /dev/urandom | base64 | tr -d '+/=\n' > "$state/access_key"
+  head -c 32 /dev/urandom | base64 | tr -d '+/=\n' > "$state/token"
   ip link add "$tag" type bridge
   ip addr add "$host/24" dev "$tag"
   ip link set "$tag" up
@@ -133,6 +141,7 @@ up() {
 
 down() {
   local pidfile n
+  [[ -e $state/up ]] || fail "nothing is up in $state"
   for pidfile in "$state"/node*.pid; do
     n=${pidfile##*node}
     if alive "$pidfile"; then kill_node "${n%.pid}"; fi

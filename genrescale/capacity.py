@@ -44,12 +44,15 @@ def capacity(site: SiteConfig, nodes: Sequence[Node]) -> Capacity:
 
 def _fits(site: SiteConfig, nodes: Sequence[Node], trials: int) -> bool:
     """Whether the workers of so many trials find a node each, and the rest of the trials what they leave."""
-    slots = sum(_worker_slots(site, node) for node in nodes)
+    slots = [_worker_slots(site, node, 0.0) for node in nodes]
+    # a trial's driver lands on any node, where its hundredth of a CPU may be the one that a worker lacks
+    spoiled = sum(_worker_slots(site, node, DRIVER_CPUS) < full for node, full in zip(nodes, slots, strict=True))
     workers = trials * site.workers
     left = sum(node.get("CPU", 0.0) for node in nodes) - workers * site.cpus_per_worker
-    return workers <= slots and left >= trials * (site.data_cpus + DRIVER_CPUS) - 1e-9
+    room = left >= trials * (site.data_cpus + DRIVER_CPUS) - 1e-9
+    return room and workers <= sum(slots) - min(spoiled, trials)
 
 
-def _worker_slots(site: SiteConfig, node: Node) -> int:
-    slots = int(node.get("CPU", 0.0) / site.cpus_per_worker + 1e-9)
+def _worker_slots(site: SiteConfig, node: Node, taken: float) -> int:
+    slots = int((node.get("CPU", 0.0) - taken) / site.cpus_per_worker + 1e-9)
     return min(slots, int(node.get("GPU", 0.0))) if site.use_gpu else slots

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from genrescale.results import Files, PlannedTrial, read_planned, read_result
+from genrescale.results import PLANNED_PATH, Files, PlannedTrial, is_finished, read_planned
 
 DATA_CHANGED = "the data that it selects (songs, audio, labels or splits of the corpus)"
 
@@ -17,14 +17,14 @@ def outdated(files: Files, planned: Sequence[PlannedTrial]) -> dict[str, list[st
 
     A place is an axis with its coordinates; ``planned`` is the sweep as it would run now, ``files`` holds the last one.
     """
-    if not files.exists("sweep.json"):
+    if not files.exists(PLANNED_PATH):
         return {}
     now = {_place(trial): trial for trial in planned}
     wanted = {trial.run_id for trial in planned}
     found: dict[str, list[str]] = {}
     for earlier in read_planned(files):
         later = now.get(_place(earlier))
-        if later is None or earlier.run_id in wanted or read_result(files, earlier.run_id) is None:
+        if later is None or earlier.run_id in wanted or not is_finished(files, earlier.run_id):
             continue
         found[earlier.run_id] = list(_differences(earlier.config, later.config)) or [DATA_CHANGED]
     return found
@@ -36,7 +36,9 @@ def show_outdated(files: Files, planned: Sequence[PlannedTrial], allowed: bool) 
         return
     print(describe_outdated(found), file=sys.stderr)
     if not allowed:
-        raise ValueError(f"{files.uri} holds these runs; add rerun=true to run them anew, or take another out=")
+        raise ValueError(
+            f"{files.uri} holds these runs; add rerun=true to run them anew, take another out=, or delete it"
+        )
 
 
 def describe_outdated(found: Mapping[str, Sequence[str]]) -> str:

@@ -98,6 +98,7 @@ class PlannedTrial:
     config: dict[str, Any]
 
 
+PLANNED_PATH = "sweep.json"
 CURVE_COLUMNS = ("step", "epoch", "lr", "train_loss", "val_loss", "val_roc_auc", "val_pr_auc", "val_rmse")
 
 
@@ -195,18 +196,29 @@ def write_result(files: Files, row: ResultRow) -> None:
     files.write_bytes(f"{run_folder(row.run_id)}/result.json", text.encode())
 
 
+def is_finished(files: Files, run_id: str) -> bool:
+    return files.exists(f"{run_folder(run_id)}/result.json")
+
+
+def finished_runs(files: Files) -> list[str]:
+    """The ids of all finished runs, whichever version wrote their rows."""
+    return [path.split("/")[1] for path in files.list("runs") if path.endswith("/result.json")]
+
+
 def read_result(files: Files, run_id: str) -> ResultRow | None:
-    """The row of a finished run, or None."""
-    path = f"{run_folder(run_id)}/result.json"
-    if not files.exists(path):
+    """The row of a finished run, or None. Raises ValueError, naming the file, for one of another version."""
+    if not is_finished(files, run_id):
         return None
-    return ResultRow.from_dict(json.loads(files.read_bytes(path)))
+    path = f"{run_folder(run_id)}/result.json"
+    try:
+        return ResultRow.from_dict(json.loads(files.read_bytes(path)))
+    except ValueError as error:
+        raise ValueError(f"{files.uri}/{path}: {error}") from None
 
 
 def read_results(files: Files) -> dict[str, ResultRow]:
     """All finished runs by run id."""
-    ids = [path.split("/")[1] for path in files.list("runs") if path.endswith("/result.json")]
-    return {run_id: row for run_id in ids if (row := read_result(files, run_id)) is not None}
+    return {run_id: row for run_id in finished_runs(files) if (row := read_result(files, run_id)) is not None}
 
 
 def write_curve(files: Files, run_id: str, rows: Sequence[dict[str, float | None]]) -> None:
@@ -222,9 +234,9 @@ def read_curve(files: Files, run_id: str) -> pa.Table | None:
 
 def write_planned(files: Files, trials: Sequence[PlannedTrial]) -> None:
     text = json.dumps([asdict(trial) for trial in trials], indent=1, sort_keys=True)
-    files.write_bytes("sweep.json", text.encode())
+    files.write_bytes(PLANNED_PATH, text.encode())
 
 
 def read_planned(files: Files) -> list[PlannedTrial]:
     """Raises FileNotFoundError where no sweep was planned."""
-    return [PlannedTrial(**trial) for trial in json.loads(files.read_bytes("sweep.json"))]
+    return [PlannedTrial(**trial) for trial in json.loads(files.read_bytes(PLANNED_PATH))]

@@ -31,7 +31,7 @@ from genrescale.config import (
     run_id,
 )
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
+from genrescale.data.store import Store, StoreError
 from genrescale.models import full_dials
 from genrescale.prepare import check_run, complete_run, prepare_data
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
@@ -267,13 +267,15 @@ def _trial(config: dict[str, Any], site: SiteConfig) -> None:
     """One trial: a training of its own, whose reports go on to Tune.
 
     A run that fails has been restarted by Ray Train often enough, so its error is a result. Other exceptions are
-    Tune's to try again: what a node took with it when it died.
+    Tune's to try again: what a node took with it when it died, a store that did not answer.
     """
     from ray.train import WorkerGroupError
     from ray.tune.integration.ray_train import TuneReportCallback
 
     try:
         row = launch_training(run_from_dict(config["trial"]["run"]), site, callbacks=[TuneReportCallback()])
+    except StoreError:
+        raise
     except (WorkerGroupError, ValueError) as error:
         tune.report({"error": str(error)})
     else:

@@ -111,11 +111,14 @@ def _loop_path(id: str) -> str:
 
 def _worker(config: dict[str, Any]) -> None:
     """One Ray Train worker. What ends it is written down whole: Ray Train cuts the middle out of long errors."""
+    files, path = Store(config["site"].out), _error_path(config["run_id"])
+    if ray.train.get_context().get_world_rank() == 0 and files.exists(path):
+        files.delete(path)  # of an earlier attempt
     try:
         _run_worker(config)
     except Exception as error:
-        sentence = error_sentence("".join(traceback.format_exception(error)))
-        Store(config["site"].out).write_bytes(_error_path(config["run_id"]), sentence.encode())
+        if not files.exists(path):  # the first is the cause: the other workers only lose their connection
+            files.write_bytes(path, error_sentence("".join(traceback.format_exception(error))).encode())
         raise
 
 

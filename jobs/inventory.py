@@ -13,11 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from _cli import place, run_job
-from rich.console import Console
-from rich.table import Table
 
-from genrescale.data.store import Store
-from genrescale.inventory import CorpusItem, SweepItem, deletion, find_items
+from genrescale.inventory import deletion, find_items, format_items, megabytes
 
 
 @dataclass
@@ -29,32 +26,11 @@ class InventoryJob:
     yes: bool = False
 
 
-def megabytes(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:,.1f} MB"
-
-
-def show(items: list[CorpusItem | SweepItem], store: Store) -> Table:
-    table = Table(title=f"{len(items)} sweeps and corpora in {store.uri}")
-    for name in ("path", "kind", "holds", "size"):
-        table.add_column(name, justify="right" if name == "size" else "left", overflow="fold")
-    for item in items:
-        if isinstance(item, CorpusItem):
-            earlier = f", before it {', '.join(item.versions[1:])}" if item.versions[1:] else ""
-            holds = f"{item.num_songs:,} songs, {item.num_tags} tags, {item.num_shards} shards; "
-            table.add_row(item.path, "corpus", f"{holds}version {item.versions[0]}{earlier}", megabytes(item.num_bytes))
-        else:
-            other = f"; {item.num_other} finished runs of other plans" if item.num_other else ""
-            checkpoints = megabytes(sum(item.checkpoint_bytes.values()))
-            holds = f"{item.num_finished} of {item.num_planned} runs finished{other}; {checkpoints} of checkpoints"
-            table.add_row(item.path, "sweep", holds, megabytes(item.num_bytes))
-    return table
-
-
 def main(job: InventoryJob) -> int:
     store = place("", job.store, "store")
     files = store.child(job.at) if job.at else store
     if not job.delete:
-        Console(width=None).print(show(list(find_items(store, job.at)), store))
+        print(format_items(list(find_items(store, job.at)), store.uri, runs=bool(job.at)))
         return 0
     going = deletion(files, job.delete, job.version)
     what = (

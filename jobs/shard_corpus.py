@@ -2,6 +2,7 @@
 """Shard a corpus: encoded songs -> 16 kHz mono WebDataset shards, their checksums and the manifest.
 
 python jobs/shard_corpus.py corpus=folder audio=/music out=/data/shards
+python jobs/shard_corpus.py corpus=fma audio=/data/fma +options.subset=medium out=/data/shards
 
 It may be killed at any moment: the same command continues. About 10 songs of 30 s per second and core (MP3).
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from _cli import place, run_job
 from omegaconf import MISSING
@@ -28,6 +30,7 @@ class ShardCorpusJob(ShardSettings):
     out: str = MISSING
     store: str = ""
     columns: TableColumns = field(default_factory=TableColumns)
+    options: dict[str, Any] = field(default_factory=dict)
     retry_quarantined: bool = False
     cpus: int = 0
 
@@ -35,7 +38,8 @@ class ShardCorpusJob(ShardSettings):
 def main(job: ShardCorpusJob) -> int:
     settings = ShardSettings(**{entry.name: getattr(job, entry.name) for entry in fields(ShardSettings)})
     renamed = job.columns.renamed()
-    songs, vocabulary = list_songs(job.corpus, job.audio, **({"columns": renamed} if renamed else {}))
+    audio = place(job.store, job.audio, "audio").uri
+    songs, vocabulary = list_songs(job.corpus, audio, **({"columns": renamed} if renamed else {}) | job.options)
     out = place(job.store, job.out, "out")
     plan = fix_plan(songs, vocabulary, settings, out)
     try:

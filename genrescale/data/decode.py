@@ -110,7 +110,7 @@ def _decode_here(path: Path, name: str, limit_s: float) -> np.ndarray | None:
                 parts.append(resampler.resample_chunk(wave_TC.mean(axis=1), last=ended or left <= 0))
                 if time.monotonic() - started > limit_s:
                     raise DecodeError(name, f"decoding took more than {limit_s:g} s")
-    except soundfile.SoundFileError:
+    except (soundfile.SoundFileError, TypeError):  # TypeError: a name that ends in .raw
         return None
     wave_T = np.concatenate(parts)
     if not np.isfinite(wave_T).all():

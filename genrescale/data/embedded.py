@@ -6,13 +6,14 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import Any
 
 from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
 from genrescale.data.corpora import list_songs
 from genrescale.data.manifest import MANIFEST_PATH
-from genrescale.data.shard_job import ShardingResult, write_corpus
+from genrescale.data.shard_job import write_corpus
 from genrescale.data.shard_plan import ShardSettings, fix_plan
 from genrescale.data.store import Store
 from genrescale.data.synthesis.write import SongRow, write_song, write_table
@@ -75,19 +76,37 @@ def announce_disk(out: Store, synthesis: SynthesisConfig) -> None:
     if (folder := out.local_path()) is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    have = (shutil.disk_usage(folder).free + sum(out.sizes("audio").values())) / 1e9
+    there = sum(sum(out.sizes(name).values()) for name in ("audio", "shards"))
+    have = (shutil.disk_usage(folder).free + there) / 1e9
     if need > have:
         raise ValueError(
             f"{folder} has {have:.1f} GB left for them; take another out= or fewer songs (synthesis.songs)"
         )
 
 
-def embedded_corpus(out: Store, synthesis: SynthesisConfig, settings: ShardSettings) -> ShardingResult:
+def is_made(out: Store, facts: dict[str, Any]) -> bool:
+    """Whether ``out`` holds the finished corpus of these facts. Raises ValueError where it is one of others.
+
+    The encoded songs may have been deleted since.
+    """
+    if not (out.exists(_FACTS) and out.child("shards").exists(MANIFEST_PATH)):
+        return False
+    if (found := json.loads(out.read_bytes(_FACTS))) != facts:
+        changed = sorted(name for name in {*found, *facts} if found.get(name) != facts.get(name))
+        raise ValueError(
+            f"{out.uri} holds a corpus of other songs or shards ({', '.join(changed)} changed); take another out="
+        )
+    return True
+
+
+def embedded_corpus(out: Store, synthesis: SynthesisConfig, settings: ShardSettings) -> None:
     """The synthetic corpus, encoded under ``out``/audio and sharded into ``out``/shards; a finished part is kept."""
-    audio = out.child("audio")
-    if not out.child("shards").exists(MANIFEST_PATH):
-        announce_disk(out, synthesis)
+    facts = {"synthesis": asdict(synthesis), "shards": settings.of_plan()}
+    if is_made(out, facts):
+        return
+    audio, shards = out.child("audio"), out.child("shards")
+    announce_disk(out, synthesis)
     synthesize_corpus(audio, synthesis)
     songs, vocabulary = list_songs("synthetic", audio.uri)
-    shards = out.child("shards")
-    return write_corpus(fix_plan(songs, vocabulary, settings, shards), shards)
+    write_corpus(fix_plan(songs, vocabulary, settings, shards), shards)
+    out.write_bytes(_FACTS, json.dumps(facts).encode())

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from genrescale.audio import Song, Vocabulary, len_to_seconds
+from genrescale.audio import len_to_seconds
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.manifest import Manifest, write_manifest
 from genrescale.data.shard import ShardTask, write_shard
-from genrescale.data.shard_plan import QUARANTINE_PATH, ShardPlan, ShardSettings, fix_plan
+from genrescale.data.shard_plan import QUARANTINE_PATH, ShardPlan, ShardSettings
 from genrescale.data.splits import ArtistOverlap
 from genrescale.data.store import Store
 from genrescale.data.tasks import run_tasks
@@ -76,17 +76,6 @@ def failure_limit(settings: ShardSettings, num_songs: int) -> int:
     if not settings.max_failure_rate:
         return 0
     return max(MIN_FAILURES, int(settings.max_failure_rate * num_songs))
-
-
-def shard_corpus(
-    songs: Sequence[Song],
-    vocabulary: Vocabulary,
-    out: Store,
-    settings: ShardSettings,
-    retry_quarantined: bool = False,
-) -> ShardingResult:
-    """``write_corpus`` of ``fix_plan``; Ray must be connected."""
-    return write_corpus(fix_plan(songs, vocabulary, settings, out), out, retry_quarantined)
 
 
 def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -> ShardingResult:

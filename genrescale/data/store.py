@@ -27,6 +27,7 @@ _S3_OPTIONS = {
         "max_pool_connections": 64,
     },
 }
+_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio")
 
 
 class StoreError(ValueError):
@@ -68,9 +69,9 @@ class Store:
         except PermissionError as error:
             raise StoreError(f"{address}: access denied ({error}); {_remedy(fs)}") from None
         except Exception as error:
-            if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp")):
+            if not (_service_code(error) or type(error).__module__.startswith(_CLIENTS)):
                 raise
-            raise StoreError(f"{address} cannot be reached ({error}); {_remedy(fs)}") from None
+            raise StoreError(f"{address} cannot be read or written ({error}); {_remedy(fs)}") from None
 
     def child(self, path: str) -> Store:
         return Store(f"{self.uri.rstrip('/')}/{path}")
@@ -91,15 +92,19 @@ class Store:
     def list(self, prefix: str = "") -> list[str]:
         """Relative paths of all files under ``prefix``, sorted; an absent prefix has none."""
         with self._at("") as (fs, root):
-            found = fs.find(f"{root}/{prefix}")
-            # a bucket may hold empty objects that stand for folders; their names end in a slash
-            return sorted(os.path.relpath(name, root) for name in found if not name.endswith("/"))
+            return sorted(self._files(fs, root, prefix))
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Bytes of every file under ``prefix`` (or of the file that it is), by relative path."""
         with self._at("") as (fs, root):
-            found = fs.find(f"{root}/{prefix}", detail=True)
-            return {os.path.relpath(n, root): int(entry["size"]) for n, entry in found.items() if not n.endswith("/")}
+            return self._files(fs, root, prefix)
+
+    @staticmethod
+    def _files(fs: Any, root: str, prefix: str) -> dict[str, int]:
+        """Bytes by relative path. A bucket may hold empty objects that stand for folders: they are no files."""
+        found = fs.find(f"{root}/{prefix}", detail=True)
+        files = {name: entry for name, entry in found.items() if not name.endswith("/") and name != root}
+        return {os.path.relpath(name, root): int(entry["size"]) for name, entry in files.items()}
 
     def folders(self, prefix: str = "") -> list[str]:
         """Names of the folders right under ``prefix``, sorted; an absent prefix has none."""
@@ -117,15 +122,15 @@ class Store:
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``; fewer where the file ends before."""
-        with self._at(path) as (fs, full):
-            return fs.cat_file(full, start=offset, end=offset + length)
+        return self.read_ranges([(path, offset, length)])[0]
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         """``read_range`` of every (path, offset, length), at the same time where the store is not local."""
         with self._at("") as (fs, root):
             full, offsets, lengths = zip(*((f"{root}/{path}", offset, n) for path, offset, n in ranges), strict=True)
             ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]
-            return fs.cat_ranges(list(full), list(offsets), ends, on_error="raise")
+            found = fs.cat_ranges(list(full), list(offsets), ends, on_error="return")
+            return [_bytes_of(data) for data in found]
 
     def write_bytes(self, path: str, data: bytes) -> None:
         local = self.local_path(path)
@@ -158,6 +163,20 @@ class Store:
     def delete(self, path: str) -> None:
         with self._at(path) as (fs, full):
             fs.rm(full, recursive=True)
+
+
+def _service_code(error: BaseException) -> str:
+    """What an object store answered instead of doing it, e.g. ``SlowDown``; "" for an error of another kind."""
+    return getattr(error.__cause__, "response", {}).get("Error", {}).get("Code", "")
+
+
+def _bytes_of(found: bytes | Exception) -> bytes:
+    """A range that was read; one that begins behind the end of its object is empty, as in a local file."""
+    if isinstance(found, bytes):
+        return found
+    if _service_code(found) in ("InvalidRange", "416"):
+        return b""
+    raise found
 
 
 @contextmanager

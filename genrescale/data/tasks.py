@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TypeVar
 
 import ray
+from ray.exceptions import RayTaskError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,4 +30,9 @@ def run_tasks(
         done, in_flight = ray.wait(in_flight, num_returns=1)
         in_flight += [remote.remote(item) for item in islice(pending_items, len(done))]
         for reference in done:
-            yield ray.get(reference)
+            try:
+                result = ray.get(reference)
+            except RayTaskError as error:
+                # the function's own exception; its remote trace would hide the sentence
+                raise error.cause from None
+            yield result

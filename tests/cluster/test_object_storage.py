@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from servers import S3Server, s3_server
+from sweeps import make_trial, write_run
 
+from genrescale.data.crops import DamagedShardError, SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.store import Store
-from genrescale.results import read_results
+from genrescale.results import read_results, write_planned
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
@@ -96,7 +99,7 @@ def test_a_wrong_key_is_one_sentence(bucket: Store):
 def test_a_server_that_does_not_answer_is_one_sentence(bucket: Store):
     ended = job("verify_corpus", "corpus=s3://music/shards", env={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
     assert ended.returncode == 2
-    assert "s3://music/shards/manifest.json cannot be reached" in ended.stderr
+    assert "s3://music/shards/manifest.json cannot be read or written" in ended.stderr
     assert "http://127.0.0.1:9" in ended.stderr
     assert "Traceback" not in ended.stderr
 
@@ -119,6 +122,43 @@ def test_a_large_file_is_written_in_parts_and_whole(bucket: Store):
         file.write(b"half")
         raise RuntimeError
     assert not bucket.exists("broken")
+
+
+def test_a_truncated_shard_is_named_and_its_range_is_short(bucket: Store, corpus: Manifest):
+    files, name = Store(corpus.uri), corpus.shard_name(0)
+    for path in files.list():
+        bucket.write_bytes(f"cut/{path}", files.read_bytes(path))
+    whole = files.read_bytes(name)
+    bucket.write_bytes(f"cut/{name}", whole[: len(whole) // 2])
+    cut = bucket.child("cut")
+    assert cut.read_range(name, len(whole) // 2 - 10, 100) == whole[len(whole) // 2 - 10 : len(whole) // 2]
+    assert cut.read_range(name, len(whole) - 100, 100) == b""  # the server answers 416
+    found = job("verify_corpus", "corpus=s3://music/cut")
+    assert found.returncode == 1
+    assert f"{name}: truncated, {len(whole) // 2} bytes instead of {len(whole)}" in found.stdout
+    assert "is cut off, 0 of" in found.stdout
+    assert "Traceback" not in found.stderr
+    table = SongTable.of(read_manifest(cut.uri), corpus.shard_rows(0)[-1:])
+    with pytest.raises(DamagedShardError, match="is truncated: song"):
+        read_crops(table, np.array([0]), np.array([0]), 16_000)
+
+
+def test_a_sweep_and_a_corpus_in_a_bucket_are_listed_and_deleted(bucket: Store, corpus: Manifest):
+    store = bucket.child("housekeeping")
+    for path in Store(corpus.uri).list():
+        store.write_bytes(f"shards/{path}", Store(corpus.uri).read_bytes(path))
+    write_planned(store.child("sweep"), plan := [make_trial("waveform", 100, 0)])
+    write_run(store.child("sweep"), plan[0])
+    listed = job("inventory", f"store={store.uri}")
+    assert f"{len(corpus)} songs" in listed.stdout
+    assert "1 of 1 planned runs finished" in listed.stdout
+    asked = job("inventory", f"store={store.uri}", "at=sweep", "delete=sweep")
+    assert "would delete" in asked.stdout
+    assert store.child("sweep").list() != []
+    assert job("inventory", f"store={store.uri}", "at=sweep", "delete=sweep", "yes=true").returncode == 0
+    assert store.child("sweep").list() == []
+    assert job("inventory", f"store={store.uri}", "at=shards", "delete=corpus", "yes=true").returncode == 0
+    assert store.list() == []
 
 
 def test_what_another_process_wrote_is_seen_at_once(bucket: Store):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from worlds import run_world, small_run
 
+from genrescale.config import AugmentConfig
 from genrescale.data.manifest import Manifest
 
 TOLERANCE = 1e-5
@@ -25,6 +26,14 @@ def test_more_workers_give_the_same_twenty_losses(one_worker: dict, corpus: Mani
     np.testing.assert_allclose(several["losses"], one_worker["losses"], atol=TOLERANCE, rtol=0)
     for here, there in zip(several["curve"], one_worker["curve"], strict=True):
         assert here["val_loss"] == pytest.approx(there["val_loss"], abs=TOLERANCE)
+
+
+def test_augmented_groups_are_the_same_on_any_number_of_workers(one_worker: dict, corpus: Manifest, tmp_path: Path):
+    run = small_run(steps=6)
+    run.augment = AugmentConfig(gain_db=6.0, mixup_alpha=0.4)
+    one, two = (run_world(run, corpus.uri, tmp_path / str(workers), workers) for workers in (1, 2))
+    np.testing.assert_allclose(two["losses"], one["losses"], atol=TOLERANCE, rtol=0)
+    assert np.abs(np.subtract(one["losses"], one_worker["losses"][:6])).min() > TOLERANCE
 
 
 @pytest.mark.parametrize("stage", [1, 2])

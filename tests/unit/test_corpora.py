@@ -70,7 +70,7 @@ def test_a_wrong_table_says_where(tmp_path: Path, text: str, words: str):
 
 def test_an_unknown_corpus_is_named():
     assert set(CORPORA) >= {"synthetic", "folder", "table"}
-    with pytest.raises(ValueError, match="corpus='fma' is none of"):
-        list_songs("fma", "x")
+    with pytest.raises(ValueError, match="corpus='fmaa' is none of"):
+        list_songs("fmaa", "x")
     with pytest.raises(ValueError, match="corpus=folder takes no"):
         list_songs("folder", "x", columns={})

@@ -63,6 +63,9 @@ def test_both_decoders_agree(tmp_path: Path, kind: str):
 
 
 def test_what_libsndfile_does_not_read_goes_to_ffmpeg(tmp_path: Path):
+    named_raw = encode(tmp_path, "flac").rename(tmp_path / "song.raw")
+    assert decode._decode_here(named_raw, "song", 60) is None
+    assert decode_pcm(named_raw, "song").duration_s == SECONDS
     surround, rare = tmp_path / "surround.wav", tmp_path / "rare.wav"
     soundfile.write(surround, np.repeat(stereo_tone(), 3, axis=1), RATE)
     soundfile.write(rare, stereo_tone()[:3000, :1], 1000)

@@ -45,7 +45,8 @@ def test_everything_is_found_and_described(store: Store, corpus: Manifest):
     assert shards.num_shards == corpus.shards.num_rows
     assert shards.num_bytes > sum(corpus.shards["num_bytes"].to_pylist())
     assert isinstance(sweep, SweepItem)
-    assert (sweep.path, sweep.num_planned, sweep.num_finished, sweep.num_other) == ("lab/sweep", 2, 1, 0)
+    assert (sweep.path, sweep.planned) == ("lab/sweep", {trial.run_id for trial in PLAN})
+    assert sweep.finished == {PLAN[0].run_id}
     assert sweep.checkpoint_bytes == {trial.run_id: 8 for trial in PLAN}
 
 
@@ -79,9 +80,40 @@ def test_a_corpus_or_sweep_goes_whole_and_alone(store: Store, at: str, what: str
     assert before - set(store.list()) == {path for path in before if path.startswith(f"{at}/")}
 
 
+def test_a_deletion_that_was_cut_off_is_done_again(store: Store):
+    for at, what in (("fma/shards", "corpus"), ("lab/sweep", "sweep")):
+        going = deletion(store.child(at), what)
+        for path in going.paths[:-1]:
+            store.child(at).delete(path)
+        assert at in [item.path for item in find_items(store)]
+        deletion(store.child(at), what).run()
+    assert list(find_items(store)) == []
+    assert store.list() == ["fma/notes.txt"]
+
+
+def test_a_begun_corpus_is_listed_and_another_programs_manifest_is_not(store: Store):
+    store.delete("fma/shards/manifest.json")
+    store.write_bytes("fma/shards/plan.parquet", b"begun")
+    store.write_bytes("app/manifest.json", b'{"name": "web app"}')
+    store.write_bytes("other/manifest.json", b"not json")
+    begun, _ = find_items(store)
+    assert isinstance(begun, CorpusItem)
+    assert begun.versions == ()
+
+
+def test_rows_of_another_version_are_runs_too(store: Store):
+    sweep = store.child("lab/sweep")
+    sweep.write_bytes(f"runs/{PLAN[1].run_id}/result.json", b'{"run_id": "old"}')
+    _, item = find_items(store)
+    assert isinstance(item, SweepItem)
+    assert len(item.finished) == 2
+    with pytest.raises(ValueError, match=f"{PLAN[1].run_id}/result.json: not a result row: missing fields"):
+        read_results(sweep)
+
+
 def test_a_deletion_of_what_is_not_there_is_refused(store: Store):
     for at, what in (("fma/shards", "sweep"), ("lab/sweep", "corpus"), ("fma", "corpus")):
-        with pytest.raises(ValueError, match="it is no"):
+        with pytest.raises(ValueError, match=r"is no (corpus|sweep)"):
             deletion(store.child(at), what)
     with pytest.raises(ValueError, match="what='all' is none of"):
         deletion(store.child("lab/sweep"), "all")

@@ -52,6 +52,8 @@ def test_every_sweep_composes(sweep: str):
         ("train", "run.precision=fp8", ["precision", "bf16"]),
         ("synthesize_corpus", "songs=0", ["songs", "at least 1"]),
         ("shard_corpus", "val_fraction=2", ["val_fraction"]),
+        ("shard_corpus", "+options.subset=small", ["corpus=folder", "'subset'", "it takes none"]),
+        ("shard_corpus", "options.subset=small", ["+options.subset"]),
         ("report", "out=/nowhere/at/all", ["/nowhere/at/all"]),
     ],
 )

@@ -81,6 +81,7 @@ def test_a_size_above_the_corpus_is_refused(corpus: Manifest):
         (SiteConfig(use_gpu=True), [{"CPU": 64, "GPU": 4}], 4),
         # the CPUs of three nodes add up to a worker more than fits on them
         (SiteConfig(workers=2, cpus_per_worker=1.5), [{"CPU": 2}] * 3, 1),
+        (SiteConfig(workers=2, cpus_per_worker=2), [{"CPU": 2}] * 3, 1),  # the driver may spoil one of the three
         (SiteConfig(workers=4, use_gpu=True), [{"CPU": 16, "GPU": 2}, {"CPU": 16, "GPU": 3}], 1),
     ],
 )
@@ -95,6 +96,7 @@ def test_concurrency_follows_from_cost(site: SiteConfig, nodes: list[dict[str, f
         (SiteConfig(use_gpu=True), [{"CPU": 8}]),
         (SiteConfig(), [{"CPU": 1}]),
         (SiteConfig(cpus_per_worker=4), [{"CPU": 3}] * 8),
+        (SiteConfig(cpus_per_worker=8), [{"CPU": 4}, {"CPU": 8}]),  # with the driver on it, the large one is too small
     ],
 )
 def test_what_never_fits_is_refused_instead_of_waited_for(site: SiteConfig, nodes: list[dict[str, float]]):

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.folder import source_path
+from genrescale.data.corpora.reading import root_of
 from genrescale.data.store import Store
+from genrescale.data.synthesis.write import SONGS_TABLE, VOCABULARY_FILE
 
-SONGS_TABLE = "songs.parquet"
-VOCABULARY_FILE = "vocabulary.json"
 REMEDY = "make one with: python jobs/synthesize_corpus.py"
 COLUMNS = ["path", "artist", "labels"]
 
@@ -30,12 +29,13 @@ def list_songs(audio: str) -> tuple[list[Song], Vocabulary]:
     names = np.array(vocabulary.names)
     labels_NK = table["labels"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, len(names))
     kept_NK = (labels_NK > 0) | vocabulary.regress_K
+    root = root_of(store)
     songs = []
     for path, artist, labels_K, kept_K in zip(
         table["path"].to_pylist(), table["artist"].to_pylist(), labels_NK, kept_NK, strict=True
     ):
         labels = dict(zip(names[kept_K].tolist(), labels_K[kept_K].tolist(), strict=True))
-        songs.append(Song(song_key(path), source_path(store, path), artist=artist, labels=labels))
+        songs.append(Song(song_key(path), f"{root}/{path}", artist=artist, labels=labels))
     return songs, vocabulary
 
 

@@ -1,12 +1,12 @@
-"""A table of songs as a corpus: a CSV or Parquet file with one row per song.
+"""A table of songs as a corpus: a CSV, TSV, JSON-lines (``.jsonl``) or Parquet file with one row per song.
 
 Columns (other names by ``columns={"labels": "genre"}``; further columns are passed over):
 
 =================  ===============================================================================================
 ``path``           the encoded file, relative to the table's folder, absolute, or a URI
-``labels``         tag names: ``rock|guitar`` in one cell, or a list (Parquet); may be empty
+``labels``         tag names: ``rock|guitar`` in one cell, or a list (Parquet, JSON); may be empty
 ``artist``         optional; empty: unknown
-``split``          optional; ``train``, ``validation`` (``valid``, ``val``) or ``test``; empty: no official split
+``split``          optional; ``train``, ``validation`` (``valid``, ``val``) or ``test``; empty: none
 ``regress:NAME``   optional, any number: a number in [0, 1], the value of the regression tag NAME
 =================  ===============================================================================================
 
@@ -15,23 +15,26 @@ The vocabulary is exclusive where every song has exactly one label and there is 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import PurePosixPath
 from typing import Any
 
-import pandas as pd
-import pyarrow.parquet as pq
-
 from genrescale.audio import Song, Tag, Vocabulary, song_key
-from genrescale.data.corpora.folder import source_path
-from genrescale.data.store import Store
+from genrescale.data.corpora.reading import (
+    Columns,
+    column,
+    official_split,
+    read_columns,
+    resolve,
+    root_of,
+    split_address,
+    tag_names,
+    texts,
+    vocabulary_of,
+)
 
 REQUIRED = ("path", "labels")
 REGRESS = "regress:"
-SEPARATOR = "|"
-SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 
 
 @dataclass
@@ -57,43 +60,31 @@ def list_songs(audio: str, columns: Mapping[str, str] | None = None) -> tuple[li
     Raises FileNotFoundError where there is no table, ValueError for a missing column (naming it and those found) and
     for a cell that cannot be used (naming its row; the first row is row 1).
     """
-    folder, slash, name = audio.rpartition("/")
-    store = Store(folder or slash or ".")
-    table = _read_table(store, name)
+    store, name = split_address(audio)
+    table = read_columns(store, name)
     cells = _name_columns(table, columns or {}, audio)
-    regress = {column.removeprefix(REGRESS): table[column] for column in table if column.startswith(REGRESS)}
-    labels = [_labels(cell) for cell in cells["labels"]]
-    songs = []
+    regress = {key.removeprefix(REGRESS): table[key] for key in table if key.startswith(REGRESS)}
+    root, songs, labels = root_of(store), [], []
     for i, path in enumerate(cells["path"]):
         where = f"{audio}, row {i + 1}"
         if not path:
             raise ValueError(f"{where}: the path is empty")
+        labels.append(_tags(cells["labels"][i], where))
         values = dict.fromkeys(labels[i], 1.0)
-        values |= {tag: _number(column[i], f"{where}, column {REGRESS}{tag}") for tag, column in regress.items()}
+        values |= {tag: _number(numbers[i], f"{where}, column {REGRESS}{tag}") for tag, numbers in regress.items()}
         songs.append(
             Song(
                 key=song_key(path),
-                path=_resolve(store, path),
+                path=resolve(root, path),
                 artist=cells["artist"][i],
                 labels=values,
-                split=_split(cells["split"][i], where),
+                split=official_split(cells["split"][i], where),
             )
         )
     return songs, _vocabulary(labels, list(regress), audio)
 
 
-def _read_table(store: Store, name: str) -> dict[str, list[Any]]:
-    data = store.read_bytes(name)
-    if name.lower().endswith(".parquet"):
-        return pq.read_table(io.BytesIO(data)).to_pydict()
-    if name.lower().endswith(".csv"):
-        # as text: a genre called "80" or "None" is a name, and an artist "NA" is not a missing value
-        frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        return {str(column): frame[column].tolist() for column in frame.columns}
-    raise ValueError(f"{name} is neither a .csv nor a .parquet table")
-
-
-def _name_columns(table: Mapping[str, list[Any]], columns: Mapping[str, str], audio: str) -> dict[str, list[Any]]:
+def _name_columns(table: Columns, columns: Mapping[str, str], audio: str) -> Columns:
     """The four known columns as lists; absent optional ones hold ""."""
     unknown = sorted(set(columns) - set(_COLUMNS))
     if unknown:
@@ -101,21 +92,22 @@ def _name_columns(table: Mapping[str, list[Any]], columns: Mapping[str, str], au
     num_rows = len(next(iter(table.values()), []))
     if not num_rows:
         raise ValueError(f"{audio} has no rows")
-    cells = {}
+    cells: Columns = {}
     for name in _COLUMNS:
-        column = columns.get(name, name)
-        if column in table:
-            cells[name] = ["" if cell is None else cell for cell in table[column]]
-        elif name in columns or name in REQUIRED:
-            raise ValueError(f"{audio} has no column {column!r} for {name}; it has {sorted(table)}")
-        else:
+        wanted = columns.get(name, name)
+        if wanted not in table and name not in columns and name not in REQUIRED:
             cells[name] = [""] * num_rows
+            continue
+        found = column(table, wanted, audio, f" for {name}")
+        cells[name] = found if name == "labels" else texts(found)
     return cells
 
 
-def _labels(cell: str | Sequence[str]) -> list[str]:
-    names = cell.split(SEPARATOR) if isinstance(cell, str) else cell
-    return [stripped for name in names if (stripped := str(name).strip())]
+def _tags(cell: Any, where: str) -> list[str]:
+    try:
+        return tag_names(cell)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _number(cell: Any, where: str) -> float:
@@ -128,20 +120,8 @@ def _number(cell: Any, where: str) -> float:
     return value
 
 
-def _split(cell: str, where: str) -> str | None:
-    if cell and cell not in SPLIT_NAMES:
-        raise ValueError(f"{where}: split {cell!r} is none of {list(SPLIT_NAMES)}")
-    return SPLIT_NAMES[cell] if cell else None
-
-
-def _resolve(store: Store, path: str) -> str:
-    return path if "://" in path or PurePosixPath(path).is_absolute() else source_path(store, path)
-
-
 def _vocabulary(labels: Sequence[Sequence[str]], regress: Sequence[str], audio: str) -> Vocabulary:
+    if not regress:
+        return vocabulary_of(labels, audio)
     names = sorted({name for row in labels for name in row})
-    if not names and not regress:
-        raise ValueError(f"{audio} has no label in any row")
-    exclusive = not regress and all(len(set(row)) == 1 for row in labels)
-    tags = [*(Tag(name) for name in names), *(Tag(name, "regress") for name in regress)]
-    return Vocabulary(tuple(tags), exclusive=exclusive)
+    return Vocabulary((*(Tag(name) for name in names), *(Tag(name, "regress") for name in regress)))

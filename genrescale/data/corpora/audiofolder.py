@@ -1,0 +1,146 @@
+"""Hugging Face's ``audiofolder``: songs in a folder, with a table of them or in folders of their labels.
+
+Layout (huggingface.co/docs/datasets/audio_dataset): any number of ``metadata.csv``, ``.jsonl`` or ``.parquet``, each
+with a column ``file_name``, a path relative to its own folder; or none, then a song's label is the folder that it lies
+in. The first folder, below ``data`` if there is one, is the split where it is called train, validation, test or one of
+the other names of SPLIT_FOLDERS; a column ``split`` goes before it.
+
+Labels are the column ``label`` or ``labels`` (another: ``label=genre``): ``rock|live``, a list, or the number of a
+class that a Parquet file names in its Hugging Face features. Without such a column, a song's label is its folder. The
+column ``artist`` is optional. Over HTTP folders cannot be listed: name the tables, ``metadata=[train/metadata.csv]``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from genrescale.audio import Song, Vocabulary, song_key
+from genrescale.data.corpora.reading import (
+    SPLIT_NAMES,
+    Columns,
+    carried,
+    column,
+    is_audio,
+    listed_files,
+    official_split,
+    open_parquet,
+    read_columns,
+    read_parquet,
+    resolve,
+    root_of,
+    tag_names,
+    texts,
+    vocabulary_of,
+)
+from genrescale.data.store import Store
+
+METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+SPLIT_FOLDERS = SPLIT_NAMES | {"dev": "validation", "testing": "test", "eval": "test", "evaluation": "test"}
+LABEL_COLUMNS = ("label", "labels")
+
+
+def list_songs(audio: str, label: str = "", metadata: Sequence[str] = ()) -> tuple[list[Song], Vocabulary]:
+    """The songs of every table, or of the folder where there is none.
+
+    Raises FileNotFoundError where there is no folder or table, ValueError for a song without a label and for a table
+    or row that cannot be used.
+    """
+    store = Store(audio)
+    files = [] if metadata else listed_files(store)
+    tables = metadata or [path for path in files if PurePosixPath(path).name in METADATA_NAMES]
+    if tables:
+        songs = [song for table in tables for song in _of_table(store, table, label)]
+    elif label:
+        raise FileNotFoundError(f"audio={audio} holds none of {list(METADATA_NAMES)}, where label={label} could be")
+    else:
+        root = root_of(store)
+        songs = [
+            Song(song_key(path), f"{root}/{path}", "", carried([folder_label(path, audio)]), folder_split(path))
+            for path in files
+            if is_audio(path)
+        ]
+    if not songs:
+        raise ValueError(f"audio={audio} has no song and none of {list(METADATA_NAMES)} with a row")
+    return songs, vocabulary_of([song.labels for song in songs], audio)
+
+
+def _of_table(store: Store, name: str, label: str) -> list[Song]:
+    where, root = f"{store.uri}/{name}", root_of(store)
+    table, classes = read_features(store, name)
+    paths = texts(column(table, "file_name", where))
+    wanted = label or next((known for known in LABEL_COLUMNS if known in table), "")
+    cells = column(table, wanted, where) if wanted else None
+    nothing = [""] * len(paths)
+    artists, splits = texts(table.get("artist", nothing)), texts(table.get("split", nothing))
+    folder = name.rpartition("/")[0]
+    songs = []
+    for i, path in enumerate(paths):
+        row = f"{where}, row {i + 1}"
+        if not path:
+            raise ValueError(f"{row}: file_name is empty")
+        path = f"{folder}/{path}" if folder else path
+        tags = class_tags(cells[i], classes.get(wanted, ()), row) if cells else [folder_label(path, row)]
+        split = official_split(splits[i], row) or folder_split(path)
+        songs.append(Song(song_key(path), resolve(root, path), artists[i], carried(tags), split))
+    return songs
+
+
+def folder_split(path: str) -> str | None:
+    folders = path.split("/")[:-1]
+    return SPLIT_FOLDERS.get(next(iter(folders[1:] if folders[:1] == ["data"] else folders), ""))
+
+
+def folder_label(path: str, where: str) -> str:
+    folder = path.rpartition("/")[0].rpartition("/")[2]
+    if not folder or folder in SPLIT_FOLDERS:
+        raise ValueError(
+            f"{where}: {path} has no label: neither a column (+options.label=...) nor a folder of its label"
+        )
+    return folder
+
+
+def read_features(store: Store, name: str) -> tuple[Columns, dict[str, list[str]]]:
+    """A table, and the class names of those of its columns that are numbers of classes.
+
+    Of audio that lies inside a Parquet file only the path is read.
+    """
+    if not name.endswith(".parquet"):
+        return read_columns(store, name), {}
+    file = open_parquet(store, name)
+    paths = [leaf.path for leaf in (file.schema.column(i) for i in range(len(file.schema)))]
+    kept = [path for path in paths if not path.endswith(".bytes")]
+    return read_parquet(file, f"{store.uri}/{name}", kept), _class_names(file)
+
+
+def _class_names(file: pq.ParquetFile) -> dict[str, list[str]]:
+    features = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features")
+    return {name: found for name, feature in (features or {}).items() if (found := _names_in(feature))}
+
+
+def _names_in(feature: Any) -> list[str]:
+    """The names of a ClassLabel, or of a list of them, which Hugging Face writes in two ways."""
+    if isinstance(feature, list):
+        feature = feature[0] if feature else {}
+    if not isinstance(feature, dict):
+        return []
+    return feature["names"] if "names" in feature else _names_in(feature.get("feature", {}))
+
+
+def class_tags(cell: Any, names: Sequence[str], where: str) -> list[str]:
+    """The tags of a cell; numbers are those of classes where the classes have names."""
+    try:
+        tags = tag_names(cell)
+        return [names[_index(tag, len(names))] for tag in tags] if names else tags
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _index(tag: str, count: int) -> int:
+    if not tag.isdigit() or int(tag) >= count:
+        raise ValueError(f"{tag!r} is not the number of one of {count} classes")
+    return int(tag)

@@ -1,0 +1,106 @@
+"""Free Music Archive: 106,574 songs with the genres that their artists chose (Defferrard et al. 2017).
+
+Layout as the archives of github.com/mdeff/fma unpack: ``fma_metadata/tracks.csv`` (three header rows: group, column,
+index name) and ``fma_metadata/genres.csv``, and the songs as ``fma_{subset}/000/000002.mp3``, in folders of a thousand
+ids. Where ``tables`` names the folder of the two tables, ``audio`` is the folder that holds 000, 001, ... itself.
+
+=========  ======================================================================================================
+small      8,000 clips of 30 s, 8 genres of equal size, one each
+medium     25,000 clips of 30 s, 16 genres, one each; holds small
+large      106,574 clips of 30 s; any number of the 16 top genres each, also none; holds medium
+full       the same songs, whole
+=========  ======================================================================================================
+
+The splits are the official ones, artist-disjoint. Clips that are known to be broken or short are listed like all
+others: the sharding job finds and counts them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from genrescale.audio import Song, Vocabulary, song_key
+from genrescale.data.corpora.reading import (
+    carried,
+    column,
+    official_split,
+    one_of,
+    read_columns,
+    read_rows,
+    root_of,
+    vocabulary_of,
+)
+from genrescale.data.store import Store
+
+SUBSETS = ("small", "medium", "large", "full")
+TRACKS, GENRES = "tracks.csv", "genres.csv"
+_COLUMNS = (("set", "split"), ("set", "subset"), ("artist", "id"), ("track", "genre_top"), ("track", "genres_all"))
+_SINGLE_LABEL = ("small", "medium")
+
+
+def list_songs(audio: str, subset: str = "small", tables: str = "") -> tuple[list[Song], Vocabulary]:
+    """The songs of a subset in the order of ``tracks.csv``; the vocabulary is exclusive for small and medium.
+
+    Raises FileNotFoundError for a missing table, ValueError for one that cannot be used, naming file and row.
+    """
+    one_of("subset", subset, SUBSETS)
+    store = Store(tables) if tables else Store(audio).child("fma_metadata")
+    root = root_of(Store(audio)) + ("" if tables else f"/fma_{subset}")
+    top_genre = {} if subset in _SINGLE_LABEL else _top_genres(store)
+    nested = SUBSETS[: SUBSETS.index(subset) + 1]
+    songs = []
+    for track, split, home, artist, genre, genres, where in _tracks(store):
+        if home not in nested:
+            continue
+        names = [genre] if subset in _SINGLE_LABEL else _genres_of(genres, top_genre, where)
+        if not all(names):
+            raise ValueError(f"{where}: a track of subset {subset} has no genre_top")
+        path = f"{root}/{track // 1000:03d}/{track:06d}.mp3"
+        songs.append(Song(song_key(f"fma/{track:06d}"), path, artist, carried(names), official_split(split, where)))
+    if not songs:
+        raise ValueError(f"{store.uri}/{TRACKS} has no track of subset {subset}")
+    names = [song.labels for song in songs]
+    return songs, vocabulary_of(names, f"{store.uri}/{TRACKS}")
+
+
+def _tracks(store: Store) -> list[tuple[int, str, str, str, str, str, str]]:
+    """Per row: id, split, subset, artist id, top genre, ids of all genres, and where it is."""
+    rows = read_rows(
+        store, TRACKS, ",", remedy="unpack fma_metadata.zip there, or name its folder: +options.tables=..."
+    )
+    where = f"{store.uri}/{TRACKS}"
+    groups, names, index = (next(rows, [""]) for _ in range(3))
+    header = list(zip(groups, names, strict=False))
+    missing = [".".join(name) for name in _COLUMNS if name not in header]
+    if missing or index[0] != "track_id":
+        raise ValueError(f"{where} does not begin with FMA's three header rows; missing: {missing or ['track_id']}")
+    at = [header.index(name) for name in _COLUMNS]
+    tracks = []
+    for i, row in enumerate(rows, 1):
+        if len(row) != len(header) or not row[0].isdigit():
+            raise ValueError(
+                f"{where}, row {i}: expected {len(header)} cells, the first a track id; unpack the file again"
+            )
+        split, subset, artist, genre, genres = (row[k] for k in at)
+        tracks.append((int(row[0]), split, subset, artist, genre, genres, f"{where}, row {i}"))
+    return tracks
+
+
+def _top_genres(store: Store) -> dict[int, str]:
+    """The title of the top genre above every genre id."""
+    where = f"{store.uri}/{GENRES}"
+    table = read_columns(store, GENRES, remedy="it names the genres; unpack fma_metadata.zip there")
+    ids, tops, titles = (column(table, name, where) for name in ("genre_id", "top_level", "title"))
+    title_of = dict(zip(ids, titles, strict=True))
+    unknown = sorted(set(tops) - set(ids))
+    if unknown:
+        raise ValueError(f"{where}: top_level {unknown[0]} is the id of no genre")
+    return {int(genre): title_of[top] for genre, top in zip(ids, tops, strict=True)}
+
+
+def _genres_of(cell: str, top_genre: dict[int, str], where: str) -> Sequence[str]:
+    try:
+        return [top_genre[genre] for genre in json.loads(cell)]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{where}: genres_all {cell!r} is no list of ids of {GENRES}") from None

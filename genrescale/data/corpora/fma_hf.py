@@ -1,0 +1,90 @@
+"""FMA small as Hugging Face datasets like ``rpmon/fma-genre-classification`` hold it: 6,400 / 1,600 songs, 8 genres.
+
+Layout: Parquet files named by their split, ``data/train-00000-of-00003.parquet``, or ``audiofolder``'s metadata
+tables. A row names its file (column ``file_name``, ``path`` or ``audio``, of which the path counts), relative to
+``audio``, and its genre (``genre``, ``genres``, ``label`` or ``genre_id``), by name or by number. Names of the numbers
+are in the Parquet file's Hugging Face features, or given: ``names=[Electronic,...]``. Its split is not the one of
+``fma``, and no artist is named, so artists may be on both sides.
+
+The files have to lie beside the tables. Where a dataset has its audio inside the Parquet files alone, write it out
+first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from genrescale.audio import Song, Vocabulary, song_key
+from genrescale.data.corpora.audiofolder import METADATA_NAMES, SPLIT_FOLDERS, class_tags, folder_split, read_features
+from genrescale.data.corpora.reading import Columns, carried, column, listed_files, resolve, root_of, vocabulary_of
+from genrescale.data.store import Store
+
+FILE_COLUMNS = ("file_name", "path", "audio")
+GENRE_COLUMNS = ("genre", "genres", "label", "genre_id")
+_WORD = re.compile(r"[a-z]+")
+
+
+def list_songs(
+    audio: str, tables: Sequence[str] = (), genre: str = "", names: Sequence[str] = ()
+) -> tuple[list[Song], Vocabulary]:
+    """The songs of every table; ``tables`` names them where they cannot be listed, ``genre`` the column of the genres.
+
+    Raises FileNotFoundError where there is no table or the first song has no file, ValueError for a row that cannot be
+    used and for numbers of genres that nobody names.
+    """
+    store = Store(audio)
+    tables = tables or [path for path in listed_files(store) if _is_table(path)]
+    if not tables:
+        raise FileNotFoundError(f"audio={audio} holds no .parquet file and none of {list(METADATA_NAMES)}")
+    songs = [song for table in tables for song in _of_table(store, table, genre, names)]
+    if not songs:
+        raise ValueError(f"audio={audio}: {', '.join(tables)} have no rows")
+    return songs, vocabulary_of([song.labels for song in songs], audio)
+
+
+def _is_table(path: str) -> bool:
+    name = PurePosixPath(path).name
+    return name.endswith(".parquet") or name in METADATA_NAMES
+
+
+def _of_table(store: Store, name: str, genre: str, names: Sequence[str]) -> list[Song]:
+    where, root = f"{store.uri}/{name}", root_of(store)
+    table, classes = read_features(store, name)
+    files = column(table, _first_of(FILE_COLUMNS, table, where), where)
+    wanted = genre or _first_of(GENRE_COLUMNS, table, where)
+    cells, names = column(table, wanted, where), names or classes.get(wanted, ())
+    # train-00000-of-00003.parquet, train.parquet, or a table in the folder train
+    split = SPLIT_FOLDERS.get((_WORD.findall(PurePosixPath(name).name) or [""])[0]) or folder_split(name)
+    songs = []
+    for i, (file, cell) in enumerate(zip(files, cells, strict=True), 1):
+        path, tags = _path(file), class_tags(cell, names, f"{where}, row {i}")
+        if not path:
+            raise ValueError(f"{where}, row {i}: no file is named; audio inside of Parquet has to be written out first")
+        if not names and (numbers := [tag for tag in tags if tag.isdigit()]):
+            raise ValueError(f"{where}, row {i}: genre {numbers[0]} has no name; give them: +options.names=[...]")
+        songs.append(Song(song_key(path), resolve(root, path), "", carried(tags), split or folder_split(path)))
+    _require_file(store, songs, where)
+    return songs
+
+
+def _first_of(known: Sequence[str], table: Columns, where: str) -> str:
+    found = [name for name in known if name in table]
+    if not found:
+        raise ValueError(f"{where} has none of the columns {list(known)}; it has {sorted(table)}")
+    return found[0]
+
+
+def _path(cell: Any) -> str:
+    path = cell.get("path") if isinstance(cell, dict) else cell
+    return str(path) if path else ""
+
+
+def _require_file(store: Store, songs: Sequence[Song], where: str) -> None:
+    """The first song stands for all: without this, a dataset that embeds its audio would fail song by song."""
+    first = songs[0].path if songs else ""
+    folder, _, name = first.rpartition("/")
+    if first and not Store(folder or "/").exists(name):
+        raise FileNotFoundError(f"{where}, row 1: {first} does not exist; write audio inside of Parquet out beside it")

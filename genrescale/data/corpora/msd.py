@@ -1,0 +1,78 @@
+"""Million Song Dataset: 30 s previews of 7digital with the 50 top Last.fm tags (Bertin-Mahieux et al. 2011).
+
+Layout, either of two; ``tables`` says which:
+
+- a table (CSV, TSV, JSON lines, Parquet) with the columns ``track_id``, ``tags`` (``rock|indie`` or a list) and, if
+  there are, ``artist``, ``split`` and ``path``. The vocabulary is the 50 most frequent tags, the most frequent first;
+  songs with none of them are left out, because nobody tagged them, which says nothing about the music.
+- a folder with the index of musicnn-training (``musicnn.py``), with its 50 tags in its order, 201,680 / 11,774 /
+  28,435 songs. It has no artists.
+
+A song without a ``path`` lies at ``{audio}/A/B/C/TRABC....mp3``: three letters of its id are its folders.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from genrescale.audio import Song, Tag, Vocabulary, song_key
+from genrescale.data.corpora.musicnn import read_clips
+from genrescale.data.corpora.reading import (
+    TABLE_SUFFIXES,
+    carried,
+    column,
+    most_frequent,
+    official_split,
+    one_of,
+    read_columns,
+    resolve,
+    root_of,
+    split_address,
+    tag_names,
+    texts,
+)
+from genrescale.data.splits import SPLITS
+from genrescale.data.store import Store
+
+NUM_TAGS = 50
+_TRACK_ID = re.compile(r"TR[A-Z]{5}[0-9A-F]{11}")
+
+
+def list_songs(audio: str, tables: str = "", splits: Sequence[str] = SPLITS) -> tuple[list[Song], Vocabulary]:
+    """The songs of ``splits``; ``tables`` is a table, or the folder of the index (default: ``audio``).
+
+    Raises FileNotFoundError where there are no tables, ValueError for a row that cannot be used.
+    """
+    for split in splits:
+        one_of("splits", split, SPLITS)
+    root = root_of(Store(audio))
+    if tables.endswith(TABLE_SUFFIXES):
+        return _of_table(root, tables, splits)
+    clips, vocabulary = read_clips(Store(tables or audio), "msd", splits)
+    songs = [
+        Song(song_key(track), resolve(root, clip.path), artist="", labels=carried(clip.tags), split=clip.split)
+        for track, clip in clips.items()
+    ]
+    return songs, vocabulary
+
+
+def _of_table(root: str, address: str, splits: Sequence[str]) -> tuple[list[Song], Vocabulary]:
+    table = read_columns(*split_address(address))
+    tracks = texts(column(table, "track_id", address))
+    nothing = [""] * len(tracks)
+    tags = [tag_names(cell) for cell in column(table, "tags", address)]
+    names = most_frequent(tags, NUM_TAGS)
+    if not names:
+        raise ValueError(f"{address} has no tag in any row")
+    known, songs = set(names), []
+    artists, official, paths = (texts(table.get(name, nothing)) for name in ("artist", "split", "path"))
+    for i, track in enumerate(tracks):
+        where = f"{address}, row {i + 1}"
+        if not _TRACK_ID.fullmatch(track):
+            raise ValueError(f"{where}: {track!r} is no id of the Million Song Dataset, like TRAAAAK128F9318786")
+        split, labels = official_split(official[i], where), carried(tags[i], known)
+        if labels and (split is None or split in splits):
+            path = paths[i] or f"{track[2]}/{track[3]}/{track[4]}/{track}.mp3"
+            songs.append(Song(song_key(track), resolve(root, path), artists[i], labels, split))
+    return songs, Vocabulary(tuple(Tag(name) for name in names))

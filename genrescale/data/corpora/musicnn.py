@@ -1,0 +1,87 @@
+"""The index of the musicnn-training repository, which lists both MagnaTagATune (``mtt``) and the Million Song Dataset
+(``msd``). No corpus by itself: mtat.py and msd.py read it.
+
+Layout (Pons and Serra 2019, github.com/jordipons/musicnn-training, data/index): ``index_{name}.tsv`` with id and path,
+``{train,val,test}_gt_{name}.tsv`` with id and a JSON list of 50 zeros and ones, and ``output_labels_{name}.txt``,
+whose only statement assigns the 50 tag names in their order. None has a header.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from genrescale.audio import Tag, Vocabulary
+from genrescale.data.corpora.reading import one_of, read_lines, read_rows
+from genrescale.data.splits import SPLITS
+from genrescale.data.store import Store
+
+_FILE_OF = {"train": "train", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Clip:
+    path: str
+    tags: tuple[str, ...]
+    split: str
+
+
+def index_name(name: str) -> str:
+    return f"index_{name}.tsv"
+
+
+def read_clips(store: Store, name: str, splits: Sequence[str]) -> tuple[dict[str, Clip], Vocabulary]:
+    """Clips by id, of the splits that are asked for, and the 50 tags in the index's order.
+
+    Raises FileNotFoundError for a missing file, ValueError for a row that cannot be used, naming file and row.
+    """
+    names = _tag_names(store, f"output_labels_{name}.txt")
+    paths = _paths(store, index_name(name))
+    clips = {}
+    for split in splits:
+        one_of("splits", split, SPLITS)
+        file = f"{_FILE_OF[split]}_gt_{name}.tsv"
+        others = [other for other in SPLITS if other != split]
+        remedy = f"copy it there, or list other splits: +options.splits=[{','.join(others)}]"
+        for i, row in enumerate(read_rows(store, file, remedy=remedy), 1):
+            where = f"{store.uri}/{file}, row {i}"
+            if row[0] not in paths:
+                raise ValueError(f"{where}: id {row[0]!r} is not in {index_name(name)}")
+            if row[0] in clips:
+                raise ValueError(f"{where}: id {row[0]!r} has labels twice, here and in split {clips[row[0]].split}")
+            clips[row[0]] = Clip(paths[row[0]], _carried(row, names, where), split)
+    return clips, Vocabulary(tuple(Tag(tag) for tag in names))
+
+
+def _paths(store: Store, file: str) -> dict[str, str]:
+    paths = {}
+    for i, row in enumerate(read_rows(store, file), 1):
+        if len(row) != 2:
+            raise ValueError(f"{store.uri}/{file}, row {i}: {len(row)} cells; expected an id and a path between tabs")
+        paths[row[0]] = row[1]
+    return paths
+
+
+def _carried(row: Sequence[str], names: Sequence[str], where: str) -> tuple[str, ...]:
+    try:
+        values = json.loads(row[1])
+        if len(values) != len(names) or not set(values) <= {0, 1}:
+            raise ValueError
+    except (IndexError, TypeError, ValueError):
+        raise ValueError(f"{where}: expected an id, a tab and a list of {len(names)} zeros and ones") from None
+    return tuple(name for name, value in zip(names, values, strict=True) if value)
+
+
+def _tag_names(store: Store, file: str) -> list[str]:
+    """The one list that the file assigns; it is parsed, never executed."""
+    remedy = "it names the tags; it lies beside the index in musicnn-training"
+    _, assigned, value = "\n".join(read_lines(store, file, remedy)).partition("=")
+    try:
+        names = ast.literal_eval(value.strip())
+    except (SyntaxError, ValueError):
+        names = None
+    if not assigned or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{store.uri}/{file} assigns no list of tag names; expected LABELS = ['rock', ...]")
+    return names
