@@ -1,9 +1,12 @@
 #!/usr/bin/env python
 """Check a sharded corpus against its manifest: missing, extra, truncated and altered files, down to song and second.
 
-python jobs/verify_corpus.py corpus=/data/shards
+python jobs/verify_corpus.py corpus=/data/shards                         every byte; exit status 1 if anything is wrong
+python jobs/verify_corpus.py corpus=/data/shards sample=20               20 seeded shards; deep=false: sizes and indexes
+python jobs/verify_corpus.py corpus=/data/shards rebuild=true            write lost indexes anew from intact shards
+python jobs/verify_corpus.py corpus=/data/shards inspect=train-000003    one shard, or one song by its key
 
-Exit status 1 where anything is wrong. ``deep=false`` looks at sizes and indexes only.
+It also names songs whose labels differ between shard and manifest, and songs with the same audio.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.cluster import connect
-from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.store import Store
+from genrescale.data.duplicates import find_duplicates
+from genrescale.data.inspection import inspect
+from genrescale.data.manifest import read_manifest, with_indexes
+from genrescale.data.rebuild import ShardCheck, check_shard
 from genrescale.data.tasks import run_tasks
-from genrescale.data.verify import verify_manifest, verify_shard
+from genrescale.data.verify import Problem, Remedy, remedies, sample_shards, verify_manifest
 from genrescale.telemetry import Progress
 
 
@@ -26,30 +31,42 @@ class VerifyCorpusJob:
     corpus: str = MISSING
     store: str = ""
     deep: bool = True
+    sample: int = 0
+    seed: int = 0
+    rebuild: bool = False
+    inspect: str = ""
     cpus: int = 0
 
 
-def check_shard(item: tuple[Manifest, bool]) -> list[str]:
-    manifest, deep = item
-    return verify_shard(Store(manifest.uri), manifest, 0, deep)
-
-
 def main(job: VerifyCorpusJob) -> int:
-    corpus = place(job.store, job.corpus, "corpus")
-    manifest = read_manifest(corpus.uri)
-    problems = verify_manifest(manifest)
-    num_shards = manifest.shards.num_rows
-    items = ((manifest.only_shard(shard), job.deep) for shard in range(num_shards))
-    with connect(job.cpus), Progress("verify_corpus", num_shards, "shards") as progress:
-        for found in run_tasks(check_shard, items, name="verify_shard"):
-            problems += [problem for problem in found if problem not in problems]
+    manifest = read_manifest(place(job.store, job.corpus, "corpus").uri)
+    if job.inspect:
+        print("\n".join(inspect(manifest, job.inspect)))
+        return 0
+    chosen = sample_shards(manifest.shards.num_rows, job.sample, job.seed)
+    problems, rebuilt = set(), {}
+    items = (ShardCheck(shard, manifest.only_shard(shard), job.deep, job.rebuild) for shard in chosen)
+    with connect(job.cpus), Progress("verify_corpus", len(chosen), "shards") as progress:
+        for done in run_tasks(check_shard, items, name="verify_shard"):
+            problems.update(done.problems)
+            rebuilt |= {done.shard: done.index_sha256} if done.index_sha256 else {}
             progress.advance(note=f"{len(problems)} problems" if problems else "")
-    for problem in sorted(problems):
+    for shard in sorted(rebuilt):
+        print(f"{manifest.shard_name(shard)}: its index was rebuilt")
+    manifest = with_indexes(manifest, rebuilt)
+    problems.update(verify_manifest(manifest))
+    for copies in find_duplicates(manifest):
+        if copies.across_splits:
+            problems.add(Problem("audio", str(copies), Remedy.DUPLICATE))
+        else:
+            print(f"note: {copies}")
+    for problem in sorted(problems, key=str):
         print(problem)
     how = "every byte" if job.deep else "sizes and indexes"
-    print(f"{corpus.uri}, version {manifest.version}: {num_shards} shards, {how} read, {len(problems)} problems")
-    if problems:
-        print("To mend it: delete the shards named here, and run jobs/shard_corpus.py again with the settings it had")
+    of = f" of {manifest.shards.num_rows}" if len(chosen) < manifest.shards.num_rows else ""
+    print(f"{manifest.uri}, version {manifest.version}: {len(chosen)}{of} shards, {how} read, {len(problems)} problems")
+    for remedy in remedies(problems):
+        print(f"To mend it: {remedy}")
     return 1 if problems else 0
 
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -176,6 +177,29 @@ def write_manifest(
     }
     out.write_bytes(MANIFEST_PATH, json.dumps(summary, indent=1).encode())
     return Manifest(out.uri, version, vocabulary, songs, labels_NK, shards, settings)
+
+
+def with_indexes(manifest: Manifest, index_sha256: Mapping[int, str]) -> Manifest:
+    """The manifest with the SHA-256 of indexes that were rebuilt (by row of ``shards``), written; the same version.
+
+    Nothing is written where every one is as it was. The new table of shards gets its own path, so that
+    ``manifest.json`` names one whole table at any moment.
+    """
+    store = Store(manifest.uri)
+    column = [index_sha256.get(i, sha256) for i, sha256 in enumerate(manifest.shards["index_sha256"].to_pylist())]
+    if column == manifest.shards["index_sha256"].to_pylist():
+        return manifest
+    place = SHARD_SCHEMA.get_field_index("index_sha256")
+    shards = manifest.shards.set_column(place, SHARD_SCHEMA.field(place), pa.array(column, pa.string()))
+    data = table_bytes(shards)
+    sha256 = hashlib.sha256(data).hexdigest()
+    summary = json.loads(store.read_bytes(MANIFEST_PATH))
+    path = f"manifest/{manifest.version}/shards.{sha256[:_VERSION_LEN]}.parquet"
+    store.write_bytes(path, data)
+    songs_path = next(iter(summary["tables"]))
+    summary["tables"] = {songs_path: summary["tables"][songs_path], path: sha256}
+    store.write_bytes(MANIFEST_PATH, json.dumps(summary, indent=1).encode())
+    return replace(manifest, shards=shards)
 
 
 def read_manifest(uri: str) -> Manifest:

@@ -23,6 +23,7 @@ from genrescale.data.splits import SPLITS, ArtistOverlap, artist_overlap, assign
 from genrescale.data.store import Store
 
 PLAN_PATH = "plan.parquet"
+QUARANTINE_PATH = "quarantine.parquet"
 _META = b"genrescale"
 
 

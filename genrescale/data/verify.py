@@ -2,84 +2,190 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
 import numpy as np
 
-from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES
+from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, Vocabulary
 from genrescale.data.index import index_path, num_seconds, second_checksums
 from genrescale.data.manifest import Manifest, content_version
+from genrescale.data.members import StoredSong, scan_shard
 from genrescale.data.store import Store
 
-_CHUNK_BYTES = 16 << 20
+
+class Remedy(Enum):
+    """What mends a problem, in words."""
+
+    INDEX = "recompute the indexes from their intact shards: the same command with rebuild=true"
+    SHARD = "delete the shards named here, and run jobs/shard_corpus.py again with the settings it had"
+    EXTRA = "delete the extra files; nothing reads them"
+    MANIFEST = "run jobs/shard_corpus.py again with the settings it had: it writes the manifest anew from the indexes"
+    DRIFT = "shards and manifest are of different corpora: shard again into an empty folder, with the labels you mean"
+    DUPLICATE = "take all but one of each audio out of the corpus' table, and shard into an empty folder"
 
 
-def verify_manifest(manifest: Manifest) -> list[str]:
+@dataclass(frozen=True)
+class Problem:
+    """``where`` is a path below the corpus, or a song; ``what`` is wrong there."""
+
+    where: str
+    what: str
+    remedy: Remedy
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def remedies(problems: Iterable[Problem]) -> list[str]:
+    """What mends the problems, each remedy once."""
+    found = {problem.remedy for problem in problems}
+    return [remedy.value for remedy in Remedy if remedy in found]
+
+
+def sample_shards(num_shards: int, sample: int, seed: int) -> list[int]:
+    """Rows of ``sample`` seeded shards (0, or more than there are: all), ascending. Raises ValueError below 0."""
+    if sample < 0:
+        raise ValueError(f"sample={sample} must be a number of shards, or 0 for all of them")
+    if not 0 < sample < num_shards:
+        return list(range(num_shards))
+    return sorted(np.random.default_rng(seed).choice(num_shards, sample, replace=False).tolist())
+
+
+def verify_manifest(manifest: Manifest) -> list[Problem]:
     """Problems of the manifest itself and of the list of files; reads no shard."""
     problems = []
     version = content_version(manifest.songs, manifest.labels_NK, manifest.vocabulary)
     if version != manifest.version:
-        problems.append(f"the manifest says version {manifest.version}, its content is {version}")
+        problems.append(("the manifest", f"it says version {manifest.version}, its content is {version}"))
     if len(set(manifest.songs["key"].to_pylist())) != len(manifest):
-        problems.append("the manifest holds a key more than once")
+        problems.append(("the manifest", "it holds a key more than once"))
     counts = np.bincount(manifest.column("shard"), minlength=manifest.shards.num_rows)
     for shard, num_songs in enumerate(manifest.shards["num_songs"].to_pylist()):
         if counts[shard] != num_songs:
-            problems.append(f"{manifest.shard_name(shard)}: {counts[shard]} songs in the manifest, not {num_songs}")
-    expected = {path for name in manifest.shards["name"].to_pylist() for path in (name, index_path(name))}
+            problems.append((manifest.shard_name(shard), f"{counts[shard]} songs in the manifest, not {num_songs}"))
+    shards = set(manifest.shards["name"].to_pylist())
+    indexes = {index_path(name) for name in shards}
     found = set(Store(manifest.uri).list("shards"))
-    problems += [f"{path}: missing" for path in sorted(expected - found)]
-    problems += [f"{path}: extra, not in the manifest" for path in sorted(found - expected)]
-    return problems
+    return [
+        *(Problem(where, what, Remedy.MANIFEST) for where, what in problems),
+        *(Problem(path, "missing", Remedy.SHARD) for path in sorted(shards - found)),
+        *(Problem(path, "missing", Remedy.INDEX) for path in sorted(indexes - found)),
+        *(Problem(path, "extra, not in the manifest", Remedy.EXTRA) for path in sorted(found - shards - indexes)),
+    ]
 
 
-def verify_shard(store: Store, manifest: Manifest, shard: int, deep: bool = True) -> list[str]:
+def verify_shard(store: Store, manifest: Manifest, shard: int, deep: bool = True) -> list[Problem]:
     """Problems of one shard and its index; none where both are what was written.
 
-    ``deep`` reads every byte, and where they are not those of the manifest says which songs and seconds are altered;
-    otherwise only sizes and the index are looked at.
+    ``deep`` reads every byte: where they are not those of the manifest it says which songs and seconds are altered,
+    and it compares what the .json members say with the manifest. Otherwise only sizes and the index are looked at.
     """
     path, num_bytes = manifest.shard_name(shard), manifest.shards["num_bytes"][shard].as_py()
     problems, checksums = [], None
     try:
         checksums = manifest.checksums(shard)
     except FileNotFoundError:
-        problems.append(f"{index_path(path)}: missing")
+        problems.append(Problem(index_path(path), "missing", Remedy.INDEX))
     except ValueError as error:
-        problems.append(f"{index_path(path)}: {error}")
+        problems.append(Problem(index_path(path), str(error), Remedy.INDEX))
     if not store.exists(path):
-        return [*problems, f"{path}: missing"]
+        return [*problems, Problem(path, "missing", Remedy.SHARD)]
     size = store.size(path)
     if size != num_bytes:
         word = "truncated" if size < num_bytes else "too long"
-        problems.append(f"{path}: {word}, {size} bytes instead of {num_bytes}")
-    if deep and _sha256(store, path, size) != manifest.shards["sha256"][shard].as_py():
-        altered = _altered_songs(store, manifest, shard, checksums)
-        problems += altered or [f"{path}: SHA-256 differs, outside of the audio (a tar header or a .json member)"]
-    return problems
+        problems.append(Problem(path, f"{word}, {size} bytes instead of {num_bytes}", Remedy.SHARD))
+    if not deep:
+        return problems
+    scan = scan_shard(store, path)
+    if scan.sha256 == manifest.shards["sha256"][shard].as_py():
+        return problems + [Problem(path, what, Remedy.DRIFT) for what in drift(manifest, shard, scan.songs)]
+    altered = _altered_songs(store, manifest, shard, checksums)
+    altered += _altered_facts(manifest, shard, scan.songs)
+    altered = altered or ["SHA-256 differs, outside of the audio (a tar header or a .json member)"]
+    return problems + [Problem(path, what, Remedy.SHARD) for what in altered]
 
 
-def _sha256(store: Store, path: str, size: int) -> str:
-    digest = hashlib.sha256()
-    for offset in range(0, size, _CHUNK_BYTES):
-        digest.update(store.read_range(path, offset, _CHUNK_BYTES))
-    return digest.hexdigest()
+def altered_seconds(data: bytes, checksums: np.ndarray) -> list[int]:
+    """Seconds of a song's PCM that do not match their checksums."""
+    return np.flatnonzero(second_checksums(np.frombuffer(data, PCM_DTYPE)) != checksums).tolist()
 
 
 def _altered_songs(store: Store, manifest: Manifest, shard: int, checksums: np.ndarray | None) -> list[str]:
-    path, problems = manifest.shard_name(shard), []
+    path, found = manifest.shard_name(shard), []
     rows = manifest.shard_rows(shard)
     columns = [manifest.column(name)[rows].tolist() for name in ("key", "offset", "num_samples", "crc32", "crc_start")]
     for key, offset, num_samples, crc32, crc_start in zip(*columns, strict=True):
         data = store.read_range(path, offset, num_samples * SAMPLE_BYTES)
         if len(data) < num_samples * SAMPLE_BYTES:
-            problems.append(f"{path}: song {key} is cut off, {len(data)} of {num_samples * SAMPLE_BYTES} bytes")
+            found.append(f"song {key} is cut off, {len(data)} of {num_samples * SAMPLE_BYTES} bytes")
         elif zlib.crc32(data) != crc32:
             where = ""
             if checksums is not None:
                 expected = checksums[crc_start : crc_start + int(num_seconds(np.array(num_samples)))]
-                seconds = np.flatnonzero(second_checksums(np.frombuffer(data, PCM_DTYPE)) != expected)
-                where = f" at second {', '.join(map(str, seconds[:5].tolist()))}"
-            problems.append(f"{path}: song {key} is altered{where}")
-    return problems
+                where = f" at second {', '.join(map(str, altered_seconds(data, expected)[:5]))}"
+            found.append(f"song {key} is altered{where}")
+    return found
+
+
+def facts_of(manifest: Manifest, row: int) -> dict[str, Any]:
+    """What the .json member of a song should say, its labels apart."""
+    return {name: manifest.songs[name][row].as_py() for name in ("key", "artist", "split", "num_samples")}
+
+
+def drift(manifest: Manifest, shard: int, songs: Iterable[StoredSong]) -> list[str]:
+    """Where an intact shard says something else than the manifest: songs, their place, labels, artist, split."""
+    row_of = {manifest.songs["key"][row].as_py(): row for row in manifest.shard_rows(shard).tolist()}
+    stored = {song.key: song for song in songs}
+    found = [f"song {key} is in the manifest, not in the shard" for key in row_of.keys() - stored.keys()]
+    found += [f"song {key} is in the shard, not in the manifest" for key in stored.keys() - row_of.keys()]
+    for key, row in row_of.items():
+        if key not in stored:
+            continue
+        if stored[key].offset != (offset := manifest.songs["offset"][row].as_py()):
+            found.append(f"song {key} lies at byte {stored[key].offset}, in the manifest at {offset}")
+        found += [f"song {key}: {what}" for what in fact_differences(manifest, row, stored[key].facts)]
+    return sorted(found)
+
+
+def _altered_facts(manifest: Manifest, shard: int, songs: Iterable[StoredSong]) -> list[str]:
+    """Of a damaged shard, the .json members that can be told to be altered; none where its members are not aligned."""
+    row_of = {manifest.songs["offset"][row].as_py(): row for row in manifest.shard_rows(shard).tolist()}
+    found = []
+    for song in songs:
+        if (row := row_of.get(song.offset)) is not None:
+            key = manifest.songs["key"][row].as_py()
+            found += [f"song {key}: {what}" for what in fact_differences(manifest, row, song.facts)]
+    return found
+
+
+def fact_differences(manifest: Manifest, row: int, facts: dict[str, Any] | None) -> list[str]:
+    """What a song's .json member says otherwise than the manifest, in words."""
+    if facts is None:
+        return ["its .json member cannot be read"]
+    found = [
+        f"{name} is {facts.get(name)!r} in its .json member, {value!r} in the manifest"
+        for name, value in facts_of(manifest, row).items()
+        if facts.get(name) != value
+    ]
+    vocabulary, labels = manifest.vocabulary, facts.get("labels")
+    try:
+        same = np.array_equal(vocabulary.encode(labels or {}), manifest.labels_NK[row])
+    except (ValueError, TypeError, AttributeError):  # tags that the vocabulary lacks, or values that are none
+        same = False
+    if not same:
+        known = labels_of(vocabulary, manifest.labels_NK[row])
+        found.append(f"labels are {labels} in its .json member, {known} in the manifest")
+    return found
+
+
+def labels_of(vocabulary: Vocabulary, labels_K: np.ndarray) -> dict[str, float]:
+    """A song's labels by tag: the classify tags that it has, and every regress tag."""
+    return {
+        tag.name: round(float(value), 6)
+        for tag, value in zip(vocabulary.tags, labels_K, strict=True)
+        if value or tag.kind == "regress"
+    }

@@ -66,7 +66,7 @@ def color_of(families: Sequence[str], family: str) -> str:
     return COLORS[families.index(family) % len(COLORS)]
 
 
-def _short_count(number: float, _: object = None) -> str:
+def short_count(number: float, _: object = None) -> str:
     """``1600`` -> ``1,600``; ``500000`` -> ``500k``."""
     for scale, suffix in ((1_000_000, "M"), (10_000, "k")):
         if number >= scale:
@@ -74,7 +74,8 @@ def _short_count(number: float, _: object = None) -> str:
     return f"{number:,g}"
 
 
-def _finish(axes: Axes, title: str, note: str, xlabel: str) -> None:
+def finish(axes: Axes, title: str, note: str, xlabel: str) -> None:
+    """Titles, grid and ticks, as every panel has them."""
     axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=12)
     axes.set_title(note, loc="right", fontsize=8.5, color=MUTED, pad=12)
     axes.set_xlabel(xlabel, fontsize=9)
@@ -150,7 +151,7 @@ def draw_scaling(axes: Axes, fits: Sequence[FamilyFit], crossed: Sequence[Crossi
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(sizes)
-        axes.xaxis.set_major_formatter(FuncFormatter(_short_count))
+        axes.xaxis.set_major_formatter(FuncFormatter(short_count))
         axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.25)
         _limit_values(axes, fits)
     else:
@@ -159,7 +160,7 @@ def draw_scaling(axes: Axes, fits: Sequence[FamilyFit], crossed: Sequence[Crossi
         axes.set_yticks([])
     for row, c in enumerate(crossed):
         _mark_crossing(axes, c, row, rising=any(fit.line and fit.line.slope > 0 for fit in fits))
-    _finish(axes, metric.label, metric.better, "training songs (log scale)")
+    finish(axes, metric.label, metric.better, "training songs (log scale)")
 
 
 def _shade(color: str, strength: float) -> tuple[float, float, float]:
@@ -176,14 +177,14 @@ def draw_curves(axes: Axes, lines: Sequence[CurveLine], title: str, note: str, c
         shade = _shade(color, 0.35 + 0.65 * rank)
         axes.plot(line.steps, line.values, color=shade, linewidth=0.9 + 0.8 * rank)
     handles = [
-        Line2D([], [], color=_shade(color, 0.35 + 0.65 * rank), linewidth=0.9 + 0.8 * rank, label=_short_count(size))
+        Line2D([], [], color=_shade(color, 0.35 + 0.65 * rank), linewidth=0.9 + 0.8 * rank, label=short_count(size))
         for rank, size in ((((i + 1) / len(sizes)), size) for i, size in enumerate(sizes))
     ]
     if handles:
         axes.legend(handles=handles, title="songs", frameon=False, fontsize=8.5, title_fontsize=8.5, labelcolor=MUTED)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(_short_count))
-    _finish(axes, title, note, "training steps")
+    axes.xaxis.set_major_formatter(FuncFormatter(short_count))
+    finish(axes, title, note, "training steps")
 
 
 def panel_svg(

@@ -55,8 +55,9 @@ class Swatch:
     dashed: bool
 
 
-def _data_uri(svg: bytes) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+def data_uri(data: bytes, kind: str = "image/svg+xml") -> str:
+    """A file inside the page; ``kind`` is its media type."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _scaling_alt(metric: Metric, fits: Sequence[FamilyFit]) -> str:
@@ -77,7 +78,7 @@ def scaling_pictures(report: Report) -> list[Picture]:
         captions = [f"{c.first} and {c.second}: {crossing_text(c)}" if several else crossing_text(c) for c in crossed]
         svg = panel_svg(partial(draw_scaling, fits=fits, crossed=crossed), PANEL_INCHES)
         caption = " ".join(captions) or "No finished run defines this metric for two families."
-        pictures.append(Picture(metric.key, _data_uri(svg), _scaling_alt(metric, fits), caption))
+        pictures.append(Picture(metric.key, data_uri(svg), _scaling_alt(metric, fits), caption))
     return pictures
 
 
@@ -108,7 +109,7 @@ def curve_pictures(report: Report) -> list[Picture]:
             ends = [f"{line.values[-1]:.4f} ({count_text(line.size, 'song')}, seed {line.seed})" for line in lines]
             alt = f"{label} of {family} against training steps, one line per run. Last values: {', '.join(ends)}."
             caption = f"{label} of {family}, {count_text(len(lines), 'run')}"
-            pictures.append(Picture(f"{name}-{family}", _data_uri(panel_svg(draw, CURVE_INCHES, limits)), alt, caption))
+            pictures.append(Picture(f"{name}-{family}", data_uri(panel_svg(draw, CURVE_INCHES, limits)), alt, caption))
     return pictures
 
 
@@ -146,8 +147,9 @@ def slope_scale(report: Report) -> int:
     return 10 ** (len(str(largest)) - 1)
 
 
-def _resource(name: str) -> str:
-    return resources.files("genrescale.report").joinpath(name).read_text(encoding="utf-8")
+def resource(name: str, package: str = "genrescale.report") -> str:
+    """The text of a file of the package."""
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def render_page(report: Report) -> str:
@@ -157,10 +159,10 @@ def render_page(report: Report) -> str:
     )
     environment.filters |= {"size": bytes_text, "minus": lambda text: text.replace("-", "\N{MINUS SIGN}")}
     environment.tests |= {"capped": capped}
-    template = environment.from_string(_resource("page.html.jinja"))
+    template = environment.from_string(resource("page.html.jinja"))
     return template.render(
         report=report,
-        css=Markup(_resource("page.css")),
+        css=Markup(resource("page.css")),
         scaling=scaling_pictures(report),
         curves=curve_pictures(report),
         swatches=_swatches(report),

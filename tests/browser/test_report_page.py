@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 from selenium import webdriver
@@ -17,11 +14,6 @@ from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from genrescale.data.store import Store
 from genrescale.results import PlannedTrial, ResultRow
 
-CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --no-first-run --disable-dev-shm-usage --disable-background-networking "
-    "--disable-component-update --disable-sync --host-resolver-rules=MAP*~NOTFOUND"
-)
 pytestmark = pytest.mark.browser
 
 
@@ -57,24 +49,6 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Store:
     files.write_bytes("failures.json", f'[{{"run_id": "run000000000", "error": "{error}"}}]'.encode())
     report.write_report(files)
     return files
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    absent = [path for path in (CHROMIUM, DRIVER) if not Path(path).exists()]
-    if absent:
-        reason = f"{' and '.join(absent)} not found: apt-get install chromium chromium-driver"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS.split():
-        options.add_argument(flag.replace("MAP*~NOTFOUND", "MAP * ~NOTFOUND"))
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def _open(browser: webdriver.Chrome, files: Store, width: int = 1280) -> None:

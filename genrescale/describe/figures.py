@@ -1,0 +1,127 @@
+"""The pictures of a corpus' page: histograms by split, co-occurrence of tags, log-mel pictures. No global state.
+
+Shapes: C tags, F mel bins, N frames, T samples.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import matplotlib
+import numpy as np
+import soundfile
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+
+from genrescale.audio import PCM_SCALE, SAMPLE_RATE
+from genrescale.report.figure import COLORS, CURVE_INCHES, DASHES, MUTED, finish, panel_svg, style
+
+MAX_MATRIX_TAGS = 60
+_MAX_BINS = 40
+_MAP = "magma"
+
+
+def histogram_svg(values: Mapping[str, np.ndarray], title: str, unit: str) -> bytes:
+    """One line per split: the share of its songs (%) in each bin, between the 0.1 and 99.9 percentiles."""
+    return panel_svg(partial(_draw_histogram, values=values, title=title, unit=unit), CURVE_INCHES)
+
+
+def _draw_histogram(axes: Axes, values: Mapping[str, np.ndarray], title: str, unit: str) -> None:
+    every = np.concatenate([np.empty(0), *values.values()])
+    if len(every):
+        low, high = np.quantile(every, [0.001, 0.999])
+        if high - low < 1e-6:  # all the same: one bar with room around it
+            low, high = low - 0.5, high + 0.5
+        # few songs in many bins would look like structure
+        bins = int(np.clip(np.sqrt(min(len(found) for found in values.values() if len(found))), 8, _MAX_BINS))
+        edges = np.linspace(low, high, bins + 1)
+        for i, (split, found) in enumerate(values.items()):
+            if not len(found):
+                continue
+            counts, _ = np.histogram(np.clip(found, low, high), edges)
+            share = 100 * counts / len(found)
+            axes.stairs(share, edges, color=COLORS[i], linestyle=DASHES[i], linewidth=1.4, label=split)
+            axes.stairs(share, edges, color=COLORS[i], fill=True, alpha=0.08)
+        axes.legend(frameon=False, fontsize=8.5, labelcolor=MUTED)
+    finish(axes, title, "% of the split's songs", unit)
+    axes.set_ylim(bottom=0)
+
+
+def cluster_order(count_CC: np.ndarray) -> np.ndarray:
+    """An order of the tags in which those that occur together are neighbours (average linkage of Jaccard distances)."""
+    if len(count_CC) < 3:
+        return np.arange(len(count_CC))
+    total = np.diag(count_CC).astype(float)
+    distance = 1 - count_CC / (total[:, None] + total[None, :] - count_CC)
+    np.fill_diagonal(distance, 0.0)
+    return leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=True))
+
+
+def co_occurrence_svg(names: Sequence[str], count_CC: np.ndarray) -> bytes:
+    """Of the songs with a row's tag, the share that has the column's: the MAX_MATRIX_TAGS commonest tags, clustered."""
+    kept: list[int] = sorted(np.argsort(-np.diag(count_CC), kind="stable")[:MAX_MATRIX_TAGS].tolist())
+    count_CC = count_CC[np.ix_(kept, kept)]
+    order: list[int] = cluster_order(count_CC).tolist()
+    count_CC = count_CC[np.ix_(order, order)]
+    share_CC = count_CC / np.diag(count_CC)[:, None]
+    share_CC[np.diag_indices(len(share_CC))] = np.nan
+    shown = [_short(names[kept[i]]) for i in order]
+    side = 2.6 + 0.19 * len(shown)
+    with style():
+        figure = Figure(figsize=(side + 0.9, side), layout="constrained")
+        axes = figure.add_subplot()
+        largest = float(np.nanmax(share_CC)) if len(shown) > 1 else 1.0
+        image = axes.imshow(share_CC, cmap="Blues", vmin=0, vmax=max(largest, 1e-9), interpolation="nearest")
+        axes.set_facecolor("#e9e6dd")  # the diagonal, which is 1 by definition
+        axes.set_xticks(range(len(shown)), shown, rotation=90, fontsize=8)
+        axes.set_yticks(range(len(shown)), shown, fontsize=8)
+        axes.set_xlabel("also has", fontsize=9)
+        axes.set_ylabel("songs with", fontsize=9)
+        axes.tick_params(length=0)
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02, format=lambda x, _: f"{100 * x:.0f} %")
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        sink = io.BytesIO()
+        figure.savefig(sink, format="svg", metadata={"Date": None})
+        return sink.getvalue()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 22 else f"{name[:21]}…"
+
+
+def log_mels(clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What the spectrogram family sees of int16 PCM (T,), before normalisation: float32 (F, N) for each clip."""
+    # imported here, because it imports torch: seconds that a job which is refused should not cost
+    import torch
+
+    from genrescale.models.frontend import MIN_LEN, LogMel
+
+    front_end, found = LogMel(), []
+    with torch.no_grad():
+        for clip_T in clips:
+            wave_T = np.pad(clip_T.astype(np.float32) * PCM_SCALE, (0, max(0, MIN_LEN - len(clip_T))))
+            found.append(front_end(torch.from_numpy(wave_T)[None])[0].numpy())
+    return found
+
+
+def log_mel_png(mel_FN: np.ndarray, low: float, high: float) -> bytes:
+    """One pixel per cell, low frequencies at the bottom; ``low`` is black and ``high`` the brightest."""
+    level = np.clip((mel_FN - low) / max(high - low, 1e-9), 0, 1)
+    # with a palette the picture takes a third of the bytes that it takes in RGB
+    image = Image.fromarray(np.rint(255 * level[::-1]).astype(np.uint8))
+    image.putpalette((matplotlib.colormaps[_MAP](np.arange(256))[:, :3] * 255).astype(np.uint8).tobytes())
+    sink = io.BytesIO()
+    image.save(sink, format="PNG", optimize=True)
+    return sink.getvalue()
+
+
+def flac_bytes(clip_T: np.ndarray) -> bytes:
+    """The clip without loss: every browser plays FLAC, and what is heard is what the models read."""
+    sink = io.BytesIO()
+    soundfile.write(sink, clip_T, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return sink.getvalue()

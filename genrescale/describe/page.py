@@ -1,0 +1,249 @@
+"""The page of a corpus: one HTML file with its pictures and clips inside, which asks for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from genrescale.audio import SAMPLE_RATE
+from genrescale.data.duplicates import Duplicates, find_duplicates
+from genrescale.data.manifest import Manifest
+from genrescale.data.store import Store
+from genrescale.data.verify import labels_of
+from genrescale.describe.facts import (
+    Imbalance,
+    TagFacts,
+    co_occurrence,
+    imbalance,
+    overlap_sentence,
+    quarantine_reasons,
+    shared_artists,
+    split_facts,
+    splits_of,
+    tag_facts,
+    top_pairs,
+)
+from genrescale.describe.figures import (
+    MAX_MATRIX_TAGS,
+    co_occurrence_svg,
+    flac_bytes,
+    histogram_svg,
+    log_mel_png,
+    log_mels,
+)
+from genrescale.describe.reading import ClipChoice, DescribeSettings, HeardSong, ShardHeard
+from genrescale.report.page import data_uri, resource
+from genrescale.report.words import count_text
+
+PAGE_PATH = "describe.html"
+MAX_ROWS = 200
+_FEW_SONGS = 10
+_SHOWN = 8
+_QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class ClipView:
+    """A clip with its picture, both as data URIs."""
+
+    key: str
+    split: str
+    others: str
+    value: str
+    audio: str
+    picture: str
+
+
+@dataclass(frozen=True)
+class TagClips:
+    tag: str
+    clips: list[ClipView]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Quantiles (0, 5, 50, 95, 100 %) of a value over the songs of a split."""
+
+    split: str
+    songs: int
+    values: tuple[float, ...]
+
+
+def spreads(values: dict[str, np.ndarray]) -> list[Spread]:
+    return [
+        Spread(split, len(found), tuple(np.quantile(found, _QUANTILES).tolist()))
+        for split, found in values.items()
+        if len(found)
+    ]
+
+
+def render_page(
+    manifest: Manifest,
+    settings: DescribeSettings,
+    loudness: Sequence[int],
+    clips: Sequence[ClipChoice],
+    heard: Iterable[ShardHeard],
+) -> str:
+    """The whole page as text; ``heard`` are the answers to ``plan_reads`` of the two choices, in any order."""
+    answers = list(heard)
+    songs = {song.row: song for answer in answers for song in answer.songs}
+    damaged = sorted(row for answer in answers for row in answer.damaged)
+    measured = [songs[row] for row in loudness if row in songs]
+    tags, splits = tag_facts(manifest), split_facts(manifest)
+    names, count_CC = co_occurrence(manifest)
+    together = len(names) > 1 and not manifest.vocabulary.exclusive
+    duplicates = find_duplicates(manifest)
+    split_N = manifest.column("split")
+    seconds_N = manifest.column("num_samples") / SAMPLE_RATE
+    seconds = {split: seconds_N[split_N == split] for split in splits_of(manifest)}
+    level = {split: np.array([s.rms_db for s in measured if split_N[s.row] == split]) for split in splits_of(manifest)}
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"minus": lambda text: text.replace("-", "\N{MINUS SIGN}"), "count": count_text}
+    template = environment.from_string(resource("page.html.jinja", "genrescale.describe"))
+    spread_of_labels = imbalance(tags)
+    return template.render(
+        manifest=manifest,
+        settings=settings,
+        css=Markup(resource("page.css") + resource("page.css", "genrescale.describe")),
+        hours=sum(split.hours for split in splits),
+        splits=splits,
+        shared=shared_artists(manifest),
+        overlap=overlap_sentence(manifest),
+        classify=[facts for facts in tags if facts.tag.kind == "classify"],
+        regress=[facts for facts in tags if facts.tag.kind == "regress"],
+        max_rows=MAX_ROWS,
+        imbalance=spread_of_labels,
+        notes=_notes(manifest, tags, spread_of_labels, duplicates, measured, damaged),
+        matrix=data_uri(co_occurrence_svg(names, count_CC)) if together else "",
+        matrix_tags=min(len(names), MAX_MATRIX_TAGS),
+        num_used=len(names),
+        pairs=top_pairs(names, count_CC, len(manifest)) if together else [],
+        durations=data_uri(histogram_svg(seconds, "Durations", "seconds")),
+        duration_spreads=spreads(seconds),
+        levels=data_uri(histogram_svg(level, "Loudness", "RMS, dBFS")) if measured else "",
+        level_spreads=spreads(level),
+        num_measured=len(measured),
+        clipped=sum(song.clipped > 0 for song in measured),
+        loudest=_extremes(manifest, measured, loudest=True),
+        quietest=_extremes(manifest, measured, loudest=False),
+        clips=_clip_views(manifest, clips, songs),
+        quarantine=quarantine_reasons(Store(manifest.uri)),
+    )
+
+
+def _extremes(manifest: Manifest, measured: Sequence[HeardSong], loudest: bool) -> list[tuple[str, float]]:
+    ordered = sorted(measured, key=lambda song: song.rms_db, reverse=loudest)
+    return [(manifest.songs["key"][song.row].as_py(), song.rms_db) for song in ordered[:3]]
+
+
+def _notes(
+    manifest: Manifest,
+    tags: Sequence[TagFacts],
+    spread: Imbalance | None,
+    duplicates: Sequence[Duplicates],
+    measured: Sequence[HeardSong],
+    damaged: Sequence[int],
+) -> list[str]:
+    """What a reader should know before training on it."""
+    notes, splits = [], splits_of(manifest)
+    classify = [facts for facts in tags if facts.tag.kind == "classify"]
+    for split in ("train", "validation", "test"):
+        if split not in splits:
+            notes.append(f"There is no {split} split.")
+            continue
+        absent = [facts.tag.name for facts in classify if not facts.by_split[splits.index(split)]]
+        if absent:
+            notes.append(f"{_have(absent, 'tag')} no {split} song: {_listed(absent)}.")
+    rare = [facts.tag.name for facts in classify if 0 < facts.by_split[0] < _FEW_SONGS] if splits[0] == "train" else []
+    if rare:
+        notes.append(f"{_have(rare, 'tag')} fewer than {_FEW_SONGS} train songs: {_listed(rare)}.")
+    if spread and spread.ratio > 100:
+        notes.append(f"The commonest tag has {spread.ratio:,.0f} times the songs of the rarest.")
+    for pair in shared_artists(manifest):
+        if pair.artists:
+            notes.append(f"{count_text(pair.artists, 'artist')} are in {pair.first} and in {pair.second}.")
+    if across := [found for found in duplicates if found.across_splits]:
+        notes.append(f"{count_text(len(across), 'recording')} in more than one split, e.g. {across[0]}.")
+    if within := len(duplicates) - len(across):
+        notes.append(f"{count_text(within, 'recording')} more than once in one split.")
+    if quiet := [song for song in measured if song.rms_db < -60]:
+        notes.append(f"{count_text(len(quiet), 'measured song')} below -60 dBFS: close to silence.")
+    if damaged:
+        keys = [manifest.songs["key"][row].as_py() for row in damaged]
+        notes.append(
+            f"{count_text(len(damaged), 'song')} could not be heard, the bytes are not those of the manifest: "
+            f"{_listed(keys)}. Run jobs/verify_corpus.py corpus={manifest.uri}."
+        )
+    return notes
+
+
+def _have(names: Sequence[str], noun: str) -> str:
+    return f"{count_text(len(names), noun)} {'has' if len(names) == 1 else 'have'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _clip_views(manifest: Manifest, clips: Sequence[ClipChoice], songs: dict[int, HeardSong]) -> list[TagClips]:
+    """The clips by tag; one brightness for all pictures, so that they compare."""
+    wave_of = {}
+    for choice in clips:
+        song = songs.get(choice.row)
+        if song is not None and song.clip_T is not None:
+            wave_of[choice.row] = song.clip_T
+    if not wave_of:
+        return []
+    mels = dict(zip(wave_of, log_mels(list(wave_of.values())), strict=True))
+    low, high = np.quantile(np.concatenate([mel_FN.ravel() for mel_FN in mels.values()]), [0.01, 0.998]).tolist()
+    audio = {row: data_uri(flac_bytes(clip_T), "audio/flac") for row, clip_T in wave_of.items()}
+    pictures = {row: data_uri(log_mel_png(mel_FN, low, high), "image/png") for row, mel_FN in mels.items()}
+    views: dict[int, list[ClipView]] = {}
+    for choice in clips:
+        if choice.row not in mels:
+            continue
+        tag, labels_K = manifest.vocabulary.tags[choice.tag], manifest.labels_NK[choice.row]
+        others = [
+            name
+            for name, value in labels_of(manifest.vocabulary, labels_K).items()
+            if name != tag.name and value == 1 and manifest.vocabulary.classify_K[manifest.vocabulary.names.index(name)]
+        ]
+        view = ClipView(
+            key=manifest.songs["key"][choice.row].as_py(),
+            split=manifest.songs["split"][choice.row].as_py(),
+            others=_listed(others),
+            value=f"{labels_K[choice.tag]:.2f}" if tag.kind == "regress" else "",
+            audio=audio[choice.row],
+            picture=pictures[choice.row],
+        )
+        views.setdefault(choice.tag, []).append(view)
+    return [TagClips(manifest.vocabulary.names[tag], found) for tag, found in views.items()]
+
+
+def describe_text(manifest: Manifest) -> str:
+    """The corpus in a few lines, for the terminal."""
+    lines = [f"{manifest.uri}, version {manifest.version}: {count_text(len(manifest), 'song')}"]
+    lines += [
+        f"  {s.name}: {count_text(s.songs, 'song')}, {s.hours:.2f} hours, {count_text(s.artists, 'known artist')}"
+        for s in split_facts(manifest)
+    ]
+    if spread := imbalance(tag_facts(manifest)):
+        largest, smallest = spread.largest, spread.smallest
+        lines.append(
+            f"  tags: {len(manifest.vocabulary)}; commonest {largest.tag.name} ({largest.total:,}), rarest "
+            f"{smallest.tag.name} ({smallest.total:,}), as even as {spread.effective:.1f} equal ones"
+        )
+    return "\n".join(lines)
+
+
+def write_page(out: Store, page: str) -> str:
+    """Write the page; returns where it lies."""
+    out.write_bytes(PAGE_PATH, page.encode())
+    return f"{out.uri.rstrip('/')}/{PAGE_PATH}"

@@ -1,0 +1,53 @@
+#!/usr/bin/env python
+"""Look at a sharded corpus: labels, splits, durations, loudness, clips to hear and the quarantine, as one HTML page.
+
+python jobs/describe_corpus.py corpus=/data/shards
+
+The page (describe.html, below 10 MB, in the corpus or in the folder out=...) opens without a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from _cli import place, run_job
+from omegaconf import MISSING
+
+from genrescale.cluster import connect
+from genrescale.data.manifest import read_manifest
+from genrescale.data.tasks import run_tasks
+from genrescale.describe.page import describe_text, render_page, write_page
+from genrescale.describe.reading import DescribeSettings, choose_clips, choose_loudness, hear_shard, plan_reads
+from genrescale.telemetry import Progress
+
+
+@dataclass
+class DescribeCorpusJob:
+    corpus: str = MISSING
+    out: str = ""
+    store: str = ""
+    seed: int = 0
+    loudness_songs: int = 400
+    labels: int = 30
+    clips: int = 2
+    clip_s: float = 3.0
+    cpus: int = 0
+
+
+def main(job: DescribeCorpusJob) -> None:
+    settings = DescribeSettings(**{field.name: getattr(job, field.name) for field in fields(DescribeSettings)})
+    corpus = place(job.store, job.corpus, "corpus")
+    out = place(job.store, job.out, "out") if job.out else corpus
+    manifest = read_manifest(corpus.uri)
+    loudness, clips = choose_loudness(manifest, settings), choose_clips(manifest, settings)
+    reads, heard = plan_reads(manifest, loudness, clips, settings), []
+    with connect(job.cpus), Progress("describe_corpus", len(reads), "shards") as progress:
+        for answer in run_tasks(hear_shard, reads, name="hear_shard"):
+            heard.append(answer)
+            progress.advance()
+    print(describe_text(manifest))
+    print(write_page(out, render_page(manifest, settings, loudness, clips, heard)))
+
+
+if __name__ == "__main__":
+    run_job(DescribeCorpusJob, "describe_corpus", main, __doc__)

@@ -1,0 +1,58 @@
+"""The page of a corpus in Chromium, from a file, without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from genrescale.data.manifest import Manifest
+from genrescale.data.store import Store
+from genrescale.describe.page import render_page, write_page
+from genrescale.describe.reading import DescribeSettings, choose_clips, choose_loudness, hear_shard, plan_reads
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def page(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    settings = DescribeSettings(labels=5, clip_s=1.0)
+    loudness, clips = choose_loudness(corpus, settings), choose_clips(corpus, settings)
+    heard = [hear_shard(request) for request in plan_reads(corpus, loudness, clips, settings)]
+    text = render_page(corpus, settings, loudness, clips, heard)
+    return Path(write_page(Store(str(tmp_path_factory.mktemp("page"))), text)).as_uri()
+
+
+def _open(browser: webdriver.Chrome, page: str, width: int = 1280) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(page)
+
+
+def test_every_picture_is_drawn_and_nothing_is_refused(browser: webdriver.Chrome, page: str) -> None:
+    _open(browser, page)
+    assert browser.get_log("browser") == []
+    images = browser.find_elements(By.CSS_SELECTOR, "figure img")
+    assert len(images) == 3 + 10
+    for image in images:
+        assert browser.execute_script("return arguments[0].naturalWidth", image) > 50
+        assert image.size["width"] > 200
+
+
+def test_clips_play(browser: webdriver.Chrome, page: str) -> None:
+    _open(browser, page)
+    load = (
+        "const [player, done] = arguments; player.onloadedmetadata = () => done(player.duration);"
+        "player.onerror = () => done(player.error.message); player.preload = 'metadata'; player.load();"
+    )
+    player = browser.find_element(By.TAG_NAME, "audio")
+    assert browser.execute_async_script(load, player) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_page_is_never_wider_than_the_window(browser: webdriver.Chrome, page: str, width: int) -> None:
+    _open(browser, page, width)
+    assert browser.execute_script("return window.innerWidth") == width
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width

@@ -1,0 +1,72 @@
+"""Other libraries read our shards with nothing of ours: the stock webdataset library and Hugging Face datasets."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from webdataset.compat import WebDataset
+
+from genrescale.data.manifest import Manifest
+from genrescale.data.splits import SPLITS
+
+
+def tars(corpus: Manifest, split: str) -> list[str]:
+    return sorted(str(path) for path in Path(corpus.uri, "shards").glob(f"{split}-*.tar"))
+
+
+def assert_is_the_split(corpus: Manifest, split: str, samples: Iterable[Mapping[str, Any]]) -> None:
+    """Every song of the split, in its nested order, with its PCM, labels and artist. Facts are a dict or JSON bytes."""
+    rows = corpus.select(split)
+    samples = list(samples)
+    assert [sample["__key__"] for sample in samples] == [corpus.songs["key"][row].as_py() for row in rows]
+    for row, sample in zip(rows.tolist(), samples, strict=True):
+        facts = sample["json"] if isinstance(sample["json"], dict) else json.loads(sample["json"])
+        # a table gives every song every tag, and None where the song has no such tag
+        labels = {tag: value for tag, value in facts["labels"].items() if value is not None}
+        assert np.array_equal(corpus.vocabulary.encode(labels), corpus.labels_NK[row])
+        assert (facts["artist"], facts["split"]) == (corpus.songs["artist"][row].as_py(), split)
+        song = {name: corpus.songs[name][row].as_py() for name in ("shard", "offset", "num_samples")}
+        tar = Path(corpus.uri, corpus.shard_name(song["shard"])).read_bytes()
+        assert sample["pcm"] == tar[song["offset"] : song["offset"] + 2 * song["num_samples"]]
+        assert len(np.frombuffer(sample["pcm"], "<i2")) == facts["num_samples"] == song["num_samples"]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_webdataset_reads_every_song_of_a_split(corpus: Manifest, split: str):
+    assert_is_the_split(corpus, split, WebDataset(tars(corpus, split), shardshuffle=False))
+
+
+def test_webdataset_decodes_the_json_and_shuffles(corpus: Manifest):
+    shuffled = WebDataset(tars(corpus, "train"), shardshuffle=False).shuffle(100, rng=random.Random(1)).decode()
+    found = [sample["json"]["key"] for sample in shuffled]
+    keys = [corpus.songs["key"][row].as_py() for row in corpus.select("train")]
+    assert found != keys
+    assert sorted(found) == sorted(keys)
+
+
+def features(corpus: Manifest) -> Any:
+    """The columns, with every tag. Left to itself, datasets takes the tags of the first five songs for all there are
+    and drops the others without a word."""
+    datasets = pytest.importorskip("datasets")
+    text, number, count = datasets.Value("string"), datasets.Value("float64"), datasets.Value("int64")
+    facts = {"key": text, "artist": text, "split": text, "num_samples": count, "sample_rate": count}
+    labels = {name: number for name in corpus.vocabulary.names}
+    binary = datasets.Value("binary")
+    return datasets.Features({"__key__": text, "__url__": text, "json": {**facts, "labels": labels}, "pcm": binary})
+
+
+@pytest.mark.parametrize("streaming", [True, False], ids=["streamed", "as a table"])
+def test_hugging_face_datasets_reads_every_split(corpus: Manifest, tmp_path: Path, streaming: bool):
+    datasets = pytest.importorskip("datasets")
+    files = {split: tars(corpus, split) for split in SPLITS}
+    options = {"features": features(corpus), "streaming": streaming, "cache_dir": str(tmp_path)}
+    found = datasets.load_dataset("webdataset", data_files=files, **options)
+    assert set(found) == set(SPLITS)
+    for split in SPLITS:
+        assert_is_the_split(corpus, split, found[split])
