@@ -245,6 +245,7 @@ def test_a_killed_worker_and_a_killed_node_end_in_the_run_as_if_undisturbed(
     node = max(cluster.node_of(pid) for pid in again)  # never the head, whose end is the cluster's
     cluster.local("kill", str(node))
     assert f"node{node}" not in cluster.local("status")
+    wait_for("the result", lambda: read_results(bucket.child("deaths")))
     wait_for("the job's end", lambda: "SUCCEEDED" in cluster.ray("job", "status", "deaths").stdout)
     (far,), (whole,) = (read_results(files).values() for files in (bucket.child("deaths"), Store(str(tmp_path))))
     assert len(far.resumed_at) == 2
