@@ -92,6 +92,10 @@ def _command_line(process: psutil.Process) -> list[str]:
         return []
 
 
+def _told(ended: subprocess.CompletedProcess[str]) -> str:
+    return (ended.stdout + ended.stderr).lower()
+
+
 def wait_for(what: str, found: Callable[[], object], timeout: float = 240.0) -> None:
     deadline = time.monotonic() + timeout
     while not found():
@@ -246,7 +250,7 @@ def test_a_killed_worker_and_a_killed_node_end_in_the_run_as_if_undisturbed(
     cluster.local("kill", str(node))
     assert f"node{node}" not in cluster.local("status")
     wait_for("the result", lambda: read_results(bucket.child("deaths")))
-    wait_for("the job's end", lambda: "SUCCEEDED" in cluster.ray("job", "status", "deaths").stdout)
+    wait_for("the job's end", lambda: "succeeded" in _told(cluster.ray("job", "status", "deaths")))
     (far,), (whole,) = (read_results(files).values() for files in (bucket.child("deaths"), Store(str(tmp_path))))
     assert len(far.resumed_at) == 2
     assert whole.resumed_at == []
