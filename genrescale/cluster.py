@@ -84,11 +84,15 @@ def cluster_nodes() -> list[dict[str, float]]:
 def _init(options: Mapping[str, Any]) -> None:
     import ray
 
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.rpartition(":")
     try:
+        if host and port.isdigit() and "/" not in host:
+            # Ray itself asks a dead address for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(logging_level=logging.WARNING, log_to_driver=False, **options)
-    except ConnectionError as error:
-        address = os.environ.get("RAY_ADDRESS", "local")
-        raise ConnectionError(f"no Ray cluster answers at RAY_ADDRESS={address} ({error})") from None
+    except (ConnectionError, TimeoutError, socket.gaierror) as error:
+        raise ConnectionError(f"no Ray cluster answers at RAY_ADDRESS={address or 'local'} ({error})") from None
 
 
 def _private_options(folder: str, num_cpus: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import s3fs
 
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
@@ -122,6 +123,7 @@ def fill_bucket(cluster: Cluster, corpus: Manifest, patch: pytest.MonkeyPatch) -
     for name, value in cluster.client.items():
         if name.startswith("AWS_"):
             patch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # clients of another test's server
     bucket, files = Store("s3://music"), Store(corpus.uri)
     if not bucket.exists("shards/manifest.json"):
         for path in files.list():

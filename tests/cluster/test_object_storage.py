@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import s3fs
 from servers import S3Server, s3_server
 from sweeps import make_trial, write_run
 
@@ -38,6 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # clients of another test's server
     return Store("s3://music")
 
 
