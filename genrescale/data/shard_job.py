@@ -15,7 +15,7 @@ from genrescale.audio import len_to_seconds
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.manifest import Manifest, write_manifest
 from genrescale.data.shard import ShardTask, write_shard
-from genrescale.data.shard_plan import QUARANTINE_PATH, ShardPlan, ShardSettings
+from genrescale.data.shard_plan import QUARANTINE_PATH, FailureBudgetError, ShardPlan, ShardSettings
 from genrescale.data.splits import ArtistOverlap
 from genrescale.data.store import Store
 from genrescale.data.tasks import run_tasks
@@ -26,10 +26,6 @@ MIN_FAILURES = 3
 """So many songs may fail in a corpus of any size: one bad file does not stop a folder of fifty."""
 _READERS = 16
 _SHOWN = 5
-
-
-class FailureBudgetError(RuntimeError):
-    """More songs went to the quarantine than the settings allow."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ QUARANTINE_PATH = "quarantine.parquet"
 _META = b"genrescale"
 
 
+class FailureBudgetError(RuntimeError):
+    """More songs went to the quarantine than the settings allow."""
+
+
 @dataclass
 class ShardSettings:
     """How a corpus is sharded.

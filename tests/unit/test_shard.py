@@ -15,8 +15,8 @@ from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
 from genrescale.data.decode import decode_pcm
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes, second_checksums
 from genrescale.data.shard import ShardTask, decode_song, write_shard
-from genrescale.data.shard_job import MIN_FAILURES, FailureBudgetError, failure_limit, write_corpus
-from genrescale.data.shard_plan import ShardSettings, make_plan
+from genrescale.data.shard_job import MIN_FAILURES, failure_limit, write_corpus
+from genrescale.data.shard_plan import FailureBudgetError, ShardSettings, make_plan
 from genrescale.data.store import Store
 
 VOCABULARY = Vocabulary((Tag("rock"), Tag("jazz")), exclusive=True)
