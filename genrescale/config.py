@@ -163,7 +163,8 @@ class SiteConfig:
 
     ``corpus`` is a sharded corpus, ``out`` the folder of results. ``data_cpus`` are kept free for Ray Data beside the
     workers. ``threads`` is fixed so that a run on the same machine repeats to the digit. ``max_failures`` is how
-    often one run may restart from its last checkpoint.
+    often one run may restart from its last checkpoint. ``storage_patience_s`` is how long a read is tried again
+    while the object store is busy or cannot be reached; a longer outage ends the attempt.
     """
 
     corpus: str = ""
@@ -175,12 +176,13 @@ class SiteConfig:
     threads: int = 1
     zero_stage: int = 0
     max_failures: int = 2
+    storage_patience_s: float = 60.0
 
     def __post_init__(self) -> None:
         _positive(
             workers=self.workers, cpus_per_worker=self.cpus_per_worker, data_cpus=self.data_cpus, threads=self.threads
         )
-        _not_negative(max_failures=self.max_failures)
+        _not_negative(max_failures=self.max_failures, storage_patience_s=self.storage_patience_s)
         # Stage 3 gathers parameters in every forward pass, and workers score different numbers of windows.
         _require(self.zero_stage in (0, 1, 2), f"zero_stage={self.zero_stage} must be 0, 1 or 2")
 

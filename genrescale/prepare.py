@@ -11,9 +11,11 @@ import torch
 
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Vocabulary, seconds_to_len
 from genrescale.config import ModelConfig, RunConfig, SiteConfig
-from genrescale.data.crops import SongTable, StreamSource, read_crops
+from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest
 from genrescale.data.plan import KINDS, Kind, RunPlan, ScorePlan, TrainPlan, check_workers
+from genrescale.data.retry import Patience
+from genrescale.data.source import StreamSource
 from genrescale.losses import build_loss
 from genrescale.models import full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
@@ -33,11 +35,11 @@ class RunData:
     test: ScorePlan
     digest: str
 
-    def source(self) -> StreamSource:
-        """What reading needs; this reads the selected shards' checksums."""
+    def source(self, patience_s: float = 60.0) -> StreamSource:
+        """What reading needs; this reads the selected shards' checksums. ``patience_s`` as in SiteConfig."""
         labels: dict[Kind, np.ndarray] = {"train": self.train_labels_NK}
         tables: dict[Kind, SongTable] = {
-            kind: SongTable.of(self.manifest, self.rows[kind], labels.get(kind)) for kind in KINDS
+            kind: SongTable.of(self.manifest, self.rows[kind], labels.get(kind), Patience(patience_s)) for kind in KINDS
         }
         return StreamSource(tables, self.plan, self.test)
 

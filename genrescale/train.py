@@ -22,11 +22,12 @@ from genrescale.audio import Vocabulary
 from genrescale.capacity import capacity
 from genrescale.cluster import cluster_nodes
 from genrescale.config import RunConfig, SiteConfig, run_id
-from genrescale.data.crops import SongTable, StreamSource
+from genrescale.data.crops import SongTable
 from genrescale.data.manifest import read_manifest
 from genrescale.data.plan import RunPlan, score_items
+from genrescale.data.source import StreamSource
 from genrescale.data.store import Store
-from genrescale.data.stream import group_stream
+from genrescale.data.stream import group_stream, read_tasks
 from genrescale.engine import Engine, initialise_process
 from genrescale.loop import SongScores, TrainingLoop, loop_summary
 from genrescale.losses import build_loss
@@ -85,7 +86,7 @@ def _fit(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: flo
             "site": site,
             "run_id": id,
             "vocabulary": data.manifest.vocabulary,
-            "source": ray.put(data.source()),
+            "source": ray.put(data.source(site.storage_patience_s)),
             "launched": launched,
         },
         torch_config=TorchConfig(backend="nccl" if site.use_gpu else "gloo"),
@@ -195,7 +196,8 @@ def build_loop(
         group=run.data.group,
         groups_per_step=run.data.batch // run.data.group,
     )
-    return TrainingLoop(run, vocabulary, plan, engine, loss, report)
+    tasks = read_tasks(site.data_cpus / engine.world_size)
+    return TrainingLoop(run, vocabulary, plan, engine, loss, report, tasks)
 
 
 def _report_to_ray(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:
@@ -270,6 +272,8 @@ _LOOP_FIELDS = (
     "seconds_training",
     "songs_per_s",
     "data_wait_share",
+    "storage_retries",
+    "streams",
     "bytes_read",
     "device",
     "nodes",

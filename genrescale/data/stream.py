@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import cast
@@ -23,8 +23,9 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES
-from genrescale.data.crops import CropGroup, StreamSource
-from genrescale.data.plan import GroupId
+from genrescale.data.crops import ReadStats
+from genrescale.data.plan import Crops, GroupId
+from genrescale.data.source import CropGroup, StreamSource
 
 TASK_BYTES = (
     12 << 20
@@ -34,12 +35,16 @@ CHAIN_GROUPS = 8192  # groups of one dataset
 READ_CPUS = 0.25  # a read task mostly waits and copies
 LOOP_PAUSE_S = 0.01
 
+_READ_FIELDS = [pa.field(name, pa.from_numpy_dtype(type(value))) for name, value in asdict(ReadStats()).items()]
 _SCHEMA = pa.schema(
     [
         ("kind", pa.string()),
         ("step", pa.int64()),
         ("group", pa.int64()),
         ("songs", pa.list_(pa.int64())),
+        ("starts", pa.list_(pa.int64())),
+        ("read", pa.struct(_READ_FIELDS)),
+        ("ready_at", pa.float64()),
         ("wave", pa.large_binary()),
     ]
 )
@@ -57,16 +62,28 @@ class _SourceRef:
 
 
 def _read_groups(reference: _SourceRef, ids: Sequence[GroupId]) -> list[pa.Table]:
+    """The groups as one table. Their audio is read into one array, which Arrow takes over without a copy."""
     source = _shared_source(reference)
-    rows = [(id, *source.read(id)) for id in ids]
-    columns = [
-        [id.kind for id, _, _ in rows],
-        [id.step for id, _, _ in rows],
-        [id.group for id, _, _ in rows],
-        [crops.songs_n for _, crops, _ in rows],
-        [wave_nT.tobytes() for _, _, wave_nT in rows],
+    parts = [source.crops(id) for id in ids]
+    bounds = np.cumsum([0, *(len(crops) for crops in parts)])
+    wave_nT = np.empty((bounds[-1], source.crop_len), PCM_DTYPE)
+    stats = [
+        source.read(crops, wave_nT[low:high])[1] for crops, low, high in zip(parts, bounds, bounds[1:], strict=False)
     ]
-    return [pa.table([pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA)]
+    offsets = bounds * source.crop_len * SAMPLE_BYTES
+    columns = [
+        [id.kind for id in ids],
+        [id.step for id in ids],
+        [id.group for id in ids],
+        [crops.songs_n for crops in parts],
+        [crops.starts_n for crops in parts],
+        [asdict(read) for read in stats],
+        [time.time()] * len(ids),
+    ]
+    arrays = [pa.array(column, f.type) for column, f in zip(columns, _SCHEMA, strict=False)]
+    buffers = [None, pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(wave_nT.data)]
+    arrays.append(pa.Array.from_buffers(pa.large_binary(), len(ids), buffers))
+    return [pa.table(arrays, schema=_SCHEMA)]
 
 
 class _Pause:
@@ -113,6 +130,11 @@ class CropSource(Datasource):
         return ReadTask(lambda: _read_groups(reference, ids), metadata, _SCHEMA, row_limit)
 
 
+def read_tasks(cpus: float) -> int:
+    """How many read tasks run at a time on ``cpus``."""
+    return max(1, int(cpus / READ_CPUS))
+
+
 def song_stream(
     source: StreamSource, reference: ray.ObjectRef[StreamSource], items: Sequence[GroupId], cpus: float
 ) -> Dataset:
@@ -125,7 +147,7 @@ def song_stream(
     crop_source = CropSource(_SourceRef(reference), items, groups_per_task, group_bytes)
     num_tasks = -(-len(items) // groups_per_task)
     dataset = ray.data.read_datasource(
-        crop_source, num_cpus=READ_CPUS, override_num_blocks=num_tasks, concurrency=max(1, int(cpus / READ_CPUS))
+        crop_source, num_cpus=READ_CPUS, override_num_blocks=num_tasks, concurrency=read_tasks(cpus)
     )
     options = dataset.context.execution_options
     options.preserve_order = True
@@ -142,9 +164,12 @@ def iter_groups(source: StreamSource, dataset: Dataset) -> Iterator[CropGroup]:
         table = cast(pa.Table, block)
         for row in range(table.num_rows):
             id = GroupId(*(table[name][row].as_py() for name in ("kind", "step", "group")))
-            songs_n = np.asarray(table["songs"][row].values)
+            songs_n, starts_n = (np.asarray(table[name][row].values) for name in ("songs", "starts"))
             wave = np.frombuffer(table["wave"][row].as_buffer(), PCM_DTYPE)
-            yield source.group(id, songs_n, wave.reshape(len(songs_n), source.crop_len))
+            read = ReadStats(**table["read"][row].as_py())
+            ready_at = table["ready_at"][row].as_py()
+            wave_nT = wave.reshape(len(songs_n), source.crop_len)
+            yield source.group(Crops(id, songs_n, starts_n), wave_nT, read, ready_at)
 
 
 def group_stream(
