@@ -33,6 +33,7 @@ TASK_BYTES = (
 READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
 CHAIN_GROUPS = 8192  # groups of one dataset
 READ_CPUS = 0.25  # a read task mostly waits and copies
+MAX_TASK_RETRIES = 5  # of a task whose process died; Ray Data's own number is infinite, and a run would hang
 LOOP_PAUSE_S = 0.01
 
 _READ_FIELDS = [pa.field(name, pa.from_numpy_dtype(type(value))) for name, value in asdict(ReadStats()).items()]
@@ -147,7 +148,11 @@ def song_stream(
     crop_source = CropSource(_SourceRef(reference), items, groups_per_task, group_bytes)
     num_tasks = -(-len(items) // groups_per_task)
     dataset = ray.data.read_datasource(
-        crop_source, num_cpus=READ_CPUS, override_num_blocks=num_tasks, concurrency=read_tasks(cpus)
+        crop_source,
+        num_cpus=READ_CPUS,
+        override_num_blocks=num_tasks,
+        concurrency=read_tasks(cpus),
+        ray_remote_args={"max_retries": MAX_TASK_RETRIES},
     )
     options = dataset.context.execution_options
     options.preserve_order = True
