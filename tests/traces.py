@@ -14,6 +14,7 @@ import pyarrow as pa
 from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
 from genrescale.data.crops import SongTable
 from genrescale.data.plan import Crops, GroupId, RunPlan, ScorePlan, TrainPlan
+from genrescale.data.samplers import Sampler, Uniform
 from genrescale.data.source import CropGroup, StreamSource
 from genrescale.data.store import Store
 
@@ -52,10 +53,15 @@ def ten_thousand_songs(folder: Path) -> SongTable:
     )
 
 
-def plan_of(len_N: np.ndarray, max_steps: int, seed: int = 3) -> RunPlan:
+def plan_of(len_N: np.ndarray, max_steps: int, seed: int = 3, sampler: Sampler | None = None) -> RunPlan:
     """Without validation before the end, which has its own tests."""
     validation = ScorePlan(len_N[:2], CROP, "consecutive", "validation")
-    return RunPlan(TrainPlan(len_N, seed, BATCH, GROUP, CROP), validation, max_steps, 10 * max_steps)
+    return RunPlan(
+        TrainPlan(len_N, seed, BATCH, GROUP, CROP, sampler or Uniform(len(len_N))),
+        validation,
+        max_steps,
+        10 * max_steps,
+    )
 
 
 @dataclass(frozen=True, eq=False)
