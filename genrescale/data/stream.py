@@ -8,7 +8,7 @@ so resuming is starting it at a later step.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -27,11 +27,9 @@ from genrescale.data.crops import ReadStats
 from genrescale.data.plan import Crops, GroupId
 from genrescale.data.source import CropGroup, StreamSource
 
-TASK_BYTES = (
-    12 << 20
-)  # audio that one read task returns: large enough to hide a task's cost, small enough to start fast
+TASK_BYTES = 64 << 20  # audio that one read task returns: a task costs Ray 15 ms of the training worker's process
 READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
-CHAIN_GROUPS = 8192  # groups of one dataset
+CHAIN_TASKS = 512  # read tasks of one dataset
 READ_CPUS = 0.25  # a read task mostly waits and copies
 MAX_TASK_RETRIES = 5  # of a task whose process died; Ray Data's own number is infinite, and a run would hang
 LOOP_PAUSE_S = 0.01
@@ -131,6 +129,14 @@ class CropSource(Datasource):
         return ReadTask(lambda: _read_groups(reference, ids), metadata, _SCHEMA, row_limit)
 
 
+def _group_bytes(source: StreamSource) -> int:
+    return max(2, source.plan.train.group) * source.crop_len * SAMPLE_BYTES
+
+
+def _groups_per_task(source: StreamSource) -> int:
+    return max(1, TASK_BYTES // _group_bytes(source))
+
+
 def read_tasks(cpus: float) -> int:
     """How many read tasks run at a time on ``cpus``."""
     return max(1, int(cpus / READ_CPUS))
@@ -143,8 +149,7 @@ def song_stream(
 
     ``cpus`` bounds how many read tasks run at a time.
     """
-    group_bytes = max(2, source.plan.train.group) * source.crop_len * SAMPLE_BYTES
-    groups_per_task = max(1, TASK_BYTES // group_bytes)
+    group_bytes, groups_per_task = _group_bytes(source), _groups_per_task(source)
     crop_source = CropSource(_SourceRef(reference), items, groups_per_task, group_bytes)
     num_tasks = -(-len(items) // groups_per_task)
     dataset = ray.data.read_datasource(
@@ -179,33 +184,36 @@ def iter_groups(source: StreamSource, dataset: Dataset) -> Iterator[CropGroup]:
 
 def group_stream(
     source: StreamSource, reference: ray.ObjectRef[StreamSource], items: Iterator[GroupId], cpus: float
-) -> Iterator[CropGroup]:
-    """The groups of ``items``, in order, through a chain of datasets of CHAIN_GROUPS groups each.
+) -> Generator[CropGroup, None, None]:
+    """The groups of ``items``, in order, through a chain of datasets of CHAIN_TASKS tasks each.
 
     Ray Data plans a dataset's every task before it starts, so one dataset over a run of a million groups would not
     start for minutes. Each starts in the background, the next when half of the one before is consumed.
     """
 
-    def begin() -> tuple[int, Iterator[CropGroup]]:
-        part = list(islice(items, CHAIN_GROUPS))
+    def begin() -> tuple[int, Generator[CropGroup, None, None]]:
+        part = list(islice(items, CHAIN_TASKS * _groups_per_task(source)))
         groups = iter_groups(source, song_stream(source, reference, part, cpus)) if part else iter(())
         return len(part), _started(groups)
 
     length, current = begin()
-    while length:
-        upcoming: tuple[int, Iterator[CropGroup]] | None = None
-        for count, group in enumerate(current):
-            yield group
-            if upcoming is None and count >= length // 2:
-                upcoming = begin()
-        length, current = upcoming or begin()
+    try:
+        while length:
+            upcoming: tuple[int, Generator[CropGroup, None, None]] | None = None
+            for count, group in enumerate(current):
+                yield group
+                if upcoming is None and count >= length // 2:
+                    upcoming = begin()
+            length, current = upcoming or begin()
+    finally:
+        current.close()  # of a stream that was left before its end, Ray Data would read on
 
 
-def _started(groups: Iterator[CropGroup]) -> Iterator[CropGroup]:
+def _started(groups: Iterator[CropGroup]) -> Generator[CropGroup, None, None]:
     """The same groups; the first is fetched right away, in the background."""
     first = ThreadPoolExecutor(1).submit(lambda: list(islice(groups, 1)))
 
-    def delivered() -> Iterator[CropGroup]:
+    def delivered() -> Generator[CropGroup, None, None]:
         yield from first.result()
         yield from groups
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -46,13 +47,14 @@ def ray_cluster() -> Iterator[None]:
         patch.setenv("PYTHONPATH", f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}")  # for traces.py
         with connect(num_cpus=4):
             yield
+            gc.collect()  # streams that an error ended hold on to Ray
 
 
 @pytest.fixture(autouse=True)
 def many_small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several tasks and several datasets for every consumer, though the songs are short."""
     monkeypatch.setattr(stream, "TASK_BYTES", 4 * 32 * CROP * 2)
-    monkeypatch.setattr(stream, "CHAIN_GROUPS", 100)
+    monkeypatch.setattr(stream, "CHAIN_TASKS", 25)
 
 
 def source_of(table: SongTable, longest_s: float = 0.0) -> DelayedSource:
@@ -70,6 +72,7 @@ def stream_all(source: DelayedSource, workers: int, start: int = 0, stop: int = 
         groups = list(group_stream(source, reference, iter(train_items(plan, rank, workers, start, stop)), 0.5))
         assert [group.id for group in groups] == list(train_items(plan, rank, workers, start, stop))
         assert all(audio_is_right(table, group) for group in groups)
+        assert all(group.read.num_bytes and group.ready_at for group in groups)
         return delivered_rows(plan, groups)
 
     with ThreadPoolExecutor(workers) as pool:
