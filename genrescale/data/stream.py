@@ -3,6 +3,9 @@
 ``song_stream`` gives a worker a dataset over its own part of the plan. Every Ray task reads the crops of a few groups
 (``genrescale.data.crops``) and returns int16; floats are made on the training device. The order of the plan is kept,
 so resuming is starting it at a later step.
+
+Memory, by design: a worker's stream holds up to READ_AHEAD_BYTES in its node's object store (for a moment twice that,
+when one dataset of the chain follows another), each of its read tasks TASK_BYTES and the fetched bytes of one group.
 """
 
 from __future__ import annotations

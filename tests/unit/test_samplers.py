@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from traces import CROP, merged, plan_of, planned_rows, train_items
 
 from genrescale.config import DataConfig, RunConfig
@@ -90,6 +91,16 @@ def test_rounds_hold_every_value_once():
     assert sorted(drawn[:7]) == sorted(drawn[7:14]) == list(range(7))
     assert len(drawn) == 20
     assert len(rounds(np.random.default_rng(0), np.arange(7), 0)) == 0
+
+
+def test_the_shuffle_forgets_the_stored_order():
+    """Songs stored by label come mixed: neither their places nor the runs of a label differ from chance (5 sigma)."""
+    num_songs = 10_000
+    order = draw(Uniform(num_songs))
+    assert abs(spearmanr(order, np.arange(num_songs)).statistic) < 5 / np.sqrt(num_songs)
+    label = order < num_songs // 2
+    runs = 1 + int((label[1:] != label[:-1]).sum())
+    assert abs(runs - num_songs / 2) < 5 * np.sqrt(num_songs) / 2
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
