@@ -89,7 +89,8 @@ def run_apart(name: str, place: Place, settings: dict[str, str]) -> dict[str, fl
             ran.kill()
             return "timed out"
     if ran.returncode:
-        return f"failed: {(err.strip().splitlines() or ['no reason given'])[-1][:150]}"
+        told = [line for line in err.splitlines() if "Error" in line or "Exception" in line]
+        return f"failed: {(told or ['no reason given'])[-1].strip()[:200]}"
     return json.loads(out.strip().splitlines()[-1])
 
 
@@ -136,7 +137,8 @@ def ratios(found: dict[str, dict[str, float] | str], suffix: str = "") -> dict[s
 
 def main() -> None:
     settings = DEFAULTS | dict(argument.split("=", 1) for argument in sys.argv[1:])
-    settings["warm"] = settings["warm"] or str(max(256, int(settings["clips"]) // 10))
+    # more than any reader reads ahead before its first batch is asked for
+    settings["warm"] = settings["warm"] or str(max(2_500, int(settings["clips"]) // 10))
     clips, warm, cores = (int(settings[key]) for key in ("clips", "warm", "cores"))
     if "reader" in settings:
         run_one(settings["reader"], Place(**json.loads(settings["place"])), cores, warm, clips)
