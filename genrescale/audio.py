@@ -126,6 +126,13 @@ class Vocabulary:
             raise ValueError(f"expected exactly one tag, found {int(values_K.sum())}: {sorted(labels)}")
         return values_K
 
+    def decode(self, labels_K: np.ndarray) -> dict[str, float]:
+        """Every tag with its value, as ``encode`` takes it: 0 or 1; of a regress tag the float32's shortest decimal."""
+        return {
+            tag.name: int(value) if tag.kind == "classify" else float(str(np.float32(value)))
+            for tag, value in zip(self.tags, labels_K, strict=True)
+        }
+
     def to_json(self) -> str:
         return json.dumps({"exclusive": self.exclusive, "tags": [asdict(tag) for tag in self.tags]})
 

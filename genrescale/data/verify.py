@@ -178,14 +178,12 @@ def fact_differences(manifest: Manifest, row: int, facts: dict[str, Any] | None)
         same = False
     if not same:
         known = labels_of(vocabulary, manifest.labels_NK[row])
-        found.append(f"labels are {labels} in its .json member, {known} in the manifest")
+        said = {tag: value for tag, value in labels.items() if value} if isinstance(labels, dict) else labels
+        found.append(f"labels are {said} in its .json member, {known} in the manifest")
     return found
 
 
 def labels_of(vocabulary: Vocabulary, labels_K: np.ndarray) -> dict[str, float]:
     """A song's labels by tag: the classify tags that it has, and every regress tag."""
-    return {
-        tag.name: round(float(value), 6)
-        for tag, value in zip(vocabulary.tags, labels_K, strict=True)
-        if value or tag.kind == "regress"
-    }
+    regress = set(np.array(vocabulary.names)[vocabulary.regress_K])
+    return {name: value for name, value in vocabulary.decode(labels_K).items() if value or name in regress}
