@@ -23,6 +23,7 @@ from genrescale.data.corpora.table import TableColumns
 from genrescale.data.plan_file import fix_plan
 from genrescale.data.shard_job import write_corpus
 from genrescale.data.shard_plan import ShardSettings
+from genrescale.describe.words import describe_text
 
 
 @dataclass
@@ -46,7 +47,9 @@ def main(job: ShardCorpusJob) -> None:
     out = place(job.store, job.out, "out")
     plan = fix_plan(songs, vocabulary, settings, out, job.append)
     with connect(job.cpus):
-        print(write_corpus(plan, out, job.retry_quarantined).summary())
+        result = write_corpus(plan, out, job.retry_quarantined)
+    print(describe_text(result.manifest))
+    print(result.summary())
 
 
 if __name__ == "__main__":

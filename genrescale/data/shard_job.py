@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from genrescale.audio import len_to_seconds
 from genrescale.data.duplicates import exclusions
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.manifest import SONG_SCHEMA, Manifest, write_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
 from genrescale.data.shard import ShardTask, write_shard
 from genrescale.data.shard_plan import FailureBudgetError, ShardPlan, ShardSettings
-from genrescale.data.splits import SPLITS, ArtistOverlap
+from genrescale.data.splits import ArtistOverlap
 from genrescale.data.store import Store
 from genrescale.data.takedowns import read_takedowns
 from genrescale.data.tasks import run_tasks
@@ -45,19 +44,14 @@ class ShardingResult:
     overlap: ArtistOverlap | None
 
     def summary(self) -> str:
-        """What was made, in words."""
+        """What the job did, in words."""
         manifest = self.manifest
-        splits = ", ".join(f"{len(manifest.select(split))} {split}" for split in SPLITS)
-        hours = len_to_seconds(int(manifest.column("num_samples").sum())) / 3600
         num_bytes = sum(manifest.shards["num_bytes"].to_pylist())
         lines = [
-            f"{manifest.uri}, version {manifest.version}: {len(manifest)} songs ({splits}), {hours:.2f} hours",
             f"{len(manifest.shards)} shards, {num_bytes:,} bytes; {self.written} written, {self.skipped} found",
             f"{len(self.quarantined)} songs in quarantine",
             *(f"  {song.path or song.key}: {song.reason}" for song in self.quarantined[:_SHOWN]),
         ]
-        if excluded := [reason for reason in manifest.songs["excluded"].to_pylist() if reason]:
-            lines.append(f"{len(excluded)} songs excluded: another split holds the same audio")
         if self.held_out:
             lines.append(f"{self.held_out} added songs held out: their artists are validated or tested on")
         if self.overlap is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, Vocabulary
+from genrescale.data.duplicates import exclusions
 from genrescale.data.index import index_path, num_seconds, second_checksums
 from genrescale.data.manifest import Manifest, content_version
 from genrescale.data.members import StoredSong, scan_shard
@@ -25,7 +26,6 @@ class Remedy(Enum):
     EXTRA = "delete the extra files; nothing reads them"
     MANIFEST = "run jobs/shard_corpus.py again with the settings it had: it writes the manifest anew from the indexes"
     DRIFT = "shards and manifest are of different corpora: shard again into an empty folder, with the labels you mean"
-    DUPLICATE = "take all but one of each audio out of the corpus' table, and shard into an empty folder"
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,22 @@ def verify_manifest(manifest: Manifest) -> list[Problem]:
         *(Problem(path, "missing", Remedy.INDEX) for path in sorted(indexes - found)),
         *(Problem(path, "extra, not in the manifest", Remedy.EXTRA) for path in sorted(found - shards - indexes)),
     ]
+
+
+def verify_exclusions(manifest: Manifest) -> list[Problem]:
+    """Songs that the manifest should exclude because another split has their audio, or excludes without that."""
+    found = zip(*(manifest.songs[name].to_pylist() for name in ("key", "excluded")), exclusions(manifest), strict=True)
+    return [
+        Problem(
+            "the manifest", f"song {key} is {_excluded(there)}; by its audio it is {_excluded(due)}", Remedy.MANIFEST
+        )
+        for key, there, due in found
+        if there != due
+    ]
+
+
+def _excluded(reason: str) -> str:
+    return f"excluded ({reason})" if reason else "not excluded"
 
 
 def verify_shard(store: Store, manifest: Manifest, shard: int, deep: bool = True) -> list[Problem]:
