@@ -147,9 +147,9 @@ class Vocabulary:
         return cls(tuple(Tag(name) for name in sorted(set(names))), exclusive=exclusive)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Song:
-    """One row of a corpus before any audio is read.
+    """One row of a corpus before any audio is read (slots: there may be millions).
 
     ``path`` is where its encoded file is; ``artist`` is what splits keep apart ("" if unknown: then the song is its
     own artist); ``split`` is the official split, or None where genrescale makes the splits.

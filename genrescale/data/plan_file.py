@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from genrescale.data.takedowns import read_takedowns
 PLAN_PATH = "plan.parquet"
 _META = b"genrescale"
 _SAMPLED = 8
+_COMPARED = 50_000
 
 
 def fix_plan(
@@ -44,18 +45,17 @@ def fix_plan(
     table = pq.read_table(io.BytesIO(out.read_bytes(PLAN_PATH)))
     meta = json.loads(table.schema.metadata[_META])
     settings = replace(settings, songs_per_shard=settings.songs_per_shard or meta["settings"]["songs_per_shard"])
-    begun = set(table["key"].to_pylist())
+    row_of = {key: i for i, key in enumerate(table["key"].to_pylist())}
     songs = [*songs, *_taken_down(table, {song.key for song in songs}, read_takedowns(out), vocabulary)]
-    added = [song for song in songs if song.key not in begun] if append else []
-    listed, labels_NK = checked([song for song in songs if song.key in begun] if append else songs, vocabulary)
-    changes = _changes(table, meta, listed, labels_NK, vocabulary, settings)
+    added = [song for song in songs if song.key not in row_of] if append else []
+    listed, labels_NK = checked([song for song in songs if song.key in row_of] if added else songs, vocabulary)
+    changes = _changes(table, meta, row_of, listed, labels_NK, vocabulary, settings)
     if changes:
         remedy = "" if append else "add songs with append=true, "
         raise ValueError(
             f"{out.uri} was begun with another plan: {'; '.join(changes)}. "
             f"Go back to it, {remedy}choose another folder for out, or delete {out.uri} to start over"
         )
-    row_of = {key: i for i, key in enumerate(table["key"].to_pylist())}
     rows = np.array([row_of[song.key] for song in listed])
     split_N, place, generation = (table[name].to_numpy()[rows] for name in ("split", "order", "generation"))
     plan = arranged(listed, labels_NK, split_N, place, generation, vocabulary, settings)
@@ -111,8 +111,8 @@ def _sized(settings: ShardSettings, songs: Sequence[Song]) -> ShardSettings:
 
 def _taken_down(table: pa.Table, listed: set[str], takedowns: dict[str, str], vocabulary: Vocabulary) -> list[Song]:
     """Songs of the plan that were taken down and are listed no more, as the plan knows them."""
-    gone = [key in takedowns and key not in listed for key in table["key"].to_pylist()]
-    rows = table.filter(pa.array(gone)).to_pylist()
+    gone = [key in takedowns and key not in listed for key in table["key"].to_pylist()] if takedowns else []
+    rows = table.filter(pa.array(gone)).to_pylist() if any(gone) else []
     return [
         Song(row["key"], "", row["artist"], vocabulary.decode(np.array(row["labels"], np.float32)), row["official"])
         for row in rows
@@ -139,6 +139,7 @@ def _plan_bytes(plan: ShardPlan) -> bytes:
 def _changes(
     table: pa.Table,
     meta: dict[str, Any],
+    row_of: Mapping[str, int],
     songs: list[Song],
     labels_NK: np.ndarray,
     vocabulary: Vocabulary,
@@ -153,29 +154,23 @@ def _changes(
     if begun != vocabulary:
         gone, new = set(begun.names) - set(vocabulary.names), set(vocabulary.names) - set(begun.names)
         return [*changes, f"the tags differ (no longer there: {sorted(gone)[:5]}; new: {sorted(new)[:5]})"]
-    row_of = {key: i for i, key in enumerate(table["key"].to_pylist())}
     added = [song.key for song in songs if song.key not in row_of]
     removed = sorted(row_of.keys() - {song.key for song in songs})
     for word, keys in (("added", added), ("no longer listed", removed)):
         if keys:
             changes.append(f"{len(keys)} of {table.num_rows} songs {word}, the first is {keys[0]}")
-    kept = [(i, row_of[song.key]) for i, song in enumerate(songs) if song.key in row_of]
-    if kept:
-        here, there = np.array(kept).T
-        changes += _field_changes(table.take(there), [songs[i] for i in here], labels_NK[here])
-    return changes
-
-
-def _field_changes(begun: pa.Table, songs: list[Song], labels_NK: np.ndarray) -> list[str]:
-    """``begun`` and ``songs`` are the same songs in the same order."""
-    begun_NK = _labels(begun)
-    differs = {
-        "labels": (begun_NK != labels_NK).any(axis=1),
-        "artist": np.array([a != song.artist for a, song in zip(begun["artist"].to_pylist(), songs, strict=True)]),
-        "official split": np.array([a != s.split for a, s in zip(begun["official"].to_pylist(), songs, strict=True)]),
-    }
-    return [
-        f"{int(mask.sum())} songs have another {field}, the first is {songs[int(mask.argmax())].key}"
-        for field, mask in differs.items()
-        if mask.any()
+    differ: dict[str, list[str]] = {"labels": [], "artist": [], "official split": []}
+    for low in range(0, len(songs), _COMPARED):  # in parts, so that not all labels lie in memory once more
+        part = [(song, i) for i, song in enumerate(songs[low : low + _COMPARED], low) if song.key in row_of]
+        there = table.take([row_of[song.key] for song, _ in part] or pa.array([], pa.int64()))
+        begun_nK, artists, splits = _labels(there), there["artist"].to_pylist(), there["official"].to_pylist()
+        for j, (song, i) in enumerate(part):
+            if not np.array_equal(begun_nK[j], labels_NK[i]):
+                differ["labels"].append(song.key)
+            if artists[j] != song.artist:
+                differ["artist"].append(song.key)
+            if splits[j] != song.split:
+                differ["official split"].append(song.key)
+    return changes + [
+        f"{len(keys)} songs have another {name}, the first is {keys[0]}" for name, keys in differ.items() if keys
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -146,7 +147,8 @@ def tag_names(cell: Any, separator: str = SEPARATOR) -> list[str]:
     if isinstance(cell, Mapping):
         raise ValueError(f"{cell!r} is neither a name nor a list of names")
     names = cell.split(separator) if isinstance(cell, str) else cell if isinstance(cell, (list, tuple)) else [cell]
-    return list(dict.fromkeys(stripped for name in names if (stripped := str(name).strip())))
+    # one string for every tag, however many songs carry it
+    return list(dict.fromkeys(sys.intern(stripped) for name in names if (stripped := str(name).strip())))
 
 
 def official_split(cell: str, where: str) -> str | None:
