@@ -93,7 +93,11 @@ def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
         "num_samples": len(clip.pcm_T),
         "sample_rate": SAMPLE_RATE,
     }
-    return {"__key__": song.key, "json": canonical_json(facts).encode(), "pcm": clip.pcm_T.astype(PCM_DTYPE).tobytes()}
+    return {
+        "__key__": song.key,
+        "json": canonical_json(facts).encode(),
+        "pcm": clip.pcm_T.astype(PCM_DTYPE, copy=False).tobytes(),
+    }
 
 
 def decode_song(song: Song, settings: ShardSettings) -> Clip:
@@ -130,7 +134,7 @@ class ShardWriter:
         num_bytes = len(clip.pcm_T) * SAMPLE_BYTES
         offset = self._tar.tarstream.offset - -(-num_bytes // _BLOCK) * _BLOCK
         self.rows.append((song.key, order, offset, len(clip.pcm_T), zlib.crc32(sample["pcm"])))
-        self.checksums.append(second_checksums(clip.pcm_T))
+        self.checksums.append(second_checksums(sample["pcm"]))
 
     def close(self) -> None:
         self._tar.close()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, Vocabulary
+from genrescale.audio import SAMPLE_BYTES, Vocabulary
 from genrescale.data.duplicates import exclusions
 from genrescale.data.index import index_path, num_seconds, second_checksums
 from genrescale.data.manifest import Manifest, content_version
@@ -127,7 +127,7 @@ def verify_shard(store: Store, manifest: Manifest, shard: int, deep: bool = True
 
 def altered_seconds(data: bytes, checksums: np.ndarray) -> list[int]:
     """Seconds of a song's PCM that do not match their checksums."""
-    return np.flatnonzero(second_checksums(np.frombuffer(data, PCM_DTYPE)) != checksums).tolist()
+    return np.flatnonzero(second_checksums(data) != checksums).tolist()
 
 
 def _altered_songs(store: Store, manifest: Manifest, shard: int, checksums: np.ndarray | None) -> list[str]:

@@ -135,10 +135,10 @@ def test_an_exception_leaves_no_file(tmp_path: Path):
 
 def test_checksums_see_one_flipped_bit():
     pcm_T = np.zeros(3 * SAMPLE_RATE + 1, np.int16)
-    before = second_checksums(pcm_T)
+    before = second_checksums(pcm_T.tobytes())
     pcm_T[2 * SAMPLE_RATE] ^= 1
     assert len(before) == 4
-    assert np.flatnonzero(before != second_checksums(pcm_T)).tolist() == [2]
+    assert np.flatnonzero(before != second_checksums(pcm_T.tobytes())).tolist() == [2]
 
 
 def test_max_s_keeps_the_middle(task: ShardTask):
