@@ -12,7 +12,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from genrescale.audio import SAMPLE_RATE, Clip
-from genrescale.data import decode
+from genrescale.data import decoders
 from genrescale.data.decode import DecodeError, decode_pcm, middle_excerpt
 
 RATE = 44_100
@@ -53,9 +53,9 @@ def test_level_and_length_agree_with_soundfile(tmp_path: Path, kind: str):
 @pytest.mark.parametrize("kind", sorted(TOLERANCE))
 def test_both_decoders_agree(tmp_path: Path, kind: str):
     path = encode(tmp_path, kind)
-    here_T = decode._decode_here(path, "song", 60)
+    here_T = decoders.decode_here(path, "song", 60)
     assert here_T is not None
-    there_T = decode._decode_with_ffmpeg(path, "song", 60).astype(float)
+    there_T = decoders.decode_with_ffmpeg(path, "song", 60).astype(float)
     assert abs(len(here_T) - len(there_T)) <= 1
     length = min(len(here_T), len(there_T))
     error = np.square(here_T[:length] - there_T[:length]).sum() / np.square(there_T).sum()
@@ -64,15 +64,12 @@ def test_both_decoders_agree(tmp_path: Path, kind: str):
 
 def test_what_libsndfile_does_not_read_goes_to_ffmpeg(tmp_path: Path):
     named_raw = encode(tmp_path, "flac").rename(tmp_path / "song.raw")
-    assert decode._decode_here(named_raw, "song", 60) is None
+    assert decoders.decode_here(named_raw, "song", 60) is None
     assert decode_pcm(named_raw, "song").duration_s == SECONDS
-    surround, rare = tmp_path / "surround.wav", tmp_path / "rare.wav"
+    surround = tmp_path / "surround.wav"
     soundfile.write(surround, np.repeat(stereo_tone(), 3, axis=1), RATE)
-    soundfile.write(rare, stereo_tone()[:3000, :1], 1000)
-    assert decode._decode_here(surround, "song", 60) is None
-    assert decode._decode_here(rare, "song", 60) is None
+    assert decoders.decode_here(surround, "song", 60) is None
     assert decode_pcm(surround, "song").duration_s == SECONDS
-    assert decode_pcm(rare, "song").duration_s == SECONDS
 
 
 def test_samples_that_are_not_numbers_are_refused(tmp_path: Path):
