@@ -61,14 +61,14 @@ def _in_child(path: Path, name: str, min_s: float, limit_s: float) -> np.ndarray
         if child.returncode is None:  # too late, or this process is told to stop: the child's own ffmpeg ends with it
             os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
-    if child.returncode == _REFUSED:
+    status = child.wait()
+    if status == _REFUSED:
         raise DecodeError(name, out.decode(errors="replace"))
-    if child.returncode < 0:
-        raise DecodeError(name, f"the decoder crashed (signal {-child.returncode})")
-    if child.returncode:
-        raise RuntimeError(
-            f"{name}: the decoder's process ended with {child.returncode}: {log.decode(errors='replace')[-1000:]}"
-        )
+    if status < 0:
+        raise DecodeError(name, f"the decoder crashed (signal {-status})")
+    if status:
+        message = log.decode(errors="replace").strip()
+        raise RuntimeError(f"{name}: the process of its decoder ended with {status}: {message[-1000:]}")
     return np.frombuffer(out, PCM_DTYPE)
 
 

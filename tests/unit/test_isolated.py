@@ -33,7 +33,7 @@ def test_the_samples_are_those_of_decoding_in_process(tmp_path: Path, name: str)
 
 
 def reason_of(source: bytes | Path, **options: float) -> str:
-    with pytest.raises(DecodeError, match="song.mp3: ") as caught:
+    with pytest.raises(DecodeError, match=r"song\.mp3: ") as caught:
         decode_isolated(source, "song.mp3", **options)
     return caught.value.reason
 
