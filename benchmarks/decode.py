@@ -46,7 +46,7 @@ def encode(folder: Path) -> dict[str, Path]:
     t = np.arange(SECONDS * RATE) / RATE
     noise_TC = np.random.default_rng(0).standard_normal((len(t), 2))
     noise_TC[1:] = (noise_TC[1:] + noise_TC[:-1]) / 2
-    chords_T = sum(np.sin(2 * np.pi * f * t + np.sin(3 * t)) for f in (220.0, 277.2, 329.6, 1234.5))
+    chords_T = np.sum([np.sin(2 * np.pi * f * t + np.sin(3 * t)) for f in (220.0, 277.2, 329.6, 1234.5)], axis=0)
     soundfile.write(folder / "source.wav", 0.1 * chords_T[:, None] + 0.03 * noise_TC, RATE)
     songs = {}
     for suffix, options in FORMATS.items():

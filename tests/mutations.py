@@ -25,8 +25,17 @@ from genrescale.data.decoders import MAX_SONG_S
 from genrescale.data.shard_plan import ShardSettings, make_plan
 
 SONG_S = 0.3
-IN_PROCESS = ("wav", "wav adpcm", "flac", "ogg of short pages", "opus of short pages", "mp3", "au", "aiff")
-BY_FFMPEG = ("m4a", "aac adts", "wma", "wavpack", "flac in ogg", "mp3 vbr without a Xing header", "webm")
+IN_PROCESS = ("wav", "wav adpcm", "flac", "ogg of short pages", "mp3", "au", "aiff")
+BY_FFMPEG = (
+    "opus of short pages",
+    "m4a",
+    "aac adts",
+    "wma",
+    "wavpack",
+    "flac in ogg",
+    "mp3 vbr without a Xing header",
+    "webm",
+)
 TABLES = ("csv", "tsv", "jsonl", "parquet")
 _EXTREMES = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x01\0\0\0", b"\0\0\0\x01")
 

@@ -1,9 +1,8 @@
 """Encoded bytes to PCM: any song becomes mono 16 kHz int16, or a DecodeError that names it and says why.
 
 libsndfile decodes in this process what it can be relied on for, ffmpeg the rest (``decoders.py``). Start, length, level
-and content are those of a plain ``ffmpeg -i SONG -ac 1 -ar 16000``: within 1 sample, 0.1 dB, and 1e-4 of the energy
-(Opus of low rate: 2e-2, ffmpeg's own decoder differs from the reference). Bytes are put into a temporary file, so the
-same song gives the same samples wherever it is stored.
+and content are those of a plain ``ffmpeg -i SONG -ac 1 -ar 16000``: within 1 sample, 0.01 dB, and 1e-4 of the energy.
+Bytes are put into a temporary file, so the same song gives the same samples wherever it is stored.
 
 ==================================================  ================================================================
 What a file is                                      What becomes of it

@@ -20,7 +20,7 @@ import soundfile
 from deadly import make_deadly, write_deadly_soundfile
 
 ROOT = Path(__file__).parents[2]
-NUM_SONGS = 48
+NUM_SONGS = 32
 SETTINGS = ("corpus=folder", "songs_per_shard=8", "seed=3", "max_failure_rate=0.1", "cpus=2")
 
 pytestmark = pytest.mark.cluster
@@ -37,7 +37,7 @@ def environment() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 songs of 20 s: decoding a shard takes long enough to be hit."""
+    """32 songs of 20 s: decoding a shard takes long enough to be hit."""
     folder = tmp_path_factory.mktemp("music")
     for i in range(NUM_SONGS):
         path = folder / ("rock", "jazz")[i % 2] / f"{i:02d}.flac"

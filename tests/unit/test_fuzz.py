@@ -58,10 +58,8 @@ def test_of_a_folder_of_damaged_songs_each_is_in_the_shard_or_in_quarantine(fold
     assert report.num_songs == len(index.keys) > 0
     assert index.quarantined == report.quarantined
     assert all(report.quarantined.values())
-    again = write_shard(
-        task
-    )  # reasons hold nothing that differs between two runs, e.g. where in memory ffmpeg's decoder lies
-    assert again == report
+    # reasons hold nothing that differs between two runs, such as where in memory ffmpeg's decoder lies
+    assert write_shard(task) == report
 
 
 # Tables that once gave an error of another kind, or none.
