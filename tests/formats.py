@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -60,11 +59,12 @@ def run_ffmpeg(*arguments: str | Path) -> bytes:
     return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
 
 
-@cache
 def encoded(name: str, seconds: float, folder: Path) -> Path:
     """The piece in the format ``name``, made once in ``folder``."""
     suffix, options = FORMATS[name]
     source, path = folder / f"source {seconds:g}.wav", folder / f"{name} {seconds:g}.{suffix}"
+    if path.exists():
+        return path
     if not source.exists():
         soundfile.write(source, music(seconds), RATE)
     run_ffmpeg("-i", source, *options.split(), path)

@@ -9,6 +9,7 @@ end (its result is up to 2 frames longer) nor open an M4A whose index lies at it
 from __future__ import annotations
 
 import mmap
+import os
 import re
 import resource
 import shutil
@@ -16,6 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -39,6 +41,7 @@ BLOCK_FRAMES = 1 << 18
 PCM_PEAK = 32768.0
 _LARGEST_MP3_FRAME = 1441  # bytes: 320 kbit/s at 32 kHz, padded
 _LOG_BYTES = 4096
+_INPUT = "SONG"
 
 
 class DecodeError(ValueError):
@@ -62,7 +65,8 @@ def decode_here(path: Path, name: str, limit_s: float) -> np.ndarray | None:
     """libsndfile's samples, or None where ffmpeg has to try. In blocks: neither time nor memory is unbounded."""
     started, parts = time.monotonic(), []
     try:
-        with soundfile.SoundFile(path) as file:
+        # as bytes: a name need not be text
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # pyright: ignore[reportArgumentType]
             if not MIN_RATE <= file.samplerate <= MAX_RATE:
                 raise DecodeError(
                     name, f"its sample rate of {file.samplerate} Hz is not from {MIN_RATE} to {MAX_RATE} Hz"
@@ -155,17 +159,23 @@ def _mp3_header_agrees(path: Path) -> bool:
 
 
 def _command(path: Path) -> list[str]:
+    return [str(path.absolute()) if part == _INPUT else part for part in _arguments()]
+
+
+@cache
+def _arguments() -> list[str]:
+    """ffmpeg's command line for _INPUT; a file's own name need not be text, as ffmpeg-python wants it."""
     # one thread per decoder and filter: the cores are kept busy by other files;
     # protocols: a playlist dressed as a song must not open addresses
     # rematrix_maxval: without it ffmpeg mixes to floats that are 3 dB (5.1: 11 dB) too loud and exceed full scale
-    stream = ffmpeg.input(str(path.absolute()), threads=1, protocol_whitelist="file")["a:0"].output(
+    stream = ffmpeg.input(_INPUT, threads=1, protocol_whitelist="file")["a:0"].output(
         "pipe:", format="f32le", ac=1, ar=SAMPLE_RATE, t=MAX_SONG_S + 1, threads=1, filter_threads=1, rematrix_maxval=1
     )
     options = ("-nostdin", "-hide_banner", "-loglevel", "error")
     return [str(part) for part in ffmpeg.compile(stream.global_args(*options), cmd=ffmpeg_exe())]
 
 
-def _blocks(stdout: IO[bytes]):
+def _blocks(stdout: IO[bytes]) -> Iterator[np.ndarray]:
     """float32 blocks of a pipe; half a sample at its end (ffmpeg was killed) is dropped."""
     while data := stdout.read(4 * BLOCK_FRAMES):
         yield np.frombuffer(data[: len(data) // 4 * 4], "<f4")

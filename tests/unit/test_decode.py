@@ -273,6 +273,13 @@ def test_what_is_no_file(tmp_path: Path):
     assert "null byte" in reason_of(tmp_path / "a\0b")
 
 
+@pytest.mark.parametrize("kind", ["flac", "m4a"])
+@pytest.mark.parametrize("name", [b"caf\xe9.mp3", "ü 'x' $(y) 50%d: [1].mp3".encode(), b"-i"])
+def test_names_of_any_bytes(tmp_path: Path, kind: str, name: bytes):
+    path = encoded(kind, SECONDS, tmp_path).rename(tmp_path / os.fsdecode(name))
+    assert decode_pcm(path, "song").duration_s == SECONDS
+
+
 def test_large_files_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with (tmp_path / "large.wav").open("wb") as file:
         file.truncate(decode.MAX_ENCODED_BYTES + 1)  # a hole: it takes no space
@@ -286,6 +293,7 @@ def test_long_songs_are_refused_without_being_held(tmp_path: Path, monkeypatch: 
     path = encoded(kind, SECONDS, tmp_path)
     monkeypatch.setattr(decoders, "MAX_SONG_S", 1.0)
     monkeypatch.setattr(decode, "MAX_SONG_S", 1.0)
+    monkeypatch.setattr(decoders, "_arguments", decoders._arguments.__wrapped__)
     held = decoders.decode_here(path, "", 60)
     held = decoders.decode_with_ffmpeg(path, "", 60) if held is None else held
     assert len(held) == 2 * SAMPLE_RATE
