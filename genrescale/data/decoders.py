@@ -61,6 +61,13 @@ def ffmpeg_exe() -> str:
     return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()
 
 
+def memory_limit() -> tuple[int, int]:
+    """What ``setrlimit`` takes: MEMORY_LIMIT, or less where this process itself may have no more."""
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
+    return limit, limit
+
+
 def decode_here(path: Path, name: str, limit_s: float) -> np.ndarray | None:
     """libsndfile's samples, or None where ffmpeg has to try. In blocks: neither time nor memory is unbounded."""
     started, parts = time.monotonic(), []
@@ -96,7 +103,7 @@ def decode_with_ffmpeg(path: Path, name: str, limit_s: float) -> np.ndarray:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(_command(path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
         with suppress(ProcessLookupError):
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+            resource.prlimit(process.pid, resource.RLIMIT_AS, memory_limit())
         timer = threading.Timer(limit_s, lambda: (stopped.set(), process.kill()))
         timer.start()
         try:

@@ -20,7 +20,7 @@ import numpy as np
 
 from genrescale.audio import PCM_DTYPE, Clip
 from genrescale.data.decode import DECODE_LIMIT_S, decode_pcm
-from genrescale.data.decoders import MEMORY_LIMIT, DecodeError
+from genrescale.data.decoders import MEMORY_LIMIT, DecodeError, memory_limit
 
 START_LIMIT_S = 60.0
 """Seconds that a child may take besides decoding, on a machine that is busy."""
@@ -75,7 +75,7 @@ def _in_child(path: Path, name: str, min_s: float, limit_s: float) -> np.ndarray
 def main() -> int:
     """The child: the song's address as JSON on stdin, PCM or the reason on stdout."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    resource.setrlimit(resource.RLIMIT_AS, memory_limit())
     asked = json.load(sys.stdin)
     try:
         clip = decode_pcm(Path(asked.pop("source")), **asked)

@@ -1,6 +1,8 @@
 """A song in a process of its own: the same samples, the same refusals, and a crash is a refusal too."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +44,18 @@ def test_the_refusals_are_those_of_decoding_in_process(tmp_path: Path):
     assert reason_of(b"") == "the file is empty (0 bytes)"
     assert reason_of(tmp_path / "none.mp3") == "the file does not exist"
     assert reason_of(encoded("flac", 1.0, tmp_path), min_s=2.0) == "1.00 s is shorter than min_s=2"
+
+
+def test_a_process_of_little_memory_decodes_as_well(tmp_path: Path):
+    path = encoded("m4a", 1.0, tmp_path)
+    code = f"""import pathlib, resource
+from genrescale.data.isolated import decode_isolated, decode_pcm
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+for decode in (decode_pcm, decode_isolated):
+    print(len(decode(pathlib.Path({str(path)!r}), "song").pcm_T))"""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["16000", "16000"], done.stderr
 
 
 def deadly_song(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
