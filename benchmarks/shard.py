@@ -18,7 +18,8 @@ import numpy as np
 from webdataset.writer import TarWriter
 
 from genrescale.audio import SAMPLE_RATE, Song, Vocabulary
-from genrescale.data.decode import decode_pcm, ffmpeg_exe
+from genrescale.data.decode import decode_pcm
+from genrescale.data.decoders import ffmpeg_exe
 from genrescale.data.shard import ShardTask, write_shard
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store

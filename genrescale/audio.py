@@ -41,11 +41,15 @@ def song_key(source: str) -> str:
     """A WebDataset key for ``source`` (a path or an id): only ``[A-Za-z0-9_-]``, unique by a short hash.
 
     A WebDataset key ends at the first dot of a member's name, so dots and slashes may not be in it.
-    The hash keeps ``a/b.mp3`` and ``a_b.mp3`` apart.
+    The hash keeps ``a/b.mp3`` and ``a_b.mp3`` apart. Raises ValueError for a source that is not Unicode text, such as
+    a file's name in Latin-1.
     """
     stem = source.rsplit(".", 1)[0] if "." in source.rsplit("/", 1)[-1] else source
     readable = _KEY_FORBIDDEN.sub("_", stem).strip("_")[-_KEY_MAX:]
-    digest = hashlib.sha256(source.encode()).hexdigest()[:8]
+    try:
+        digest = hashlib.sha256(source.encode()).hexdigest()[:8]
+    except UnicodeEncodeError:
+        raise ValueError(f"{source!r} is not Unicode text; rename the file") from None
     return f"{readable}-{digest}" if readable else digest
 
 

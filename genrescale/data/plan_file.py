@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genrescale.audio import SAMPLE_BYTES, Song, Vocabulary
-from genrescale.data.decode import DecodeError
+from genrescale.data.decoders import DecodeError
 from genrescale.data.shard import decode_song
 from genrescale.data.shard_plan import SHARD_MB, ShardPlan, ShardSettings, arranged, checked, extend_plan, make_plan
 from genrescale.data.store import Store

@@ -18,10 +18,12 @@ import numpy as np
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, Vocabulary
 from genrescale.config import canonical_json
-from genrescale.data.decode import DecodeError, decode_pcm, middle_excerpt
+from genrescale.data.decode import check_size, decode_pcm, middle_excerpt
+from genrescale.data.decoders import DecodeError
 from genrescale.data.index import ShardIndex, index_path, index_to_bytes, second_checksums
+from genrescale.data.isolated import decode_isolated
 from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
+from genrescale.data.store import Store, StoreError
 
 _BLOCK = 512
 
@@ -32,6 +34,7 @@ class ShardTask:
 
     ``first_order`` is the place of its first song in the split; ``labels_nK`` has a row for every song; ``taken_down``
     maps the key of a song that may not be read any more to the reason.
+    ``isolated`` decodes every song in a child process (slower, the same bytes): one that crashes it is quarantined.
     """
 
     store: Store
@@ -44,6 +47,7 @@ class ShardTask:
     plan_digest: str
     settings: ShardSettings
     taken_down: Mapping[str, str] = field(default_factory=dict)
+    isolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,23 @@ class _HashedFile:
 
 
 def fetch_bytes(path: str) -> bytes | Path:
-    """A song's encoded file: its path where it is local, else its bytes. Raises DecodeError where there is none."""
+    """A song's encoded file: its path where it is local, else its bytes.
+
+    Raises DecodeError where there is none, where it is too large to be held, and for an address that is none.
+    """
     if "://" not in path:
         return Path(path)
     folder, _, name = path.rpartition("/")
     try:
-        return Store(folder).read_bytes(name)
+        store = Store(folder)
+        check_size(store.size(name), path)
+        return store.read_bytes(name)
     except FileNotFoundError:
         raise DecodeError(path, "the file does not exist") from None
+    except (StoreError, DecodeError):
+        raise
+    except ValueError as error:  # e.g. a protocol that nobody knows
+        raise DecodeError(path, str(error)) from None
 
 
 def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
@@ -100,9 +113,10 @@ def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
     }
 
 
-def decode_song(song: Song, settings: ShardSettings) -> Clip:
+def decode_song(song: Song, settings: ShardSettings, isolated: bool = False) -> Clip:
     """Raises DecodeError where the song gives no usable audio."""
-    clip = decode_pcm(fetch_bytes(song.path), song.path, min_s=settings.min_s)
+    decode = decode_isolated if isolated else decode_pcm
+    clip = decode(fetch_bytes(song.path), song.path, min_s=settings.min_s)
     return middle_excerpt(Clip(song.key, clip.pcm_T), settings.max_s)
 
 
@@ -169,7 +183,7 @@ def write_shard(task: ShardTask) -> ShardReport:
                 quarantined[song.key] = task.taken_down[song.key]
                 continue
             try:
-                clip = decode_song(song, task.settings)
+                clip = decode_song(song, task.settings, task.isolated)
             except DecodeError as error:
                 quarantined[song.key] = error.reason
                 continue

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -87,6 +88,7 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
         _check_budget(reasons, plan, takedowns)
         if missing:
             _write_missing(missing, reasons, plan, takedowns, len(finished))
+            _remove_parts(out)  # of tasks whose process died
     finally:
         quarantined = _quarantined(plan, reasons, takedowns)
         write_quarantine(out, quarantined)
@@ -109,7 +111,9 @@ def _write_missing(
     songs_of = {task.name: len(task.songs) for task in missing}
     with Progress("shard_corpus", sum(songs_of.values()), "songs") as progress:
         progress.note(f"{len(missing)} shards to write, {num_finished} finished before")
-        for report in run_tasks(write_shard, missing, name="write_shard"):
+        # a song that crashes its process is found by the second attempt, which gives every song a process of its own
+        isolated = partial(replace, isolated=True)
+        for report in run_tasks(write_shard, missing, name="write_shard", again=isolated):
             reasons.update(report.quarantined)
             broken = f", {len(reasons)} songs in quarantine" if reasons else ""
             progress.advance(songs_of[report.name], f"{report.name} written{broken}")

@@ -16,7 +16,7 @@ import pytest
 from small_corpus import make_song
 
 from genrescale.data.corpora import CORPORA, list_songs
-from genrescale.data.decode import DecodeError
+from genrescale.data.decoders import DecodeError
 from genrescale.data.shard import decode_song
 from genrescale.data.shard_plan import ShardSettings
 

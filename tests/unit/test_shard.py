@@ -12,9 +12,11 @@ import soundfile
 from webdataset.compat import WebDataset
 
 from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
+from genrescale.data import decode
 from genrescale.data.decode import decode_pcm
+from genrescale.data.decoders import DecodeError
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes, second_checksums
-from genrescale.data.shard import ShardTask, decode_song, write_shard
+from genrescale.data.shard import ShardTask, decode_song, fetch_bytes, write_shard
 from genrescale.data.shard_job import MIN_FAILURES, failure_limit, shard_tasks, write_corpus
 from genrescale.data.shard_plan import FailureBudgetError, ShardSettings, make_plan
 from genrescale.data.store import Store
@@ -139,6 +141,22 @@ def test_checksums_see_one_flipped_bit():
     pcm_T[2 * SAMPLE_RATE] ^= 1
     assert len(before) == 4
     assert np.flatnonzero(before != second_checksums(pcm_T.tobytes())).tolist() == [2]
+
+
+def test_songs_in_a_bucket_are_refused_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
+    Store("memory://bucket").write_bytes("song.mp3", bytes(1000))
+    assert fetch_bytes("memory://bucket/song.mp3") == bytes(1000)
+    monkeypatch.setattr(decode, "MAX_ENCODED_BYTES", 999)
+    monkeypatch.setattr(Store, "read_bytes", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(DecodeError, match=r"bucket/song.mp3: the file has 1,000 bytes, more than 999"):
+        fetch_bytes("memory://bucket/song.mp3")
+
+
+@pytest.mark.parametrize("path", ["memory://bucket/none.mp3", "nobody://knows/this.mp3", "://"])
+def test_addresses_without_a_song_are_refused_by_name(path: str):
+    with pytest.raises(DecodeError) as caught:
+        fetch_bytes(path)
+    assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_max_s_keeps_the_middle(task: ShardTask):
