@@ -82,8 +82,9 @@ def decode_here(path: Path, name: str, limit_s: float) -> np.ndarray | None:
                 return None  # Opus: ffmpeg takes half of libsndfile's time
             resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
             left = promised = min(file.frames, (int(MAX_SONG_S) + 1) * file.samplerate)
+            block_TC = np.empty((BLOCK_FRAMES, file.channels), np.float32)
             while left > 0:
-                wave_TC = file.read(min(BLOCK_FRAMES, left), dtype="float32", always_2d=True)
+                wave_TC = file.read(out=block_TC[:left])
                 if not len(wave_TC):
                     return None  # cut short, or damaged in the middle, where libsndfile stops and ffmpeg goes on
                 left -= len(wave_TC)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE
+from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
 
 _META = b"genrescale"
 _SECOND_BYTES = SAMPLE_RATE * SAMPLE_BYTES
@@ -56,10 +56,10 @@ def first_checksums(num_samples: np.ndarray) -> np.ndarray:
     return np.cumsum(counts) - counts
 
 
-def second_checksums(pcm_T: np.ndarray) -> np.ndarray:
-    """One CRC-32 per started second of int16 PCM, uint32."""
-    pcm = np.ascontiguousarray(pcm_T, dtype=PCM_DTYPE).tobytes()
-    return np.array([zlib.crc32(pcm[i : i + _SECOND_BYTES]) for i in range(0, len(pcm), _SECOND_BYTES)], np.uint32)
+def second_checksums(pcm: bytes) -> np.ndarray:
+    """One CRC-32 per started second of PCM as it is stored, uint32."""
+    view = memoryview(pcm)
+    return np.array([zlib.crc32(view[i : i + _SECOND_BYTES]) for i in range(0, len(pcm), _SECOND_BYTES)], np.uint32)
 
 
 def index_path(shard: str) -> str:

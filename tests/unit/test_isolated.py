@@ -12,7 +12,7 @@ import soundfile
 from deadly import make_deadly, write_deadly_soundfile
 from formats import encoded
 
-from genrescale.audio import Song
+from genrescale.audio import Song, Vocabulary
 from genrescale.data import isolated
 from genrescale.data.decode import decode_pcm
 from genrescale.data.decoders import DecodeError
@@ -79,7 +79,9 @@ def test_a_child_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pytes
 def test_an_isolated_shard_has_the_same_bytes_and_survives_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     sane = [Song(name, str(encoded(name, 1.5, tmp_path)), "", {"rock": 1.0}) for name in ("flac", "mp3", "wma")]
     deadly = Song("deadly", str(deadly_song(tmp_path, monkeypatch)), "", {"rock": 1.0})
-    plain = ShardTask(Store(str(tmp_path / "plain")), NAME, "train", 0, sane, "plan", ShardSettings())
+    labels_nK, rock = np.ones((4, 1), np.float32), Vocabulary.of_classes(["rock"])
+    out, settings = Store(str(tmp_path / "plain")), ShardSettings()
+    plain = ShardTask(out, NAME, "train", 0, sane, labels_nK, rock, "plan", settings)
     write_shard(plain)
     alone = replace(plain, store=Store(str(tmp_path / "alone")), isolated=True)
     write_shard(alone)

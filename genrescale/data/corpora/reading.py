@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -153,7 +154,8 @@ def tag_names(cell: Any, separator: str = SEPARATOR) -> list[str]:
     # name != name: NaN, which pandas writes for a cell that is missing among numbers
     if any(name is None or name != name or isinstance(name, (Mapping, list, tuple, bytes)) for name in names):
         raise ValueError(f"{cell!r} is neither a name nor a list of names")
-    return list(dict.fromkeys(stripped for name in names if (stripped := str(name).strip())))
+    # one string for every tag, however many songs carry it
+    return list(dict.fromkeys(sys.intern(stripped) for name in names if (stripped := str(name).strip())))
 
 
 def official_split(cell: str, where: str) -> str | None:

@@ -15,6 +15,7 @@ The vocabulary is exclusive where every song has exactly one label and there is 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -78,7 +79,7 @@ def list_songs(audio: str, columns: Mapping[str, str] | None = None) -> tuple[li
             Song(
                 key=song_key(path),
                 path=resolve(root, path),
-                artist=cells["artist"][i],
+                artist=sys.intern(cells["artist"][i]),
                 labels=values,
                 split=official_split(cells["split"][i], where),
             )
