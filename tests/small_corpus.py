@@ -11,7 +11,7 @@ import soundfile
 from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.plan_file import fix_plan
-from genrescale.data.shard import write_shard
+from genrescale.data.shard import ShardTask, write_shard
 from genrescale.data.shard_job import ShardingResult, read_indexes, shard_tasks, write_corpus
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store
@@ -53,3 +53,10 @@ def flip(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 0x10
     path.write_bytes(data)
+
+
+def rock_task(out: Store, songs: Sequence[Song], settings: ShardSettings | None = None) -> ShardTask:
+    """The task of a first shard of ``songs``, all of them rock."""
+    vocabulary, labels_nK = Vocabulary.of_classes(["rock"]), np.ones((len(songs), 1), np.float32)
+    name = "shards/train-000000.tar"
+    return ShardTask(out, name, "train", 0, songs, labels_nK, vocabulary, "plan", settings or ShardSettings())

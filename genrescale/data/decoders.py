@@ -81,6 +81,7 @@ def decode_here(path: Path, name: str, limit_s: float) -> np.ndarray | None:
             if file.channels > 2 or file.subtype == "OPUS" or not _knows_its_length(path, file.format):
                 return None  # Opus: ffmpeg takes half of libsndfile's time
             resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+            block_TC = np.empty((BLOCK_FRAMES, file.channels), np.float32)
             left = promised = min(file.frames, (int(MAX_SONG_S) + 1) * file.samplerate)
             block_TC = np.empty((BLOCK_FRAMES, file.channels), np.float32)
             while left > 0:

@@ -33,8 +33,8 @@ class ShardTask:
     """Everything that the task of one shard needs.
 
     ``first_order`` is the place of its first song in the split; ``labels_nK`` has a row for every song; ``taken_down``
-    maps the key of a song that may not be read any more to the reason. ``isolated`` decodes
-    every song in a child process (slower, the same bytes), so that one that crashes it is quarantined.
+    maps the key of a song that may not be read any more to the reason.
+    ``isolated`` decodes every song in a child process (slower, the same bytes): one that crashes it is quarantined.
     """
 
     store: Store

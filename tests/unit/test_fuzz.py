@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mutations import BY_FFMPEG, IN_PROCESS, TABLES, check_song, check_table, mutated_songs, mutated_table
+from small_corpus import rock_task
 
 from genrescale.audio import Song, Vocabulary
 from genrescale.data.corpora import list_songs
 from genrescale.data.index import index_from_bytes, index_path
-from genrescale.data.shard import ShardTask, write_shard
+from genrescale.data.shard import write_shard
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store
 
@@ -49,9 +50,7 @@ def test_of_a_folder_of_damaged_songs_each_is_in_the_shard_or_in_quarantine(fold
             path = tmp_path / f"{name}.mp3"
             path.write_bytes(data)
             songs.append(Song(name.replace(" ", "_"), str(path), "", {"rock": 1.0}))
-    out, settings = Store(str(tmp_path / "out")), ShardSettings(min_s=0.0)
-    labels_nK, rock = np.ones((len(songs), 1), np.float32), Vocabulary.of_classes(["rock"])
-    task = ShardTask(out, "shards/train-000000.tar", "train", 0, songs, labels_nK, rock, "plan", settings)
+    task = rock_task(Store(str(tmp_path / "out")), songs, ShardSettings(min_s=0))
     report = write_shard(task)
     index = index_from_bytes(task.store.read_bytes(index_path(task.name)))
     assert sorted([*index.keys, *report.quarantined]) == sorted(song.key for song in songs)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, make_song, shard_here
 
@@ -253,3 +257,22 @@ def test_shards_of_about_the_wanted_size_are_planned_where_nothing_is_said(tmp_p
     assert fix_plan(songs, VOCABULARY, settings, out).settings == plan.settings
     assert read_takedowns(out) == {}
     assert takedowns.TAKEDOWNS_PATH not in out.list()
+
+
+def test_an_exclusion_that_is_missing_or_without_a_reason_is_found(out: Store):
+    manifest = read_manifest(out.uri)
+    wrong = ["the same audio as s01 in test", *[""] * (len(manifest) - 1)]
+    place = manifest.songs.column_names.index("excluded")
+    (found,) = verify_exclusions(replace(manifest, songs=manifest.songs.set_column(place, "excluded", [wrong])))
+    assert "is excluded (the same audio as s01 in test); by its audio it is not excluded" in str(found)
+
+
+def test_a_corpus_of_an_earlier_version_is_refused_with_the_remedy(out: Store):
+    path = next(path for path in out.list("manifest") if path.endswith("songs.parquet"))
+    table = pq.read_table(io.BytesIO(out.read_bytes(path))).drop_columns(["excluded"])
+    pq.write_table(table, out.local_path(path))
+    summary = json.loads(out.read_bytes(MANIFEST_PATH))
+    summary["tables"][path] = hashlib.sha256(out.read_bytes(path)).hexdigest()
+    out.write_bytes(MANIFEST_PATH, json.dumps(summary).encode())
+    with pytest.raises(ValueError, match=r"earlier version .*no excluded.*shard_corpus.py again into an empty folder"):
+        read_manifest(out.uri)

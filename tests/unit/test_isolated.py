@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from deadly import make_deadly, write_deadly_soundfile
 from formats import encoded
+from small_corpus import rock_task
 
 from genrescale.audio import Song, Vocabulary
 from genrescale.data import isolated
@@ -18,8 +19,7 @@ from genrescale.data.decode import decode_pcm
 from genrescale.data.decoders import DecodeError
 from genrescale.data.index import index_path
 from genrescale.data.isolated import decode_isolated
-from genrescale.data.shard import ShardTask, write_shard
-from genrescale.data.shard_plan import ShardSettings
+from genrescale.data.shard import write_shard
 from genrescale.data.store import Store
 
 NAME = "shards/train-000000.tar"
@@ -79,9 +79,7 @@ def test_a_child_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pytes
 def test_an_isolated_shard_has_the_same_bytes_and_survives_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     sane = [Song(name, str(encoded(name, 1.5, tmp_path)), "", {"rock": 1.0}) for name in ("flac", "mp3", "wma")]
     deadly = Song("deadly", str(deadly_song(tmp_path, monkeypatch)), "", {"rock": 1.0})
-    labels_nK, rock = np.ones((4, 1), np.float32), Vocabulary.of_classes(["rock"])
-    out, settings = Store(str(tmp_path / "plain")), ShardSettings()
-    plain = ShardTask(out, NAME, "train", 0, sane, labels_nK, rock, "plan", settings)
+    plain = rock_task(Store(str(tmp_path / "plain")), sane)
     write_shard(plain)
     alone = replace(plain, store=Store(str(tmp_path / "alone")), isolated=True)
     write_shard(alone)
@@ -89,7 +87,7 @@ def test_an_isolated_shard_has_the_same_bytes_and_survives_a_crash(tmp_path: Pat
         assert alone.store.read_bytes(path) == plain.store.read_bytes(path)
 
     # the deadly song last, so that the others keep their places
-    report = write_shard(replace(alone, store=Store(str(tmp_path / "with")), songs=[*sane, deadly]))
+    report = write_shard(replace(rock_task(Store(str(tmp_path / "with")), [*sane, deadly]), isolated=True))
     assert report.quarantined == {"deadly": "the decoder crashed (signal 11)"}
     assert (tmp_path / "with" / NAME).read_bytes() == plain.store.read_bytes(NAME)
     assert not [name for name in os.listdir(tmp_path) if name.startswith("core")]
