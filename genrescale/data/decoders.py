@@ -83,7 +83,6 @@ def decode_here(path: Path, name: str, limit_s: float) -> np.ndarray | None:
             resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
             block_TC = np.empty((BLOCK_FRAMES, file.channels), np.float32)
             left = promised = min(file.frames, (int(MAX_SONG_S) + 1) * file.samplerate)
-            block_TC = np.empty((BLOCK_FRAMES, file.channels), np.float32)
             while left > 0:
                 wave_TC = file.read(out=block_TC[:left])
                 if not len(wave_TC):

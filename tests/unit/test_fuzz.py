@@ -13,7 +13,7 @@ import pytest
 from mutations import BY_FFMPEG, IN_PROCESS, TABLES, check_song, check_table, mutated_songs, mutated_table
 from small_corpus import rock_task
 
-from genrescale.audio import Song, Vocabulary
+from genrescale.audio import Song
 from genrescale.data.corpora import list_songs
 from genrescale.data.index import index_from_bytes, index_path
 from genrescale.data.shard import write_shard

@@ -13,7 +13,7 @@ from deadly import make_deadly, write_deadly_soundfile
 from formats import encoded
 from small_corpus import rock_task
 
-from genrescale.audio import Song, Vocabulary
+from genrescale.audio import Song
 from genrescale.data import isolated
 from genrescale.data.decode import decode_pcm
 from genrescale.data.decoders import DecodeError
