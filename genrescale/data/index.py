@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
+from genrescale.results import table_of
 
 _META = b"genrescale"
 _SECOND_BYTES = SAMPLE_RATE * SAMPLE_BYTES
@@ -97,7 +98,7 @@ def index_to_bytes(index: ShardIndex) -> bytes:
 def index_from_bytes(data: bytes) -> ShardIndex:
     """Raises ValueError where the bytes are not a whole index."""
     try:
-        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+        table = table_of(data)
         meta = json.loads(table.schema.metadata[_META])
         columns = {name: table[name].to_numpy() for name in ("order", "offset", "num_samples", "crc32")}
         checksums = pa.concat_arrays(

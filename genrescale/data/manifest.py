@@ -16,7 +16,6 @@ Shapes: N songs, K tags.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,13 +23,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from genrescale.audio import Vocabulary
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.splits import SPLITS
 from genrescale.data.store import Store
-from genrescale.results import table_bytes
+from genrescale.results import table_bytes, table_of
 
 MANIFEST_PATH = "manifest.json"
 _VERSION_LEN = 12
@@ -241,4 +239,4 @@ def _read_table(store: Store, path: str, sha256: str) -> pa.Table:
     data = store.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f"{store.uri}/{path} is damaged: its SHA-256 is not that of {MANIFEST_PATH}")
-    return pq.read_table(io.BytesIO(data))
+    return table_of(data)

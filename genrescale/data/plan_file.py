@@ -18,6 +18,7 @@ from genrescale.data.shard import decode_song
 from genrescale.data.shard_plan import SHARD_MB, ShardPlan, ShardSettings, arranged, checked, extend_plan, make_plan
 from genrescale.data.store import Store
 from genrescale.data.takedowns import read_takedowns
+from genrescale.results import table_of
 
 PLAN_PATH = "plan.parquet"
 _META = b"genrescale"
@@ -42,7 +43,7 @@ def fix_plan(
         plan = make_plan(songs, vocabulary, _sized(settings, songs))
         out.write_bytes(PLAN_PATH, _plan_bytes(plan))
         return plan
-    table = pq.read_table(io.BytesIO(out.read_bytes(PLAN_PATH)))
+    table = table_of(out.read_bytes(PLAN_PATH))
     meta = json.loads(table.schema.metadata[_META])
     settings = replace(settings, songs_per_shard=settings.songs_per_shard or meta["settings"]["songs_per_shard"])
     row_of = {key: i for i, key in enumerate(table["key"].to_pylist())}
@@ -67,7 +68,7 @@ def fix_plan(
 
 def read_plan(out: Store) -> ShardPlan:
     """The plan as it was written. Its songs have no paths: the plan does not know where music lies."""
-    table = pq.read_table(io.BytesIO(out.read_bytes(PLAN_PATH)))
+    table = table_of(out.read_bytes(PLAN_PATH))
     meta = json.loads(table.schema.metadata[_META])
     songs = [
         Song(key, "", artist, {}, official)
@@ -102,7 +103,8 @@ def _sized(settings: ShardSettings, songs: Sequence[Song]) -> ShardSettings:
     lengths = []
     for song in by_key[:: max(1, len(by_key) // _SAMPLED)]:
         try:
-            lengths.append(len(decode_song(song, settings).pcm_T))
+            # isolated: this is the job's own process, which a song that crashes the decoder must not end
+            lengths.append(len(decode_song(song, settings, isolated=True).pcm_T))
         except DecodeError:
             continue
     mean_bytes = SAMPLE_BYTES * float(np.mean(lengths)) if lengths else 1e6  # half a minute

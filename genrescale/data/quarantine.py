@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from genrescale.data.store import Store
-from genrescale.results import table_bytes
+from genrescale.results import table_bytes, table_of
 
 QUARANTINE_PATH = "quarantine.parquet"
 
@@ -35,5 +33,5 @@ def read_quarantine(out: Store) -> list[Quarantined]:
     """Empty where there is none."""
     if not out.exists(QUARANTINE_PATH):
         return []
-    table = pq.read_table(io.BytesIO(out.read_bytes(QUARANTINE_PATH)))
+    table = table_of(out.read_bytes(QUARANTINE_PATH))
     return [Quarantined(**row) for row in table.to_pylist()]

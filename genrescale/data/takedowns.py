@@ -7,14 +7,12 @@ encoded files does not bring a song back. Its shard is written anew without it; 
 from __future__ import annotations
 
 import hashlib
-import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from genrescale.audio import PCM_DTYPE, Clip, Song
 from genrescale.data.duplicates import exclusions
@@ -24,7 +22,7 @@ from genrescale.data.members import scan_shard
 from genrescale.data.quarantine import Quarantined, read_quarantine, write_quarantine
 from genrescale.data.shard import ShardWriter
 from genrescale.data.store import Store
-from genrescale.results import table_bytes
+from genrescale.results import table_bytes, table_of
 
 TAKEDOWNS_PATH = "takedowns.parquet"
 
@@ -43,7 +41,7 @@ def read_takedowns(store: Store) -> dict[str, str]:
     """Key -> reason of the songs that were taken down."""
     if not store.exists(TAKEDOWNS_PATH):
         return {}
-    table = pq.read_table(io.BytesIO(store.read_bytes(TAKEDOWNS_PATH)))
+    table = table_of(store.read_bytes(TAKEDOWNS_PATH))
     return dict(zip(table["key"].to_pylist(), table["reason"].to_pylist(), strict=True))
 
 
