@@ -3,10 +3,9 @@
 
 python jobs/shard_corpus.py corpus=folder audio=/music out=/data/shards
 python jobs/shard_corpus.py corpus=fma audio=/data/fma +options.subset=medium out=/data/shards
-
 python jobs/shard_corpus.py corpus=table audio=songs.csv out=/data/shards append=true    songs that were added since
 
-It may be killed at any moment: the same command continues. Songs have to go: jobs/take_down.py.
+It may be killed at any moment: the same command continues. For songs that have to go: jobs/take_down.py.
 """
 
 from __future__ import annotations
