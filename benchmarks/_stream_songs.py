@@ -63,7 +63,7 @@ def write_tar(place: Place) -> None:
         with module("webdataset").TarWriter(path) as tar:
             for i in songs:
                 tar.write({"__key__": f"song{i:06d}", "pcm": song(i).tobytes(), "json": b"{}"})
-                checksums.append(second_checksums(song(i)))
+                checksums.append(second_checksums(song(i).tobytes()))
         with tarfile.open(path) as tar:
             offsets = [member.offset_data for member in tar if member.name.endswith(".pcm")]
         name = os.path.relpath(path, place.folder("tar"))

@@ -41,11 +41,15 @@ def song_key(source: str) -> str:
     """A WebDataset key for ``source`` (a path or an id): only ``[A-Za-z0-9_-]``, unique by a short hash.
 
     A WebDataset key ends at the first dot of a member's name, so dots and slashes may not be in it.
-    The hash keeps ``a/b.mp3`` and ``a_b.mp3`` apart.
+    The hash keeps ``a/b.mp3`` and ``a_b.mp3`` apart. Raises ValueError for a source that is not Unicode text, such as
+    a file's name in Latin-1.
     """
     stem = source.rsplit(".", 1)[0] if "." in source.rsplit("/", 1)[-1] else source
     readable = _KEY_FORBIDDEN.sub("_", stem).strip("_")[-_KEY_MAX:]
-    digest = hashlib.sha256(source.encode()).hexdigest()[:8]
+    try:
+        digest = hashlib.sha256(source.encode()).hexdigest()[:8]
+    except UnicodeEncodeError:
+        raise ValueError(f"{source!r} is not Unicode text; rename the file") from None
     return f"{readable}-{digest}" if readable else digest
 
 
@@ -126,6 +130,13 @@ class Vocabulary:
             raise ValueError(f"expected exactly one tag, found {int(values_K.sum())}: {sorted(labels)}")
         return values_K
 
+    def decode(self, labels_K: np.ndarray) -> dict[str, float]:
+        """Every tag with its value, as ``encode`` takes it: 0 or 1; of a regress tag the float32's shortest decimal."""
+        return {
+            tag.name: int(value) if tag.kind == "classify" else float(str(np.float32(value)))
+            for tag, value in zip(self.tags, labels_K, strict=True)
+        }
+
     def to_json(self) -> str:
         return json.dumps({"exclusive": self.exclusive, "tags": [asdict(tag) for tag in self.tags]})
 
@@ -140,9 +151,9 @@ class Vocabulary:
         return cls(tuple(Tag(name) for name in sorted(set(names))), exclusive=exclusive)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Song:
-    """One row of a corpus before any audio is read.
+    """One row of a corpus before any audio is read (slots: there may be millions).
 
     ``path`` is where its encoded file is; ``artist`` is what splits keep apart ("" if unknown: then the song is its
     own artist); ``split`` is the official split, or None where genrescale makes the splits.

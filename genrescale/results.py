@@ -137,6 +137,16 @@ def table_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+def table_of(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """The table that Parquet bytes hold; a page with a checksum is verified.
+
+    Not ``pq.read_table``: its threads keep hold of the bytes for a moment after it returns, and a process that ends in
+    that moment, such as a job whose last step it was, is aborted.
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    return file.read(columns=columns, use_threads=False)
+
+
 def write_scores(files: Files, path: str, scores: ScoreTable, tag_names: Sequence[str]) -> None:
     """The tag names travel in the table's metadata, so that it can be read alone."""
     columns = {
@@ -152,7 +162,7 @@ def write_scores(files: Files, path: str, scores: ScoreTable, tag_names: Sequenc
 
 def read_scores(files: Files, path: str) -> tuple[ScoreTable, list[str]]:
     """A score table and its tag names."""
-    table = pq.read_table(io.BytesIO(files.read_bytes(path)))
+    table = table_of(files.read_bytes(path))
     num_tags = len(names := json.loads(table.schema.metadata[b"tags"]))
     matrix = {
         name: np.asarray(table[name].combine_chunks().flatten()).reshape(-1, num_tags) for name in ("true", "score")
@@ -231,7 +241,7 @@ def write_curve(files: Files, run_id: str, rows: Sequence[dict[str, float | None
 
 def read_curve(files: Files, run_id: str) -> pa.Table | None:
     path = f"{run_folder(run_id)}/curve.parquet"
-    return pq.read_table(io.BytesIO(files.read_bytes(path))) if files.exists(path) else None
+    return table_of(files.read_bytes(path)) if files.exists(path) else None
 
 
 def write_planned(files: Files, trials: Sequence[PlannedTrial]) -> None:

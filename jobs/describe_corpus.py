@@ -16,8 +16,9 @@ from omegaconf import MISSING
 from genrescale.cluster import connect
 from genrescale.data.manifest import read_manifest
 from genrescale.data.tasks import run_tasks
-from genrescale.describe.page import describe_text, render_page, write_page
+from genrescale.describe.page import render_page, write_page
 from genrescale.describe.reading import DescribeSettings, choose_clips, choose_loudness, hear_shard, plan_reads
+from genrescale.describe.words import describe_text
 from genrescale.telemetry import Progress
 
 

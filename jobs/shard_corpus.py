@@ -3,8 +3,9 @@
 
 python jobs/shard_corpus.py corpus=folder audio=/music out=/data/shards
 python jobs/shard_corpus.py corpus=fma audio=/data/fma +options.subset=medium out=/data/shards
+python jobs/shard_corpus.py corpus=table audio=songs.csv out=/data/shards append=true    songs that were added since
 
-It may be killed at any moment: the same command continues. About 10 songs of 30 s per second and core (MP3).
+It may be killed at any moment: the same command continues. For songs that have to go: jobs/take_down.py.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from omegaconf import MISSING
 from genrescale.cluster import connect
 from genrescale.data.corpora import list_songs
 from genrescale.data.corpora.table import TableColumns
+from genrescale.data.plan_file import fix_plan
 from genrescale.data.shard_job import write_corpus
-from genrescale.data.shard_plan import ShardSettings, fix_plan
+from genrescale.data.shard_plan import ShardSettings
+from genrescale.describe.words import describe_text
 
 
 @dataclass
@@ -31,6 +34,7 @@ class ShardCorpusJob(ShardSettings):
     columns: TableColumns = field(default_factory=TableColumns)
     options: dict[str, Any] = field(default_factory=dict)
     retry_quarantined: bool = False
+    append: bool = False
     cpus: int = 0
 
 
@@ -40,9 +44,11 @@ def main(job: ShardCorpusJob) -> None:
     audio = place(job.store, job.audio, "audio").uri
     songs, vocabulary = list_songs(job.corpus, audio, **({"columns": renamed} if renamed else {}) | job.options)
     out = place(job.store, job.out, "out")
-    plan = fix_plan(songs, vocabulary, settings, out)
+    plan = fix_plan(songs, vocabulary, settings, out, job.append)
     with connect(job.cpus):
-        print(write_corpus(plan, out, job.retry_quarantined).summary())
+        result = write_corpus(plan, out, job.retry_quarantined)
+    print(describe_text(result.manifest))
+    print(result.summary())
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from genrescale.data.inspection import inspect
 from genrescale.data.manifest import read_manifest, with_indexes
 from genrescale.data.rebuild import ShardCheck, check_shard
 from genrescale.data.tasks import run_tasks
-from genrescale.data.verify import Problem, Remedy, remedies, sample_shards, verify_manifest
+from genrescale.data.verify import remedies, sample_shards, verify_exclusions, verify_manifest
 from genrescale.telemetry import Progress
 
 
@@ -41,8 +41,9 @@ class VerifyCorpusJob:
 def main(job: VerifyCorpusJob) -> int:
     manifest = read_manifest(place(job.store, job.corpus, "corpus").uri)
     if job.inspect:
-        print("\n".join(inspect(manifest, job.inspect)))
-        return 0
+        lines = list(inspect(manifest, job.inspect))
+        print("\n".join(lines))
+        return int(any("not ok" in line for line in lines))
     chosen = sample_shards(manifest.shards.num_rows, job.sample, job.seed)
     problems, rebuilt = set(), {}
     items = (ShardCheck(shard, manifest.only_shard(shard), job.deep, job.rebuild) for shard in chosen)
@@ -55,11 +56,9 @@ def main(job: VerifyCorpusJob) -> int:
         print(f"{manifest.shard_name(shard)}: its index was rebuilt")
     manifest = with_indexes(manifest, rebuilt)
     problems.update(verify_manifest(manifest))
+    problems.update(verify_exclusions(manifest))
     for copies in find_duplicates(manifest):
-        if copies.across_splits:
-            problems.add(Problem("audio", str(copies), Remedy.DUPLICATE))
-        else:
-            print(f"note: {copies}")
+        print(f"note: {copies}")
     for problem in sorted(problems, key=str):
         print(problem)
     how = "every byte" if job.deep else "sizes and indexes"

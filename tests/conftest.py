@@ -10,7 +10,7 @@ import pytest
 from genrescale.data.corpora import list_songs
 from genrescale.data.manifest import Manifest
 from genrescale.data.shard import write_shard
-from genrescale.data.shard_job import _tasks, write_corpus
+from genrescale.data.shard_job import shard_tasks, write_corpus
 from genrescale.data.shard_plan import ShardSettings, make_plan
 from genrescale.data.store import Store
 from genrescale.data.synthesis.write import write_song, write_table
@@ -33,7 +33,7 @@ def corpus(audio_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mani
     songs, vocabulary = list_songs("synthetic", str(audio_folder))
     out = Store(str(tmp_path_factory.mktemp("shards")))
     plan = make_plan(songs, vocabulary, ShardSettings(songs_per_shard=16, val_fraction=0.2, test_fraction=0.2))
-    for task in _tasks(plan, out):
+    for task in shard_tasks(plan, out, {}):
         write_shard(task)
     return write_corpus(plan, out).manifest
 

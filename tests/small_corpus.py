@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import soundfile
 
 from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
 from genrescale.data.manifest import Manifest, read_manifest
+from genrescale.data.plan_file import fix_plan
 from genrescale.data.shard import ShardTask, write_shard
-from genrescale.data.shard_job import write_corpus
-from genrescale.data.shard_plan import ShardSettings, fix_plan
+from genrescale.data.shard_job import ShardingResult, read_indexes, shard_tasks, write_corpus
+from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store
+from genrescale.data.takedowns import read_takedowns
 
 VOCABULARY = Vocabulary((Tag("rock"), Tag("jazz"), Tag("energy", "regress")))
 SETTINGS = ShardSettings(val_fraction=0.2, test_fraction=0.0, songs_per_shard=4, min_s=0.5)
@@ -20,26 +23,40 @@ NUM_SONGS = 20
 BROKEN = 7
 
 
+def make_song(folder: Path, i: int, artist: str = "") -> Song:
+    """Song ``i``: one to three seconds of noise."""
+    path = folder / f"{i}.wav"
+    wave_T = np.random.default_rng(i).standard_normal(SAMPLE_RATE + 1700 * i) * 0.1
+    soundfile.write(path, wave_T, SAMPLE_RATE)
+    labels = {("rock", "jazz")[i % 2]: 1.0, "energy": i / NUM_SONGS % 1.0}
+    return Song(f"s{i:02d}", str(path), artist or f"artist{i}", labels)
+
+
 def make_corpus(folder: Path) -> Manifest:
     """20 songs of 1 to 3 s, one of them broken, in shards of 4. No Ray: every shard is found written."""
-    songs = []
-    for i in range(NUM_SONGS):
-        path = folder / f"{i}.wav"
-        wave_T = np.random.default_rng(i).standard_normal(SAMPLE_RATE + 1700 * i) * 0.1
-        soundfile.write(path, wave_T, SAMPLE_RATE)
-        if i == BROKEN:
-            path.write_bytes(b"")
-        labels = {("rock", "jazz")[i % 2]: 1.0, "energy": i / NUM_SONGS}
-        songs.append(Song(f"s{i:02d}", str(path), f"artist{i}", labels))
-    out = Store(str(folder / "out"))
-    plan = fix_plan(songs, VOCABULARY, SETTINGS, out)
-    for name, split, rows in plan.shards():
-        first = int(plan.order[rows.start])
-        write_shard(ShardTask(out, name, split, first, plan.songs[rows], plan.digest(rows), SETTINGS))
-    return read_manifest(write_corpus(plan, out).manifest.uri)
+    songs = [make_song(folder, i) for i in range(NUM_SONGS)]
+    Path(songs[BROKEN].path).write_bytes(b"")
+    return read_manifest(shard_here(songs, Store(str(folder / "out"))).manifest.uri)
+
+
+def shard_here(songs: Sequence[Song], out: Store, append: bool = False) -> ShardingResult:
+    """Shard songs without Ray: the job finds every shard written."""
+    plan = fix_plan(songs, VOCABULARY, SETTINGS, out, append)
+    tasks = shard_tasks(plan, out, read_takedowns(out))
+    for task, index in zip(tasks, read_indexes(out, tasks), strict=True):
+        if index is None:
+            write_shard(task)
+    return write_corpus(plan, out)
 
 
 def flip(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 0x10
     path.write_bytes(data)
+
+
+def rock_task(out: Store, songs: Sequence[Song], settings: ShardSettings | None = None) -> ShardTask:
+    """The task of a first shard of ``songs``, all of them rock."""
+    vocabulary, labels_nK = Vocabulary.of_classes(["rock"]), np.ones((len(songs), 1), np.float32)
+    name = "shards/train-000000.tar"
+    return ShardTask(out, name, "train", 0, songs, labels_nK, vocabulary, "plan", settings or ShardSettings())

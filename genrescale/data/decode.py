@@ -1,65 +1,64 @@
-"""Encoded bytes to PCM: the only user of decoders.
+"""Encoded bytes to PCM: any song becomes mono 16 kHz int16, or a DecodeError that names it and says why.
 
-libsndfile decodes mono and stereo WAV, FLAC, Ogg, MP3, AU and AIFF in this process, faster than a process for each
-file. What it refuses, or finds broken, goes to ffmpeg, one process per file. ffmpeg reads files, not pipes: from
-a pipe it can neither trim the padding at an MP3's end (its result is up to 2 frames longer) nor open an M4A whose index
-lies at its end. Bytes are put into a temporary file, so the same song gives the same samples wherever it is stored.
+libsndfile decodes in this process what it can be relied on for, ffmpeg the rest (``decoders.py``). Start, length, level
+and content are those of a plain ``ffmpeg -i SONG -ac 1 -ar 16000``: within 1 sample, 0.01 dB, and 1e-4 of the energy.
+Bytes are put into a temporary file, so the same song gives the same samples wherever it is stored.
+
+==================================================  ================================================================
+What a file is                                      What becomes of it
+==================================================  ================================================================
+MP3, AAC, M4A, FLAC, Ogg, Opus, WAV, AU, AIFF,      decoded, whatever its name ends in, at any rate from MIN_RATE to
+WMA, ... (all that ffmpeg reads); first stream      MAX_RATE and with any channels (their mean, ffmpeg's mix from 3)
+tags and pictures of any size                       passed over
+MP3 without a Xing header, or with a false one      decoded whole, by ffmpeg
+truncated, or damaged in the middle                 what ffmpeg finds in it is kept
+header promises more samples than there are         what is there is kept
+header promises fewer (WAV, AU, AIFF, FLAC)         the header's number is kept: what follows is not music
+header promises none (written to a pipe)            decoded whole, by ffmpeg
+several Ogg or MP3 streams behind each other        all of them
+louder than full scale                              clipped
+missing, no file, empty (0 bytes)                   refused: it does not exist, it is not a file, it is empty
+larger than MAX_ENCODED_BYTES                       refused before it is read
+not audio, or a picture                             refused with ffmpeg's reason
+no sample, or too few for one at 16 kHz             refused: no audio samples
+shorter than ``min_s``                              refused with both durations
+longer than MAX_SONG_S                              refused, having decoded no more than that
+sample rate out of range (0, 1 Hz, 4 GHz)           refused with the rate, or ffmpeg's reason
+never above SILENT_PEAK                             refused: it is silent
+NaN or infinite samples                             refused: samples that are not numbers
+more than ``limit_s`` of decoding                   refused with the limit
+makes ffmpeg crash or exceed MEMORY_LIMIT           refused with how ffmpeg ended
+makes libsndfile crash                              the process dies; ``isolated.py`` names the song
+==================================================  ================================================================
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import stat
 import tempfile
-import time
-from functools import cache
 from pathlib import Path
 
-import ffmpeg
-import imageio_ffmpeg
 import numpy as np
-import soundfile
-import soxr
 
-from genrescale.audio import PCM_DTYPE, SAMPLE_RATE, Clip, len_to_seconds, seconds_to_len
+from genrescale.audio import Clip, len_to_seconds, seconds_to_len
+from genrescale.data.decoders import MAX_SONG_S, DecodeError, decode_here, decode_with_ffmpeg
 
 DECODE_LIMIT_S = 60.0
-"""Seconds of wall time that one file may take."""
-MAX_SONG_S = 2 * 3600.0
-"""Longer files are refused: a song's PCM is held in memory (230 MB at this length)."""
-MIN_RATE, MAX_RATE = 4_000, 384_000
-"""Sample rates (Hz) outside of these are left to ffmpeg."""
-BLOCK_FRAMES = 1 << 18
-PCM_PEAK = 32768.0
+"""Seconds of wall time that each of the two decoders may take for a file."""
+MAX_ENCODED_BYTES = 1 << 30
+"""Larger files are refused: two hours of stereo at 16 bit and 44.1 kHz have 1.2 times as many."""
 SILENT_PEAK = 3
 """A song that never exceeds this absolute sample value (-81 dBFS) is refused as silent."""
-
-
-class DecodeError(ValueError):
-    """A file that gives no usable audio; says which file and why."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}")
-        self.name, self.reason = name, reason
-
-    def __reduce__(self) -> tuple[type[DecodeError], tuple[str, str]]:
-        return DecodeError, (self.name, self.reason)
-
-
-@cache
-def ffmpeg_exe() -> str:
-    """The ffmpeg of PATH, else the one that imageio-ffmpeg carries."""
-    return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()
 
 
 def decode_pcm(source: bytes | Path, name: str, min_s: float = 0.0, limit_s: float = DECODE_LIMIT_S) -> Clip:
     """The first audio stream of an encoded file as mono 16 kHz int16, whole; its key is ``name``.
 
-    Raises DecodeError where the file is missing, empty, without an audio stream, refused by ffmpeg, silent, shorter
-    than ``min_s`` or longer than MAX_SONG_S, and where decoding takes more than ``limit_s`` seconds.
+    Raises DecodeError as the table above says; ``limit_s`` are seconds of wall time.
     """
     if isinstance(source, Path):
         return Clip(name, _checked(_decode_file(source, name, limit_s), name, min_s))
+    check_size(len(source), name)
     with tempfile.NamedTemporaryFile(prefix="genrescale-") as file:
         file.write(source)
         file.flush()
@@ -75,66 +74,26 @@ def middle_excerpt(clip: Clip, max_s: float) -> Clip:
     return Clip(clip.key, clip.pcm_T[start : start + max_len])
 
 
-def _command(path: Path) -> list[str]:
-    # one thread per decoder and filter: the cores are kept busy by other files;
-    # protocols: a playlist dressed as a song must not open addresses
-    stream = ffmpeg.input(str(path.absolute()), threads=1, protocol_whitelist="file")["a:0"].output(
-        "pipe:", format="s16le", ac=1, ar=SAMPLE_RATE, t=MAX_SONG_S + 1, threads=1, filter_threads=1
-    )
-    options = ("-nostdin", "-hide_banner", "-loglevel", "error")
-    return [str(part) for part in ffmpeg.compile(stream.global_args(*options), cmd=ffmpeg_exe())]
+def check_size(num_bytes: int, name: str) -> None:
+    """Raises DecodeError for an encoded file that is larger than MAX_ENCODED_BYTES."""
+    if num_bytes > MAX_ENCODED_BYTES:
+        raise DecodeError(name, f"the file has {num_bytes:,} bytes, more than {MAX_ENCODED_BYTES:,}")
 
 
 def _decode_file(path: Path, name: str, limit_s: float) -> np.ndarray:
-    if not path.is_file():
-        raise DecodeError(name, "the file does not exist")
-    if not path.stat().st_size:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise DecodeError(name, "the file does not exist") from None
+    except (OSError, ValueError) as error:  # e.g. no right to look, a name that is too long or holds a NUL
+        raise DecodeError(name, f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise DecodeError(name, "it is not a file")
+    if not found.st_size:
         raise DecodeError(name, "the file is empty (0 bytes)")
-    pcm_T = _decode_here(path, name, limit_s)
-    return _decode_with_ffmpeg(path, name, limit_s) if pcm_T is None else pcm_T
-
-
-def _decode_here(path: Path, name: str, limit_s: float) -> np.ndarray | None:
-    """libsndfile's samples, or None where ffmpeg has to try. In blocks: neither time nor memory is unbounded."""
-    started, parts = time.monotonic(), []
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.channels > 2 or not MIN_RATE <= file.samplerate <= MAX_RATE:
-                return None
-            resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-            left, ended = (int(MAX_SONG_S) + 1) * file.samplerate, False
-            while left > 0 and not ended:
-                wave_TC = file.read(min(BLOCK_FRAMES, left), dtype="float32", always_2d=True)
-                left -= len(wave_TC)
-                ended = len(wave_TC) < BLOCK_FRAMES
-                parts.append(resampler.resample_chunk(wave_TC.mean(axis=1), last=ended or left <= 0))
-                if time.monotonic() - started > limit_s:
-                    raise DecodeError(name, f"decoding took more than {limit_s:g} s")
-    except (soundfile.SoundFileError, TypeError):  # TypeError: a name that ends in .raw
-        return None
-    wave_T = np.concatenate(parts)
-    if not np.isfinite(wave_T).all():
-        raise DecodeError(name, "it holds samples that are not numbers")
-    return np.clip(np.rint(wave_T * PCM_PEAK), -PCM_PEAK, PCM_PEAK - 1).astype(PCM_DTYPE)
-
-
-def _decode_with_ffmpeg(path: Path, name: str, limit_s: float) -> np.ndarray:
-    try:
-        done = subprocess.run(_command(path), stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        raise DecodeError(name, f"decoding took more than {limit_s:g} s") from None
-    if done.returncode:
-        raise DecodeError(name, _reason(done.stderr.decode(errors="replace"), path))
-    return np.frombuffer(done.stdout, dtype=PCM_DTYPE)
-
-
-def _reason(log: str, path: Path) -> str:
-    if "matches no streams" in log:
-        return "it has no audio stream"
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    # the temporary file's name says nothing and would differ between two runs
-    last = lines[-1].replace(str(path.absolute()), "input") if lines else "no message"
-    return f"ffmpeg: {last}"
+    check_size(found.st_size, name)
+    pcm_T = decode_here(path, name, limit_s)
+    return decode_with_ffmpeg(path, name, limit_s) if pcm_T is None else pcm_T
 
 
 def _checked(pcm_T: np.ndarray, name: str, min_s: float) -> np.ndarray:

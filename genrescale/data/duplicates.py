@@ -8,6 +8,7 @@ import numpy as np
 
 from genrescale.data.index import num_seconds
 from genrescale.data.manifest import Manifest
+from genrescale.data.splits import SPLITS
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,22 @@ class Duplicates:
     def __str__(self) -> str:
         songs = ", ".join(f"{key} ({split})" for key, split in zip(self.keys, self.splits, strict=True))
         return f"{len(self.keys)} songs have the same audio: {songs}"
+
+
+def exclusions(manifest: Manifest) -> list[str]:
+    """For every song of a manifest the reason why nothing may use it, "" for most.
+
+    Of songs with one audio in several splits only the copies in the split that judges most are used: test, else
+    validation. So nothing is tested on what it was trained on, and official test sets stay whole.
+    """
+    reason_of: dict[str, str] = {}
+    for copies in find_duplicates(manifest):
+        judge = max(copies.splits, key=SPLITS.index)
+        kept = copies.keys[copies.splits.index(judge)]
+        for key, split in zip(copies.keys, copies.splits, strict=True):
+            if split != judge:
+                reason_of[key] = f"the same audio as {kept} in {judge}"
+    return [reason_of.get(key, "") for key in manifest.songs["key"].to_pylist()]
 
 
 def find_duplicates(manifest: Manifest) -> list[Duplicates]:

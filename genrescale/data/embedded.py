@@ -13,8 +13,9 @@ from typing import Any
 from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
 from genrescale.data.corpora import list_songs
 from genrescale.data.manifest import MANIFEST_PATH
+from genrescale.data.plan_file import fix_plan
 from genrescale.data.shard_job import write_corpus
-from genrescale.data.shard_plan import ShardSettings, fix_plan
+from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store
 from genrescale.data.synthesis.write import SongRow, write_song, write_table
 from genrescale.data.tasks import run_tasks

@@ -8,6 +8,7 @@ Layout of a corpus::
     shards/{shard}.tar                 WebDataset: {key}.json, {key}.pcm (int16 little-endian mono 16 kHz)
     shards/{shard}.index.parquet       a checksum of every second of audio
     plan.parquet, quarantine.parquet   what was to be sharded, and what could not be
+    takedowns.parquet                  songs that were taken down, and why
 
 Shapes: N songs, K tags.
 """
@@ -15,7 +16,6 @@ Shapes: N songs, K tags.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,13 +23,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from genrescale.audio import Vocabulary
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.splits import SPLITS
 from genrescale.data.store import Store
-from genrescale.results import table_bytes
+from genrescale.results import table_bytes, table_of
 
 MANIFEST_PATH = "manifest.json"
 _VERSION_LEN = 12
@@ -46,6 +45,7 @@ SONG_SCHEMA = pa.schema(
         "crc32": pa.uint32(),  # of the whole PCM
         "crc_start": pa.int64(),  # place of the first per-second checksum in the shard's array
         "path": pa.string(),  # the encoded source
+        "excluded": pa.string(),  # why no split has it, "" for songs that are used
     }
 )
 SHARD_SCHEMA = pa.schema(
@@ -84,13 +84,13 @@ class Manifest:
         return self.songs[name].to_numpy()
 
     def select(self, split: str, limit: int = 0) -> np.ndarray:
-        """Rows of the first ``limit`` surviving songs of a split (0: all) in nested order.
+        """Rows of the first ``limit`` surviving songs of a split (0: all) in nested order; excluded ones are left out.
 
         Raises ValueError for an unknown split, and for a limit above the songs that there are.
         """
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is none of {list(SPLITS)}")
-        rows = np.flatnonzero(self.column("split") == split)
+        rows = np.flatnonzero((self.column("split") == split) & (self.column("excluded") == ""))
         if limit < 0 or limit > len(rows):
             raise ValueError(f"{limit} {split} songs were asked for; {self.uri} has {len(rows)} {split} songs")
         rows = rows[np.argsort(self.column("order")[rows], kind="stable")]
@@ -146,7 +146,7 @@ def _content_digest(
 
 def content_version(songs: pa.Table, labels_NK: np.ndarray, vocabulary: Vocabulary) -> str:
     """The version of a corpus with these songs, labels and tags."""
-    columns = ("key", "artist", "split", "order", "num_samples", "crc32")
+    columns = ("key", "artist", "split", "order", "num_samples", "crc32", "excluded")
     return _content_digest(songs, labels_NK, vocabulary, columns, None)[:_VERSION_LEN]
 
 
@@ -215,6 +215,11 @@ def read_manifest(uri: str) -> Manifest:
         )
     summary = json.loads(store.read_bytes(MANIFEST_PATH))
     songs, shards = (_read_table(store, path, sha256) for path, sha256 in summary["tables"].items())
+    if missing := set(SONG_SCHEMA.names) - set(songs.column_names):
+        raise ValueError(
+            f"{uri} was written by an earlier version (its manifest has no {', '.join(sorted(missing))}); "
+            f"run jobs/shard_corpus.py again into an empty folder"
+        )
     vocabulary = Vocabulary.from_json(json.dumps(summary["vocabulary"]))
     labels = songs["labels"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return Manifest(
@@ -234,4 +239,4 @@ def _read_table(store: Store, path: str, sha256: str) -> pa.Table:
     data = store.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f"{store.uri}/{path} is damaged: its SHA-256 is not that of {MANIFEST_PATH}")
-    return pq.read_table(io.BytesIO(data))
+    return table_of(data)

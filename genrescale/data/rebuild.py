@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import zlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, Song
+from genrescale.audio import SAMPLE_BYTES
 from genrescale.data.index import ShardIndex, index_path, index_to_bytes, second_checksums
 from genrescale.data.manifest import Manifest
-from genrescale.data.members import StoredSong, scan_shard
-from genrescale.data.shard_plan import PLAN_PATH, QUARANTINE_PATH, ShardPlan, ShardSettings
+from genrescale.data.members import scan_shard
+from genrescale.data.plan_file import PLAN_PATH, read_plan
+from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
 from genrescale.data.store import Store
-from genrescale.data.verify import Problem, Remedy, labels_of, verify_shard
+from genrescale.data.verify import Problem, Remedy, verify_shard
 
 
 def rebuild_index(store: Store, manifest: Manifest, shard: int) -> str:
@@ -37,16 +34,14 @@ def rebuild_index(store: Store, manifest: Manifest, shard: int) -> str:
     rows = manifest.shard_rows(shard)
     row_of = {manifest.songs["key"][row].as_py(): row for row in rows.tolist()}
     pcm = [store.read_range(path, song.offset, song.num_bytes) for song in scan.songs]
-    digest, quarantined = _of_plan(store, manifest, shard, scan.songs)
+    digest, quarantined = _of_plan(store, manifest, shard)
     index = ShardIndex(
         keys=[song.key for song in scan.songs],
         order=manifest.column("order")[[row_of[song.key] for song in scan.songs]],
         offset=np.array([song.offset for song in scan.songs], np.int64),
         num_samples=np.array([song.num_bytes // SAMPLE_BYTES for song in scan.songs], np.int64),
         crc32=np.array([zlib.crc32(data) for data in pcm], np.uint32),
-        checksums=np.concatenate(
-            [np.empty(0, np.uint32), *(second_checksums(np.frombuffer(data, PCM_DTYPE)) for data in pcm)]
-        ),
+        checksums=np.concatenate([np.empty(0, np.uint32), *(second_checksums(data) for data in pcm)]),
         num_bytes=manifest.shards["num_bytes"][shard].as_py(),
         sha256=scan.sha256,
         plan_digest=digest,
@@ -57,38 +52,17 @@ def rebuild_index(store: Store, manifest: Manifest, shard: int) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _table(store: Store, path: str) -> pa.Table | None:
-    return pq.read_table(io.BytesIO(store.read_bytes(path))) if store.exists(path) else None
-
-
-def _of_plan(store: Store, manifest: Manifest, shard: int, stored: Sequence[StoredSong]) -> tuple[str, dict[str, str]]:
+def _of_plan(store: Store, manifest: Manifest, shard: int) -> tuple[str, dict[str, str]]:
     """The plan digest of a shard and its quarantined songs (key -> reason).
 
     Without the plan the digest is empty: jobs/shard_corpus.py would then make the shard again, to the same bytes.
     """
-    plan, quarantine = _table(store, PLAN_PATH), _table(store, QUARANTINE_PATH)
-    if plan is None or quarantine is None:
+    if not store.exists(QUARANTINE_PATH) or not store.exists(PLAN_PATH):
         return "", {}
-    per_shard = int(manifest.settings["songs_per_shard"])
-    number = int(manifest.shard_name(shard).removesuffix(".tar").rpartition("-")[2])
-    order_N = plan["order"].to_numpy()
-    here = (plan["split"].to_numpy() == manifest.shards["split"][shard].as_py()) & (order_N // per_shard == number)
-    rows = np.flatnonzero(here)
-    rows = rows[np.argsort(order_N[rows], kind="stable")]
-    reasons = dict(zip(quarantine["key"].to_pylist(), quarantine["reason"].to_pylist(), strict=True))
-    labels = {song.key: song.facts["labels"] for song in stored if song.facts}
-    songs = [_planned_song(manifest, plan, row, labels) for row in rows.tolist()]
-    split = [manifest.shards["split"][shard].as_py()] * len(rows)
-    settings = ShardSettings(**manifest.settings)
-    shard_plan = ShardPlan(songs, np.empty(0), split, order_N[rows], manifest.vocabulary, settings)
-    return shard_plan.digest(slice(None)), {song.key: reasons[song.key] for song in songs if song.key in reasons}
-
-
-def _planned_song(manifest: Manifest, plan: pa.Table, row: int, labels: Mapping[str, Mapping[str, float]]) -> Song:
-    """A song of the plan; the labels of one in quarantine, which no .json member holds, are those of the plan."""
-    key = plan["key"][row].as_py()
-    planned_K = np.array(plan["labels"][row].as_py(), np.float32)
-    return Song(key, "", plan["artist"][row].as_py(), labels.get(key) or labels_of(manifest.vocabulary, planned_K))
+    plan = read_plan(store)
+    rows = next(rows for name, _, rows in plan.shards() if name == manifest.shard_name(shard))
+    here = {song.key for song in plan.songs[rows]}
+    return plan.digest(rows), {song.key: song.reason for song in read_quarantine(store) if song.key in here}
 
 
 @dataclass(frozen=True)

@@ -9,34 +9,45 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
-from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song
+from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, Vocabulary
 from genrescale.config import canonical_json
-from genrescale.data.decode import DecodeError, decode_pcm, middle_excerpt
+from genrescale.data.decode import check_size, decode_pcm, middle_excerpt
+from genrescale.data.decoders import DecodeError
 from genrescale.data.index import ShardIndex, index_path, index_to_bytes, second_checksums
+from genrescale.data.isolated import decode_isolated
 from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
+from genrescale.data.store import Store, StoreError
 
 _BLOCK = 512
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Everything that the task of one shard needs. ``first_order`` is the place of its first song in the split."""
+    """Everything that the task of one shard needs.
+
+    ``first_order`` is the place of its first song in the split; ``labels_nK`` has a row for every song; ``taken_down``
+    maps the key of a song that may not be read any more to the reason.
+    ``isolated`` decodes every song in a child process (slower, the same bytes): one that crashes it is quarantined.
+    """
 
     store: Store
     name: str
     split: str
     first_order: int
     songs: Sequence[Song]
+    labels_nK: np.ndarray
+    vocabulary: Vocabulary
     plan_digest: str
     settings: ShardSettings
+    taken_down: Mapping[str, str] = field(default_factory=dict)
+    isolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,18 +74,30 @@ class _HashedFile:
 
 
 def fetch_bytes(path: str) -> bytes | Path:
-    """A song's encoded file: its path where it is local, else its bytes. Raises DecodeError where there is none."""
+    """A song's encoded file: its path where it is local, else its bytes.
+
+    Raises DecodeError where there is none, where it is too large to be held, and for an address that is none.
+    """
     if "://" not in path:
         return Path(path)
     folder, _, name = path.rpartition("/")
     try:
-        return Store(folder).read_bytes(name)
+        store = Store(folder)
+        check_size(store.size(name), path)
+        return store.read_bytes(name)
     except FileNotFoundError:
         raise DecodeError(path, "the file does not exist") from None
+    except (StoreError, DecodeError):
+        raise
+    except ValueError as error:  # e.g. a protocol that nobody knows
+        raise DecodeError(path, str(error)) from None
 
 
 def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
-    """A song as a WebDataset sample: its PCM and its JSON."""
+    """A song as a WebDataset sample: its PCM and its JSON.
+
+    The labels name every tag: libraries that infer a table's columns from its first rows would drop the others.
+    """
     facts = {
         "key": song.key,
         "artist": song.artist,
@@ -83,16 +106,21 @@ def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
         "num_samples": len(clip.pcm_T),
         "sample_rate": SAMPLE_RATE,
     }
-    return {"__key__": song.key, "json": canonical_json(facts).encode(), "pcm": clip.pcm_T.astype(PCM_DTYPE).tobytes()}
+    return {
+        "__key__": song.key,
+        "json": canonical_json(facts).encode(),
+        "pcm": clip.pcm_T.astype(PCM_DTYPE, copy=False).tobytes(),
+    }
 
 
-def decode_song(song: Song, settings: ShardSettings) -> Clip:
+def decode_song(song: Song, settings: ShardSettings, isolated: bool = False) -> Clip:
     """Raises DecodeError where the song gives no usable audio."""
-    clip = decode_pcm(fetch_bytes(song.path), song.path, min_s=settings.min_s)
+    decode = decode_isolated if isolated else decode_pcm
+    clip = decode(fetch_bytes(song.path), song.path, min_s=settings.min_s)
     return middle_excerpt(Clip(song.key, clip.pcm_T), settings.max_s)
 
 
-class _ShardWriter:
+class ShardWriter:
     """Songs into one tar: deterministic bytes, and per song its row of the index."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -120,10 +148,26 @@ class _ShardWriter:
         num_bytes = len(clip.pcm_T) * SAMPLE_BYTES
         offset = self._tar.tarstream.offset - -(-num_bytes // _BLOCK) * _BLOCK
         self.rows.append((song.key, order, offset, len(clip.pcm_T), zlib.crc32(sample["pcm"])))
-        self.checksums.append(second_checksums(clip.pcm_T))
+        self.checksums.append(second_checksums(sample["pcm"]))
 
     def close(self) -> None:
         self._tar.close()
+
+    def index(self, plan_digest: str, quarantined: dict[str, str]) -> ShardIndex:
+        """The index of what was added; the writer has to be closed."""
+        keys, order, offset, num_samples, crc32 = zip(*self.rows, strict=True) if self.rows else ((),) * 5
+        return ShardIndex(
+            keys=list(keys),
+            order=np.array(order, np.int64),
+            offset=np.array(offset, np.int64),
+            num_samples=np.array(num_samples, np.int64),
+            crc32=np.array(crc32, np.uint32),
+            checksums=np.concatenate(self.checksums),
+            num_bytes=self.file.num_bytes,
+            sha256=self.file.sha256.hexdigest(),
+            plan_digest=plan_digest,
+            quarantined=quarantined,
+        )
 
 
 def write_shard(task: ShardTask) -> ShardReport:
@@ -133,31 +177,19 @@ def write_shard(task: ShardTask) -> ShardReport:
         # of a shard that is made again: it must not pass for the index of the new tar
         task.store.delete(index_path(task.name))
     with task.store.whole_file(task.name) as file:
-        writer = _ShardWriter(file)
+        writer = ShardWriter(file)
         for i, song in enumerate(task.songs):
+            if song.key in task.taken_down:
+                quarantined[song.key] = task.taken_down[song.key]
+                continue
             try:
-                clip = decode_song(song, task.settings)
+                clip = decode_song(song, task.settings, task.isolated)
             except DecodeError as error:
                 quarantined[song.key] = error.reason
                 continue
-            writer.add(song, task.split, task.first_order + i, clip)
+            labelled = replace(song, labels=task.vocabulary.decode(task.labels_nK[i]))
+            writer.add(labelled, task.split, task.first_order + i, clip)
         writer.close()
-    index = _to_index(task, writer, quarantined)
+    index = writer.index(task.plan_digest, quarantined)
     task.store.write_bytes(index_path(task.name), index_to_bytes(index))
     return ShardReport(task.name, len(writer.rows), quarantined)
-
-
-def _to_index(task: ShardTask, writer: _ShardWriter, quarantined: dict[str, str]) -> ShardIndex:
-    keys, order, offset, num_samples, crc32 = zip(*writer.rows, strict=True) if writer.rows else ((),) * 5
-    return ShardIndex(
-        keys=list(keys),
-        order=np.array(order, np.int64),
-        offset=np.array(offset, np.int64),
-        num_samples=np.array(num_samples, np.int64),
-        crc32=np.array(crc32, np.uint32),
-        checksums=np.concatenate(writer.checksums),
-        num_bytes=writer.file.num_bytes,
-        sha256=writer.file.sha256.hexdigest(),
-        plan_digest=task.plan_digest,
-        quarantined=quarantined,
-    )

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from genrescale.audio import len_to_seconds
+from genrescale.data.duplicates import exclusions
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
-from genrescale.data.manifest import Manifest, write_manifest
+from genrescale.data.manifest import SONG_SCHEMA, Manifest, write_manifest
+from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
 from genrescale.data.shard import ShardTask, write_shard
-from genrescale.data.shard_plan import QUARANTINE_PATH, FailureBudgetError, ShardPlan, ShardSettings
+from genrescale.data.shard_plan import FailureBudgetError, ShardPlan, ShardSettings
 from genrescale.data.splits import ArtistOverlap
 from genrescale.data.store import Store
+from genrescale.data.takedowns import read_takedowns
 from genrescale.data.tasks import run_tasks
-from genrescale.results import table_bytes
 from genrescale.telemetry import Progress
 
 MIN_FAILURES = 3
@@ -28,40 +29,32 @@ _READERS = 16
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Quarantined:
-    """A song that is not in the corpus, and why."""
-
-    key: str
-    path: str
-    reason: str
-
-
 @dataclass(frozen=True, eq=False)
 class ShardingResult:
     """``written`` and ``skipped`` count the shards made now and those that were finished before.
 
-    ``overlap`` is what official splits share, None where the splits are ours.
+    ``held_out`` counts added songs that no shard holds, because their artists are validated or tested on; ``overlap``
+    is what official splits share, None where the splits are ours.
     """
 
     manifest: Manifest
     quarantined: list[Quarantined]
     written: int
     skipped: int
+    held_out: int
     overlap: ArtistOverlap | None
 
     def summary(self) -> str:
-        """What was made, in words."""
+        """What the job did, in words."""
         manifest = self.manifest
-        splits = ", ".join(f"{count} {split}" for split, count in Counter(manifest.songs["split"].to_pylist()).items())
-        hours = len_to_seconds(int(manifest.column("num_samples").sum())) / 3600
         num_bytes = sum(manifest.shards["num_bytes"].to_pylist())
         lines = [
-            f"{manifest.uri}, version {manifest.version}: {len(manifest)} songs ({splits}), {hours:.2f} hours",
             f"{len(manifest.shards)} shards, {num_bytes:,} bytes; {self.written} written, {self.skipped} found",
             f"{len(self.quarantined)} songs in quarantine",
-            *(f"  {song.path}: {song.reason}" for song in self.quarantined[:_SHOWN]),
+            *(f"  {song.path or song.key}: {song.reason}" for song in self.quarantined[:_SHOWN]),
         ]
+        if self.held_out:
+            lines.append(f"{self.held_out} added songs held out: their artists are validated or tested on")
         if self.overlap is not None:
             lines.append(f"official splits: {self.overlap.sentence()}")
         return "\n".join(lines)
@@ -81,8 +74,9 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     quarantine written, where too many songs fail.
     """
     _remove_parts(out)
-    tasks = _tasks(plan, out)
-    indexes = _read_indexes(out, tasks)
+    takedowns = read_takedowns(out)
+    tasks = shard_tasks(plan, out, takedowns)
+    indexes = read_indexes(out, tasks)
     finished = {
         task.name: index
         for task, index in zip(tasks, indexes, strict=True)
@@ -91,46 +85,58 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     missing = [task for task in tasks if task.name not in finished]
     reasons = {key: reason for index in finished.values() for key, reason in index.quarantined.items()}
     try:
-        _check_budget(reasons, plan)
+        _check_budget(reasons, plan, takedowns)
         if missing:
-            _write_missing(missing, reasons, plan, len(finished))
+            _write_missing(missing, reasons, plan, takedowns, len(finished))
+            _remove_parts(out)  # of tasks whose process died
     finally:
-        quarantined = _write_quarantine(out, plan, reasons)
-    indexes = _read_indexes(out, tasks)
+        quarantined = _quarantined(plan, reasons, takedowns)
+        write_quarantine(out, quarantined)
+    indexes = read_indexes(out, tasks)
     if None in indexes:
         raise RuntimeError(
             f"{tasks[indexes.index(None)].name} in {out.uri} was changed while the job ran; run it again"
         )
     manifest = _to_manifest(plan, tasks, [index for index in indexes if index is not None], out)
-    return ShardingResult(manifest, quarantined, len(missing), len(finished), plan.overlap)
+    return ShardingResult(manifest, quarantined, len(missing), len(finished), plan.num_held_out, plan.overlap)
 
 
-def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], plan: ShardPlan, num_finished: int) -> None:
+def _write_missing(
+    missing: Sequence[ShardTask],
+    reasons: dict[str, str],
+    plan: ShardPlan,
+    takedowns: Mapping[str, str],
+    num_finished: int,
+) -> None:
     songs_of = {task.name: len(task.songs) for task in missing}
     with Progress("shard_corpus", sum(songs_of.values()), "songs") as progress:
         progress.note(f"{len(missing)} shards to write, {num_finished} finished before")
-        for report in run_tasks(write_shard, missing, name="write_shard"):
+        # a song that crashes its process is found by the second attempt, which gives every song a process of its own
+        isolated = partial(replace, isolated=True)
+        for report in run_tasks(write_shard, missing, name="write_shard", again=isolated):
             reasons.update(report.quarantined)
             broken = f", {len(reasons)} songs in quarantine" if reasons else ""
             progress.advance(songs_of[report.name], f"{report.name} written{broken}")
-            _check_budget(reasons, plan)
+            _check_budget(reasons, plan, takedowns)
 
 
-def _check_budget(reasons: dict[str, str], plan: ShardPlan) -> None:
+def _check_budget(reasons: Mapping[str, str], plan: ShardPlan, takedowns: Mapping[str, str]) -> None:
     limit = failure_limit(plan.settings, len(plan.songs))
-    if len(reasons) <= limit:
+    failed = {key: reason for key, reason in reasons.items() if key not in takedowns}
+    if len(failed) <= limit:
         return
-    path_of = {song.key: song.path for song in plan.songs if song.key in reasons}
-    first = "; ".join(f"{path_of[key]}: {reasons[key]}" for key in sorted(reasons)[:3])
+    path_of = {song.key: song.path for song in plan.songs if song.key in failed}
+    first = "; ".join(f"{path_of[key]}: {failed[key]}" for key in sorted(failed)[:3])
     raise FailureBudgetError(
-        f"{len(reasons)} of {len(plan.songs)} songs failed, more than the {limit} that "
+        f"{len(failed)} of {len(plan.songs)} songs failed, more than the {limit} that "
         f"max_failure_rate={plan.settings.max_failure_rate:g} allows. The first: {first}. "
         f"All are in {QUARANTINE_PATH}. Mend them and run again with retry_quarantined=true, "
         f"or raise max_failure_rate and run again"
     )
 
 
-def _tasks(plan: ShardPlan, out: Store) -> list[ShardTask]:
+def shard_tasks(plan: ShardPlan, out: Store, takedowns: Mapping[str, str]) -> list[ShardTask]:
+    """One task for each shard of the plan; ``takedowns`` (key -> reason) are songs that may not be in any."""
     return [
         ShardTask(
             store=out,
@@ -138,14 +144,17 @@ def _tasks(plan: ShardPlan, out: Store) -> list[ShardTask]:
             split=split,
             first_order=int(plan.order[rows.start]),
             songs=plan.songs[rows],
+            labels_nK=plan.labels_NK[rows],
+            vocabulary=plan.vocabulary,
             plan_digest=plan.digest(rows),
             settings=plan.settings,
+            taken_down={song.key: takedowns[song.key] for song in plan.songs[rows] if song.key in takedowns},
         )
         for name, split, rows in plan.shards()
     ]
 
 
-def _read_indexes(out: Store, tasks: Iterable[ShardTask]) -> list[ShardIndex | None]:
+def read_indexes(out: Store, tasks: Iterable[ShardTask]) -> list[ShardIndex | None]:
     """Per task the index of its finished shard; None where the shard has to be made."""
     files = set(out.list("shards"))
 
@@ -157,7 +166,8 @@ def _read_indexes(out: Store, tasks: Iterable[ShardTask]) -> list[ShardIndex | N
             index = index_from_bytes(out.read_bytes(path))
         except ValueError:
             return None
-        return index if index.plan_digest == task.plan_digest and out.size(task.name) == index.num_bytes else None
+        is_whole = index.plan_digest == task.plan_digest and out.size(task.name) == index.num_bytes
+        return index if is_whole and task.taken_down.keys().isdisjoint(index.keys) else None
 
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(read, tasks))
@@ -170,11 +180,12 @@ def _remove_parts(out: Store) -> None:
             out.delete(path)
 
 
-def _write_quarantine(out: Store, plan: ShardPlan, reasons: dict[str, str]) -> list[Quarantined]:
-    rows = [Quarantined(song.key, song.path, reasons[song.key]) for song in plan.songs if song.key in reasons]
-    columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in ("key", "path", "reason")}
-    out.write_bytes(QUARANTINE_PATH, table_bytes(pa.table(columns)))
-    return rows
+def _quarantined(plan: ShardPlan, reasons: Mapping[str, str], takedowns: Mapping[str, str]) -> list[Quarantined]:
+    return [
+        Quarantined(song.key, "" if song.key in takedowns else song.path, reasons[song.key])
+        for song in plan.songs
+        if song.key in reasons
+    ]
 
 
 def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[ShardIndex], out: Store) -> Manifest:
@@ -203,5 +214,9 @@ def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[
         "sha256": [index.sha256 for index in indexes],
         "index_sha256": [hashlib.sha256(out.read_bytes(index_path(task.name))).hexdigest() for task in tasks],
     }
-    settings = plan.settings.of_plan()
-    return write_manifest(out, pa.table(columns), plan.labels_NK[rows], pa.table(shards), plan.vocabulary, settings)
+    columns["excluded"] = pa.array([""] * len(rows))
+    songs, settings = pa.table(columns).cast(SONG_SCHEMA), plan.settings.of_plan()
+    manifest = Manifest(out.uri, "", plan.vocabulary, songs, plan.labels_NK[rows], pa.table(shards), settings)
+    place = songs.column_names.index("excluded")
+    songs = songs.set_column(place, "excluded", pa.array(exclusions(manifest), pa.string()))
+    return write_manifest(out, songs, manifest.labels_NK, manifest.shards, plan.vocabulary, settings)

@@ -96,8 +96,9 @@ class Store:
             return fs.exists(full)
 
     def size(self, path: str) -> int:
+        """Bytes of a file; 0 where an HTTP server does not say."""
         with self._at(path) as (fs, full):
-            return int(fs.size(full))
+            return int(fs.size(full) or 0)
 
     def list(self, prefix: str = "") -> list[str]:
         """Relative paths of all files under ``prefix``, sorted; an absent prefix has none."""

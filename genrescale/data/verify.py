@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, Vocabulary
+from genrescale.audio import SAMPLE_BYTES, Vocabulary
+from genrescale.data.duplicates import exclusions
 from genrescale.data.index import index_path, num_seconds, second_checksums
 from genrescale.data.manifest import Manifest, content_version
 from genrescale.data.members import StoredSong, scan_shard
@@ -25,7 +26,6 @@ class Remedy(Enum):
     EXTRA = "delete the extra files; nothing reads them"
     MANIFEST = "run jobs/shard_corpus.py again with the settings it had: it writes the manifest anew from the indexes"
     DRIFT = "shards and manifest are of different corpora: shard again into an empty folder, with the labels you mean"
-    DUPLICATE = "take all but one of each audio out of the corpus' table, and shard into an empty folder"
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,22 @@ def verify_manifest(manifest: Manifest) -> list[Problem]:
     ]
 
 
+def verify_exclusions(manifest: Manifest) -> list[Problem]:
+    """Songs that the manifest should exclude because another split has their audio, or excludes without that."""
+    found = zip(*(manifest.songs[name].to_pylist() for name in ("key", "excluded")), exclusions(manifest), strict=True)
+    return [
+        Problem(
+            "the manifest", f"song {key} is {_excluded(there)}; by its audio it is {_excluded(due)}", Remedy.MANIFEST
+        )
+        for key, there, due in found
+        if there != due
+    ]
+
+
+def _excluded(reason: str) -> str:
+    return f"excluded ({reason})" if reason else "not excluded"
+
+
 def verify_shard(store: Store, manifest: Manifest, shard: int, deep: bool = True) -> list[Problem]:
     """Problems of one shard and its index; none where both are what was written.
 
@@ -111,7 +127,7 @@ def verify_shard(store: Store, manifest: Manifest, shard: int, deep: bool = True
 
 def altered_seconds(data: bytes, checksums: np.ndarray) -> list[int]:
     """Seconds of a song's PCM that do not match their checksums."""
-    return np.flatnonzero(second_checksums(np.frombuffer(data, PCM_DTYPE)) != checksums).tolist()
+    return np.flatnonzero(second_checksums(data) != checksums).tolist()
 
 
 def _altered_songs(store: Store, manifest: Manifest, shard: int, checksums: np.ndarray | None) -> list[str]:
@@ -178,14 +194,12 @@ def fact_differences(manifest: Manifest, row: int, facts: dict[str, Any] | None)
         same = False
     if not same:
         known = labels_of(vocabulary, manifest.labels_NK[row])
-        found.append(f"labels are {labels} in its .json member, {known} in the manifest")
+        said = {tag: value for tag, value in labels.items() if value} if isinstance(labels, dict) else labels
+        found.append(f"labels are {said} in its .json member, {known} in the manifest")
     return found
 
 
 def labels_of(vocabulary: Vocabulary, labels_K: np.ndarray) -> dict[str, float]:
     """A song's labels by tag: the classify tags that it has, and every regress tag."""
-    return {
-        tag.name: round(float(value), 6)
-        for tag, value in zip(vocabulary.tags, labels_K, strict=True)
-        if value or tag.kind == "regress"
-    }
+    regress = set(np.array(vocabulary.names)[vocabulary.regress_K])
+    return {name: value for name, value in vocabulary.decode(labels_K).items() if value or name in regress}

@@ -5,18 +5,16 @@ Shapes: N songs, K tags, C classify tags.
 
 from __future__ import annotations
 
-import io
 import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from genrescale.audio import Song, Tag, len_to_seconds
 from genrescale.data.manifest import Manifest
-from genrescale.data.shard_plan import QUARANTINE_PATH
+from genrescale.data.quarantine import read_quarantine
 from genrescale.data.splits import SPLITS, artist_overlap
 from genrescale.data.store import Store
 
@@ -191,11 +189,8 @@ def top_pairs(names: list[str], count_CC: np.ndarray, num_songs: int) -> list[Pa
 
 def quarantine_reasons(store: Store) -> list[QuarantineReason]:
     """The quarantine of a corpus by reason, the commonest first; empty where there is none."""
-    if not store.exists(QUARANTINE_PATH):
-        return []
-    table = pq.read_table(io.BytesIO(store.read_bytes(QUARANTINE_PATH)))
     by_reason: dict[str, list[str]] = {}
-    for path, reason in zip(table["path"].to_pylist(), table["reason"].to_pylist(), strict=True):
-        by_reason.setdefault(_NUMBER.sub("…", reason), []).append(path)
+    for song in read_quarantine(store):
+        by_reason.setdefault(_NUMBER.sub("…", song.reason), []).append(song.path or song.key)
     found = [QuarantineReason(why, len(paths), tuple(paths[:_EXAMPLES])) for why, paths in by_reason.items()]
     return sorted(found, key=lambda reason: (-reason.songs, reason.reason))

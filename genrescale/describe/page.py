@@ -10,13 +10,10 @@ import numpy as np
 from markupsafe import Markup
 
 from genrescale.audio import SAMPLE_RATE
-from genrescale.data.duplicates import Duplicates, find_duplicates
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
 from genrescale.data.verify import labels_of
 from genrescale.describe.facts import (
-    Imbalance,
-    TagFacts,
     co_occurrence,
     imbalance,
     overlap_sentence,
@@ -36,13 +33,12 @@ from genrescale.describe.figures import (
     log_mels,
 )
 from genrescale.describe.reading import ClipChoice, DescribeSettings, HeardSong, ShardHeard
+from genrescale.describe.words import listed, notes
 from genrescale.report.page import data_uri, resource
 from genrescale.report.words import count_text
 
 PAGE_PATH = "describe.html"
 MAX_ROWS = 200
-_FEW_SONGS = 10
-_SHOWN = 8
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 
 
@@ -96,7 +92,6 @@ def render_page(
     tags, splits = tag_facts(manifest), split_facts(manifest)
     names, count_CC = co_occurrence(manifest)
     together = len(names) > 1 and not manifest.vocabulary.exclusive
-    duplicates = find_duplicates(manifest)
     split_N = manifest.column("split")
     seconds_N = manifest.column("num_samples") / SAMPLE_RATE
     seconds = {split: seconds_N[split_N == split] for split in splits_of(manifest)}
@@ -119,7 +114,7 @@ def render_page(
         regress=[facts for facts in tags if facts.tag.kind == "regress"],
         max_rows=MAX_ROWS,
         imbalance=spread_of_labels,
-        notes=_notes(manifest, tags, spread_of_labels, duplicates, measured, damaged),
+        notes=[*notes(manifest), *_heard_notes(manifest, measured, damaged)],
         matrix=data_uri(co_occurrence_svg(names, count_CC)) if together else "",
         matrix_tags=min(len(names), MAX_MATRIX_TAGS),
         num_used=len(names),
@@ -142,54 +137,17 @@ def _extremes(manifest: Manifest, measured: Sequence[HeardSong], loudest: bool) 
     return [(manifest.songs["key"][song.row].as_py(), song.rms_db) for song in ordered[:3]]
 
 
-def _notes(
-    manifest: Manifest,
-    tags: Sequence[TagFacts],
-    spread: Imbalance | None,
-    duplicates: Sequence[Duplicates],
-    measured: Sequence[HeardSong],
-    damaged: Sequence[int],
-) -> list[str]:
-    """What a reader should know before training on it."""
-    notes, splits = [], splits_of(manifest)
-    classify = [facts for facts in tags if facts.tag.kind == "classify"]
-    for split in ("train", "validation", "test"):
-        if split not in splits:
-            notes.append(f"There is no {split} split.")
-            continue
-        absent = [facts.tag.name for facts in classify if not facts.by_split[splits.index(split)]]
-        if absent:
-            notes.append(f"{_have(absent, 'tag')} no {split} song: {_listed(absent)}.")
-    rare = [facts.tag.name for facts in classify if 0 < facts.by_split[0] < _FEW_SONGS] if splits[0] == "train" else []
-    if rare:
-        notes.append(f"{_have(rare, 'tag')} fewer than {_FEW_SONGS} train songs: {_listed(rare)}.")
-    if spread and spread.ratio > 100:
-        notes.append(f"The commonest tag has {spread.ratio:,.0f} times the songs of the rarest.")
-    for pair in shared_artists(manifest):
-        if pair.artists:
-            notes.append(f"{count_text(pair.artists, 'artist')} are in {pair.first} and in {pair.second}.")
-    if across := [found for found in duplicates if found.across_splits]:
-        notes.append(f"{count_text(len(across), 'recording')} in more than one split, e.g. {across[0]}.")
-    if within := len(duplicates) - len(across):
-        notes.append(f"{count_text(within, 'recording')} more than once in one split.")
+def _heard_notes(manifest: Manifest, measured: Sequence[HeardSong], damaged: Sequence[int]) -> list[str]:
+    found = []
     if quiet := [song for song in measured if song.rms_db < -60]:
-        notes.append(f"{count_text(len(quiet), 'measured song')} below -60 dBFS: close to silence.")
+        found.append(f"{count_text(len(quiet), 'measured song')} below -60 dBFS: close to silence.")
     if damaged:
         keys = [manifest.songs["key"][row].as_py() for row in damaged]
-        notes.append(
+        found.append(
             f"{count_text(len(damaged), 'song')} could not be heard, the bytes are not those of the manifest: "
-            f"{_listed(keys)}. Run jobs/verify_corpus.py corpus={manifest.uri}."
+            f"{listed(keys)}. Run jobs/verify_corpus.py corpus={manifest.uri}."
         )
-    return notes
-
-
-def _have(names: Sequence[str], noun: str) -> str:
-    return f"{count_text(len(names), noun)} {'has' if len(names) == 1 else 'have'}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return found
 
 
 def _clip_views(manifest: Manifest, clips: Sequence[ClipChoice], songs: dict[int, HeardSong]) -> list[TagClips]:
@@ -218,29 +176,13 @@ def _clip_views(manifest: Manifest, clips: Sequence[ClipChoice], songs: dict[int
         view = ClipView(
             key=manifest.songs["key"][choice.row].as_py(),
             split=manifest.songs["split"][choice.row].as_py(),
-            others=_listed(others),
+            others=listed(others),
             value=f"{labels_K[choice.tag]:.2f}" if tag.kind == "regress" else "",
             audio=audio[choice.row],
             picture=pictures[choice.row],
         )
         views.setdefault(choice.tag, []).append(view)
     return [TagClips(manifest.vocabulary.names[tag], found) for tag, found in views.items()]
-
-
-def describe_text(manifest: Manifest) -> str:
-    """The corpus in a few lines, for the terminal."""
-    lines = [f"{manifest.uri}, version {manifest.version}: {count_text(len(manifest), 'song')}"]
-    lines += [
-        f"  {s.name}: {count_text(s.songs, 'song')}, {s.hours:.2f} hours, {count_text(s.artists, 'known artist')}"
-        for s in split_facts(manifest)
-    ]
-    if spread := imbalance(tag_facts(manifest)):
-        largest, smallest = spread.largest, spread.smallest
-        lines.append(
-            f"  tags: {len(manifest.vocabulary)}; commonest {largest.tag.name} ({largest.total:,}), rarest "
-            f"{smallest.tag.name} ({smallest.total:,}), as even as {spread.effective:.1f} equal ones"
-        )
-    return "\n".join(lines)
 
 
 def write_page(out: Store, page: str) -> str:

@@ -18,6 +18,7 @@ from sweeps import make_trial, write_run
 from genrescale.data.crops import DamagedShardError, SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.store import Store
+from genrescale.data.verify import verify_shard
 from genrescale.results import read_results, write_planned
 
 pytestmark = pytest.mark.cluster
@@ -151,8 +152,16 @@ def test_a_sweep_and_a_corpus_in_a_bucket_are_listed_and_deleted(bucket: Store, 
         store.write_bytes(f"shards/{path}", Store(corpus.uri).read_bytes(path))
     write_planned(store.child("sweep"), plan := [make_trial("waveform", 100, 0)])
     write_run(store.child("sweep"), plan[0])
+    described = job("describe_corpus", f"corpus={store.uri}/shards", "cpus=2", "labels=2", "loudness_songs=4")
+    assert described.returncode == 0, described.stderr
+    assert store.child("shards").size("describe.html") > 100_000
+    key = corpus.songs["key"][0].as_py()
+    assert job("take_down", f"corpus={store.uri}/shards", f"songs=[{key}]", "reason=test").returncode == 0
+    left = read_manifest(store.child("shards").uri)
+    assert (len(left), key in left.songs["key"].to_pylist()) == (len(corpus) - 1, False)
+    assert not verify_shard(store.child("shards"), left, 0)
     listed = job("inventory", f"store={store.uri}")
-    assert f"{len(corpus)} songs" in listed.stdout
+    assert f"{len(corpus) - 1} songs" in listed.stdout
     assert "1 of 1 planned runs finished" in listed.stdout
     asked = job("inventory", f"store={store.uri}", "at=sweep", "delete=sweep")
     assert "would delete" in asked.stdout

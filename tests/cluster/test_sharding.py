@@ -175,3 +175,35 @@ def test_verify_finds_damage_and_sharding_again_mends_it(
     mended = run_job(environment, "shard_corpus.py", *shard_overrides(music, out))
     assert "4 written" in mended.stdout, mended.stderr
     assert contents(out) == contents(undisturbed)
+
+
+def test_songs_are_added_and_taken_down_by_one_command_each(
+    environment: dict[str, str], music: Path, undisturbed: Path, tmp_path: Path
+):
+    grown, out = Path(shutil.copytree(music, tmp_path / "music")), Path(shutil.copytree(undisturbed, tmp_path / "out"))
+    for i in range(6):
+        noise = 0.1 * np.random.default_rng(100 + i).standard_normal(44_100 * 2)
+        soundfile.write(grown / ("rock", "jazz")[i % 2] / f"new{i}.flac", noise, 44_100)
+    refused = run_job(environment, "shard_corpus.py", *shard_overrides(grown, out))
+    assert refused.returncode == 2
+    assert "6 of 72 songs added" in refused.stderr
+    assert "append=true" in refused.stderr
+    added = run_job(environment, "shard_corpus.py", *shard_overrides(grown, out), "append=true")
+    assert added.returncode == 0, added.stderr
+    assert f"2 written, {NUM_SHARDS} found" in added.stdout
+    before, after = read_manifest(str(undisturbed)), read_manifest(str(out))
+    assert len(after) == len(before) + 6
+    assert f"version {after.version}" in added.stdout
+    assert before.digest(before.select("train")) == after.digest(after.select("train", len(before.select("train"))))
+
+    keys = [next(key for key in after.songs["key"].to_pylist() if name in key) for name in ("new3", "jazz_01")]
+    gone = run_job(environment, "take_down.py", f"corpus={out}", f"songs=[{','.join(keys)}]", "reason=asked to")
+    assert gone.returncode == 0, gone.stderr
+    assert "2 songs gone, 2 shards written anew" in gone.stdout
+    assert f"{grown}/jazz/new3.flac" in gone.stdout
+    intact = run_job(environment, "verify_corpus.py", f"corpus={out}", "cpus=2")
+    assert intact.returncode == 0, intact.stdout + intact.stderr
+    assert f"{len(after) - 2} songs" in gone.stdout
+    again = run_job(environment, "shard_corpus.py", *shard_overrides(grown, out))
+    assert "0 written" in again.stdout, again.stderr
+    assert "2 songs, taken down: asked to" in again.stdout

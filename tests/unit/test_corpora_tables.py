@@ -3,16 +3,22 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from small_corpus import make_song
 
 from genrescale.data.corpora import CORPORA, list_songs
+from genrescale.data.decoders import DecodeError
+from genrescale.data.shard import decode_song
+from genrescale.data.shard_plan import ShardSettings
 
 ROWS = [
     {"path": "1.mp3", "labels": ["rock", "live"], "artist": "A", "split": "train", "regress:energy": 0.5},
@@ -130,6 +136,14 @@ def test_tables_over_http(tmp_path: Path, web: str):
     for corpus in ("folder", "gtzan", "audiofolder"):
         with pytest.raises(ValueError, match="cannot be listed over HTTP; name its tables, or its songs in one"):
             list_songs(corpus, web)
+
+
+def test_songs_over_http_are_those_of_the_disk(tmp_path: Path, web: str):
+    song = make_song(tmp_path, 3)
+    there = replace(song, path=f"{web}/3.wav")
+    assert np.array_equal(decode_song(there, ShardSettings()).pcm_T, decode_song(song, ShardSettings()).pcm_T)
+    with pytest.raises(DecodeError, match=r"http://.*/4.wav: the file does not exist"):
+        decode_song(replace(song, path=f"{web}/4.wav"), ShardSettings())
 
 
 def test_a_corpus_in_object_storage():

@@ -12,14 +12,16 @@ import soundfile
 from webdataset.compat import WebDataset
 
 from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
+from genrescale.data import decode
 from genrescale.data.decode import decode_pcm
+from genrescale.data.decoders import DecodeError
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes, second_checksums
-from genrescale.data.shard import ShardTask, decode_song, write_shard
-from genrescale.data.shard_job import MIN_FAILURES, failure_limit, write_corpus
+from genrescale.data.shard import ShardTask, decode_song, fetch_bytes, write_shard
+from genrescale.data.shard_job import MIN_FAILURES, failure_limit, shard_tasks, write_corpus
 from genrescale.data.shard_plan import FailureBudgetError, ShardSettings, make_plan
 from genrescale.data.store import Store
 
-VOCABULARY = Vocabulary((Tag("rock"), Tag("jazz")), exclusive=True)
+VOCABULARY = Vocabulary((Tag("jazz"), Tag("rock")), exclusive=True)
 NAME = "shards/train-000000.tar"
 
 
@@ -46,7 +48,9 @@ def make_songs(folder: Path) -> list[Song]:
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> ShardTask:
     folder = tmp_path_factory.mktemp("corpus")
-    task = ShardTask(Store(str(folder / "out")), NAME, "train", 512, make_songs(folder), "plan", ShardSettings())
+    songs, labels_nK = make_songs(folder), np.array([[0, 1]] * 4, np.float32)
+    out = Store(str(folder / "out"))
+    task = ShardTask(out, NAME, "train", 512, songs, labels_nK, VOCABULARY, "plan", ShardSettings())
     write_shard(task)
     return task
 
@@ -61,7 +65,7 @@ def test_the_webdataset_library_reads_the_shard(task: ShardTask):
     for sample, song in zip(samples, [task.songs[i] for i in (0, 2, 3)], strict=True):
         assert sample["pcm"] == decode_pcm(Path(song.path), "").pcm_T.tobytes()
         facts = json.loads(sample["json"])
-        assert facts["labels"] == {"rock": 1.0}
+        assert facts["labels"] == {"jazz": 0, "rock": 1}
         assert (facts["artist"], facts["split"], facts["sample_rate"]) == ("someone", "train", SAMPLE_RATE)
         assert facts["num_samples"] == len(sample["pcm"]) // 2
 
@@ -133,10 +137,26 @@ def test_an_exception_leaves_no_file(tmp_path: Path):
 
 def test_checksums_see_one_flipped_bit():
     pcm_T = np.zeros(3 * SAMPLE_RATE + 1, np.int16)
-    before = second_checksums(pcm_T)
+    before = second_checksums(pcm_T.tobytes())
     pcm_T[2 * SAMPLE_RATE] ^= 1
     assert len(before) == 4
-    assert np.flatnonzero(before != second_checksums(pcm_T)).tolist() == [2]
+    assert np.flatnonzero(before != second_checksums(pcm_T.tobytes())).tolist() == [2]
+
+
+def test_songs_in_a_bucket_are_refused_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
+    Store("memory://bucket").write_bytes("song.mp3", bytes(1000))
+    assert fetch_bytes("memory://bucket/song.mp3") == bytes(1000)
+    monkeypatch.setattr(decode, "MAX_ENCODED_BYTES", 999)
+    monkeypatch.setattr(Store, "read_bytes", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(DecodeError, match=r"bucket/song.mp3: the file has 1,000 bytes, more than 999"):
+        fetch_bytes("memory://bucket/song.mp3")
+
+
+@pytest.mark.parametrize("path", ["memory://bucket/none.mp3", "nobody://knows/this.mp3", "://"])
+def test_addresses_without_a_song_are_refused_by_name(path: str):
+    with pytest.raises(DecodeError) as caught:
+        fetch_bytes(path)
+    assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_max_s_keeps_the_middle(task: ShardTask):
@@ -155,10 +175,9 @@ def test_the_failure_budget():
 
 def test_a_budget_that_is_spent_stops_the_job_and_keeps_the_quarantine(task: ShardTask, tmp_path: Path):
     out = Store(str(tmp_path))
-    settings = ShardSettings(val_fraction=0.0, test_fraction=0.0, max_failure_rate=0.0)
+    settings = ShardSettings(val_fraction=0.0, test_fraction=0.0, songs_per_shard=4, max_failure_rate=0.0)
     plan = make_plan(task.songs, VOCABULARY, settings)
-    rows = plan.shards()[0][2]
-    write_shard(replace(task, store=out, songs=plan.songs[rows], plan_digest=plan.digest(rows), first_order=0))
+    write_shard(shard_tasks(plan, out, {})[0])
     with pytest.raises(
         FailureBudgetError, match=r"1 of 4 songs failed, more than the 0 .*1\.txt: ffmpeg: .*Invalid data"
     ):

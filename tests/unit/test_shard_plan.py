@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from genrescale.audio import Song, Tag, Vocabulary
-from genrescale.data.shard_plan import ShardSettings, fix_plan, make_plan
+from genrescale.data.plan_file import fix_plan
+from genrescale.data.shard_plan import ShardSettings, make_plan
 from genrescale.data.store import Store
 
 VOCABULARY = Vocabulary((Tag("rock"), Tag("jazz")), exclusive=True)
@@ -89,7 +90,7 @@ def test_a_begun_plan_is_not_continued_with_another(tmp_path: Path, case: str, w
     [
         ({"val_fraction": 1.5}, "val_fraction=1.5"),
         ({"val_fraction": 0.5, "test_fraction": 0.5}, "leave no song to train on"),
-        ({"songs_per_shard": 0}, "songs_per_shard=0"),
+        ({"songs_per_shard": -1}, "songs_per_shard=-1"),
         ({"seed": -1}, "seed=-1"),
         ({"min_s": float("nan")}, "min_s=nan"),
         ({"max_s": 0.5, "min_s": 1.0}, "max_s=0.5"),

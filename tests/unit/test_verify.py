@@ -84,12 +84,12 @@ def test_members_before_a_cut_are_read(manifest: Manifest, cut: int):
 
 def test_a_song_whose_labels_differ_is_named_with_both(copy: Manifest):
     scan = scan_shard(Store(copy.uri), copy.shard_name(0))
-    song = next(song for song in scan.songs if song.facts and "rock" in song.facts["labels"])
+    song = next(song for song in scan.songs if song.facts and song.facts["labels"]["rock"])
     text = json.dumps(song.facts, sort_keys=True, separators=(",", ":")).encode()
-    replace_bytes(shard_path(copy), text, text.replace(b'"rock"', b'"jazz"'))
+    replace_bytes(shard_path(copy), text, text.replace(b'"jazz":0,"rock":1', b'"jazz":1,"rock":0'))
     (found,) = problems(copy)
     assert f"song {song.key}: labels are {{'energy': " in found
-    assert "'jazz': 1.0} in its .json member, {'rock': 1.0, 'energy': " in found
+    assert "'jazz': 1} in its .json member, {'rock': 1, 'energy': " in found
     (found,) = verify_shard(Store(copy.uri), as_written(copy, 0), 0)
     assert song.key in found.what
     assert found.remedy is Remedy.DRIFT
@@ -111,11 +111,10 @@ def test_a_json_member_that_says_something_else_is_found(copy: Manifest, old: by
 
 
 def test_other_tags_in_the_manifest_are_drift(manifest: Manifest):
-    """The same shards under another vocabulary: every song of the tag that went is named."""
+    """The same shards under another vocabulary: every song is named, for each says which tags it was judged by."""
     other = replace(manifest, vocabulary=Vocabulary((Tag("pop"), *VOCABULARY.tags[1:])))
     found = verify_shard(Store(other.uri), other, 0)
-    rock = [key for key in keys(manifest) if int(key[1:]) % 2 == 0]
-    assert [problem.what.split(":")[0] for problem in found] == [f"song {key}" for key in sorted(rock)]
+    assert [problem.what.split(":")[0] for problem in found] == [f"song {key}" for key in sorted(keys(manifest))]
     assert remedies(found) == [Remedy.DRIFT.value]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -83,9 +84,7 @@ def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "")
         return _columns_of_lines(_text(store, name, remedy), where)
     rows = _cells(_text(store, name, remedy), delimiter or ("\t" if suffix == ".tsv" else ","), where, header=True)
     header = next(rows, [])
-    twice = sorted(column for column, count in Counter(header).items() if count > 1)
-    if twice:
-        raise ValueError(f"{where} has more than one column {twice[0]!r}; rename one")
+    _refuse_twice(header, where)
     columns: list[list[str]] = [[] for _ in header]
     for i, row in enumerate(rows, 1):
         if len(row) != len(header):
@@ -116,15 +115,23 @@ def open_parquet(store: Store, name: str, remedy: str = "") -> pq.ParquetFile:
     source = local if local is not None and local.exists() else io.BytesIO(_bytes(store, name, remedy))
     try:
         return pq.ParquetFile(source)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last two: damage to its own description
         raise ValueError(f"{store.uri}/{name} cannot be read as Parquet: {error}") from None
 
 
 def read_parquet(file: pq.ParquetFile, where: str, columns: list[str] | None = None) -> Columns:
     try:
-        return file.read(columns=columns).to_pydict()
-    except (pa.ArrowException, OSError) as error:
+        table = file.read(columns=columns)
+        _refuse_twice(table.column_names, where)
+        return table.to_pydict()
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:  # the last two: text, dates
         raise ValueError(f"{where} cannot be read as Parquet: {error}") from None
+
+
+def _refuse_twice(names: Sequence[str], where: str) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise ValueError(f"{where} has more than one column {twice[0]!r}; rename one")
 
 
 def column(table: Mapping[str, list[Any]], name: str, where: str, use: str = "") -> list[Any]:
@@ -143,10 +150,12 @@ def tag_names(cell: Any, separator: str = SEPARATOR) -> list[str]:
     """The tags of one cell: ``rock|live``, a list, a number or nothing; each once, in their order."""
     if cell is None:
         return []
-    if isinstance(cell, Mapping):
-        raise ValueError(f"{cell!r} is neither a name nor a list of names")
     names = cell.split(separator) if isinstance(cell, str) else cell if isinstance(cell, (list, tuple)) else [cell]
-    return list(dict.fromkeys(stripped for name in names if (stripped := str(name).strip())))
+    # name != name: NaN, which pandas writes for a cell that is missing among numbers
+    if any(name is None or name != name or isinstance(name, (Mapping, list, tuple, bytes)) for name in names):
+        raise ValueError(f"{cell!r} is neither a name nor a list of names")
+    # one string for every tag, however many songs carry it
+    return list(dict.fromkeys(sys.intern(stripped) for name in names if (stripped := str(name).strip())))
 
 
 def official_split(cell: str, where: str) -> str | None:
@@ -219,12 +228,22 @@ def _columns_of_lines(text: io.TextIOBase, where: str) -> Columns:
     try:
         for line in text:
             if line.strip():
-                rows.append(json.loads(line))
-                if not isinstance(rows[-1], dict):
-                    raise ValueError(f'{where}, row {len(rows)}: expected an object like {{"path": ...}}')
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}, row {len(rows) + 1} is not JSON: {error}") from None
+                rows.append(_object(line, f"{where}, row {len(rows) + 1}"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}, after row {len(rows)}: {error}; save it as UTF-8") from None
     names = dict.fromkeys(key for row in rows for key in row)
     return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+        if "\\u" in line:  # half of a surrogate pair is JSON, but no text that could be written anywhere
+            json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{where} holds half of a surrogate pair, which is not Unicode text") from None
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, a list of thousands of lists
+        raise ValueError(f"{where} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f'{where}: expected an object like {{"path": ...}}')
+    return found

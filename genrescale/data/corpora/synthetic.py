@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora.reading import root_of
 from genrescale.data.store import Store
 from genrescale.data.synthesis.write import SONGS_TABLE, VOCABULARY_FILE
+from genrescale.results import table_of
 
 REMEDY = "make one with: python jobs/synthesize_corpus.py"
 COLUMNS = ["path", "artist", "labels"]
@@ -46,7 +44,7 @@ def _read_tables(store: Store) -> tuple[pa.Table, Vocabulary]:
             raise FileNotFoundError(f"audio={store.uri} holds no synthetic corpus: {name} is missing; {REMEDY}")
     try:
         vocabulary = Vocabulary.from_json(store.read_bytes(VOCABULARY_FILE).decode())
-        table = pq.read_table(io.BytesIO(store.read_bytes(SONGS_TABLE)), columns=COLUMNS)
+        table = table_of(store.read_bytes(SONGS_TABLE), columns=COLUMNS)
         width = table.schema.field("labels").type.list_size
     except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the tables of the synthetic corpus audio={store.uri} cannot be read: {error}") from error

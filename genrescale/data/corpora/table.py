@@ -15,6 +15,7 @@ The vocabulary is exclusive where every song has exactly one label and there is 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -69,6 +70,8 @@ def list_songs(audio: str, columns: Mapping[str, str] | None = None) -> tuple[li
         where = f"{audio}, row {i + 1}"
         if not path:
             raise ValueError(f"{where}: the path is empty")
+        if not isinstance(path, str):
+            raise ValueError(f"{where}: the path {path!r} is not text")
         labels.append(_tags(cells["labels"][i], where))
         values = dict.fromkeys(labels[i], 1.0)
         values |= {tag: _number(numbers[i], f"{where}, column {REGRESS}{tag}") for tag, numbers in regress.items()}
@@ -76,7 +79,7 @@ def list_songs(audio: str, columns: Mapping[str, str] | None = None) -> tuple[li
             Song(
                 key=song_key(path),
                 path=resolve(root, path),
-                artist=cells["artist"][i],
+                artist=sys.intern(cells["artist"][i]),
                 labels=values,
                 split=official_split(cells["split"][i], where),
             )
@@ -99,7 +102,7 @@ def _name_columns(table: Columns, columns: Mapping[str, str], audio: str) -> Col
             cells[name] = [""] * num_rows
             continue
         found = column(table, wanted, audio, f" for {name}")
-        cells[name] = found if name == "labels" else texts(found)
+        cells[name] = found if name in REQUIRED else texts(found)
     return cells
 
 
@@ -113,7 +116,7 @@ def _tags(cell: Any, where: str) -> list[str]:
 def _number(cell: Any, where: str) -> float:
     try:
         value = float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{where}: {cell!r} is not a number") from None
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{where}: {value} is not in [0, 1]")
@@ -124,4 +127,7 @@ def _vocabulary(labels: Sequence[Sequence[str]], regress: Sequence[str], audio: 
     if not regress:
         return vocabulary_of(labels, audio)
     names = sorted({name for row in labels for name in row})
-    return Vocabulary((*(Tag(name) for name in names), *(Tag(name, "regress") for name in regress)))
+    try:
+        return Vocabulary((*(Tag(name) for name in names), *(Tag(name, "regress") for name in regress)))
+    except ValueError as error:  # a regression tag without a name, or with that of a label
+        raise ValueError(f"{audio}: {error}") from None

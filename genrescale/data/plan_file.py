@@ -1,0 +1,178 @@
+"""The plan beside the shards, ``plan.parquet``: what was begun is continued, added to, or refused in words."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from genrescale.audio import SAMPLE_BYTES, Song, Vocabulary
+from genrescale.data.decoders import DecodeError
+from genrescale.data.shard import decode_song
+from genrescale.data.shard_plan import SHARD_MB, ShardPlan, ShardSettings, arranged, checked, extend_plan, make_plan
+from genrescale.data.store import Store
+from genrescale.data.takedowns import read_takedowns
+from genrescale.results import table_of
+
+PLAN_PATH = "plan.parquet"
+_META = b"genrescale"
+_SAMPLED = 8
+_COMPARED = 50_000
+
+
+def fix_plan(
+    songs: Sequence[Song], vocabulary: Vocabulary, settings: ShardSettings, out: Store, append: bool = False
+) -> ShardPlan:
+    """The plan that ``out`` was begun with, or a new one, now written there.
+
+    A plan that was begun is kept as it is, also where another machine or version would break ties otherwise; with
+    ``append`` the songs that it lacks become its next generation. Songs that were taken down need not be listed any
+    more. Raises ValueError that says what changed where the songs, labels or settings are not those of the begun plan.
+    """
+    if not out.exists(PLAN_PATH):
+        if out.list("shards"):
+            raise ValueError(f"{out.uri} holds shards but no {PLAN_PATH}; choose an empty folder for out")
+        if not songs:
+            raise ValueError("the corpus has no songs")
+        plan = make_plan(songs, vocabulary, _sized(settings, songs))
+        out.write_bytes(PLAN_PATH, _plan_bytes(plan))
+        return plan
+    table = table_of(out.read_bytes(PLAN_PATH))
+    meta = json.loads(table.schema.metadata[_META])
+    settings = replace(settings, songs_per_shard=settings.songs_per_shard or meta["settings"]["songs_per_shard"])
+    row_of = {key: i for i, key in enumerate(table["key"].to_pylist())}
+    songs = [*songs, *_taken_down(table, {song.key for song in songs}, read_takedowns(out), vocabulary)]
+    added = [song for song in songs if song.key not in row_of] if append else []
+    listed, labels_NK = checked([song for song in songs if song.key in row_of] if added else songs, vocabulary)
+    changes = _changes(table, meta, row_of, listed, labels_NK, vocabulary, settings)
+    if changes:
+        remedy = "" if append else "add songs with append=true, "
+        raise ValueError(
+            f"{out.uri} was begun with another plan: {'; '.join(changes)}. "
+            f"Go back to it, {remedy}choose another folder for out, or delete {out.uri} to start over"
+        )
+    rows = np.array([row_of[song.key] for song in listed])
+    split_N, place, generation = (table[name].to_numpy()[rows] for name in ("split", "order", "generation"))
+    plan = arranged(listed, labels_NK, split_N, place, generation, vocabulary, settings)
+    if added:
+        plan = extend_plan(plan, added)
+        out.write_bytes(PLAN_PATH, _plan_bytes(plan))
+    return plan
+
+
+def read_plan(out: Store) -> ShardPlan:
+    """The plan as it was written. Its songs have no paths: the plan does not know where music lies."""
+    table = table_of(out.read_bytes(PLAN_PATH))
+    meta = json.loads(table.schema.metadata[_META])
+    songs = [
+        Song(key, "", artist, {}, official)
+        for key, artist, official in zip(
+            *(table[name].to_pylist() for name in ("key", "artist", "official")), strict=True
+        )
+    ]
+    return ShardPlan(
+        songs=songs,
+        labels_NK=_labels(table),
+        split=table["split"].to_pylist(),
+        order=table["order"].to_numpy(),
+        generation=table["generation"].to_numpy(),
+        vocabulary=Vocabulary.from_json(meta["vocabulary"]),
+        settings=ShardSettings(**meta["settings"]),
+    )
+
+
+def _labels(table: pa.Table) -> np.ndarray:
+    labels = table["labels"].combine_chunks()
+    return labels.flatten().to_numpy().reshape(len(labels), -1)
+
+
+def _sized(settings: ShardSettings, songs: Sequence[Song]) -> ShardSettings:
+    """Settings with as many songs to a shard as make SHARD_MB, by the mean of the first songs that can be decoded.
+
+    The songs are taken in the order of their keys, so a plan does not depend on how they were listed.
+    """
+    if settings.songs_per_shard:
+        return settings
+    by_key = sorted(songs, key=lambda song: song.key)
+    lengths = []
+    for song in by_key[:: max(1, len(by_key) // _SAMPLED)]:
+        try:
+            # isolated: this is the job's own process, which a song that crashes the decoder must not end
+            lengths.append(len(decode_song(song, settings, isolated=True).pcm_T))
+        except DecodeError:
+            continue
+    mean_bytes = SAMPLE_BYTES * float(np.mean(lengths)) if lengths else 1e6  # half a minute
+    return replace(settings, songs_per_shard=max(1, round(SHARD_MB * 1e6 / mean_bytes)))
+
+
+def _taken_down(table: pa.Table, listed: set[str], takedowns: dict[str, str], vocabulary: Vocabulary) -> list[Song]:
+    """Songs of the plan that were taken down and are listed no more, as the plan knows them."""
+    gone = [key in takedowns and key not in listed for key in table["key"].to_pylist()] if takedowns else []
+    rows = table.filter(pa.array(gone)).to_pylist() if any(gone) else []
+    return [
+        Song(row["key"], "", row["artist"], vocabulary.decode(np.array(row["labels"], np.float32)), row["official"])
+        for row in rows
+    ]
+
+
+def _plan_bytes(plan: ShardPlan) -> bytes:
+    meta = {"settings": plan.settings.of_plan(), "vocabulary": plan.vocabulary.to_json()}
+    labels = pa.FixedSizeListArray.from_arrays(pa.array(plan.labels_NK.ravel()), len(plan.vocabulary))
+    columns = {
+        "key": pa.array([song.key for song in plan.songs], pa.string()),
+        "artist": pa.array([song.artist for song in plan.songs], pa.string()),
+        "official": pa.array([song.split for song in plan.songs], pa.string()),
+        "split": pa.array(plan.split, pa.string()),
+        "order": pa.array(plan.order, pa.int64()),
+        "generation": pa.array(plan.generation, pa.int64()),
+        "labels": labels,
+    }
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns, metadata={_META: json.dumps(meta, sort_keys=True)}), sink)
+    return sink.getvalue()
+
+
+def _changes(
+    table: pa.Table,
+    meta: dict[str, Any],
+    row_of: Mapping[str, int],
+    songs: list[Song],
+    labels_NK: np.ndarray,
+    vocabulary: Vocabulary,
+    settings: ShardSettings,
+) -> list[str]:
+    """What is not as in the begun plan, in words."""
+    now = settings.of_plan()
+    changes = [
+        f"{name} was {value} and is {now[name]}" for name, value in meta["settings"].items() if value != now[name]
+    ]
+    begun = Vocabulary.from_json(meta["vocabulary"])
+    if begun != vocabulary:
+        gone, new = set(begun.names) - set(vocabulary.names), set(vocabulary.names) - set(begun.names)
+        return [*changes, f"the tags differ (no longer there: {sorted(gone)[:5]}; new: {sorted(new)[:5]})"]
+    added = [song.key for song in songs if song.key not in row_of]
+    removed = sorted(row_of.keys() - {song.key for song in songs})
+    for word, keys in (("added", added), ("no longer listed", removed)):
+        if keys:
+            changes.append(f"{len(keys)} of {table.num_rows} songs {word}, the first is {keys[0]}")
+    differ: dict[str, list[str]] = {"labels": [], "artist": [], "official split": []}
+    for low in range(0, len(songs), _COMPARED):  # in parts, so that not all labels lie in memory once more
+        part = [(song, i) for i, song in enumerate(songs[low : low + _COMPARED], low) if song.key in row_of]
+        there = table.take([row_of[song.key] for song, _ in part] or pa.array([], pa.int64()))
+        begun_nK, artists, splits = _labels(there), there["artist"].to_pylist(), there["official"].to_pylist()
+        for j, (song, i) in enumerate(part):
+            if not np.array_equal(begun_nK[j], labels_NK[i]):
+                differ["labels"].append(song.key)
+            if artists[j] != song.artist:
+                differ["artist"].append(song.key)
+            if splits[j] != song.split:
+                differ["official split"].append(song.key)
+    return changes + [
+        f"{len(keys)} songs have another {name}, the first is {keys[0]}" for name, keys in differ.items() if keys
+    ]

@@ -1,0 +1,136 @@
+"""Songs that have to go: out of their shards at once, and never into one again.
+
+The list of takedowns lies beside the shards, so that sharding again, retrying a quarantine or a restored backup of the
+encoded files does not bring a song back. Its shard is written anew without it; all others stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from genrescale.audio import PCM_DTYPE, Clip, Song
+from genrescale.data.duplicates import exclusions
+from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes
+from genrescale.data.manifest import SHARD_SCHEMA, Manifest, read_manifest, write_manifest
+from genrescale.data.members import scan_shard
+from genrescale.data.quarantine import Quarantined, read_quarantine, write_quarantine
+from genrescale.data.shard import ShardWriter
+from genrescale.data.store import Store
+from genrescale.results import table_bytes, table_of
+
+TAKEDOWNS_PATH = "takedowns.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class TakedownResult:
+    """``removed`` are the songs that were in the corpus, ``shards`` those written anew."""
+
+    manifest: Manifest
+    removed: list[str]
+    shards: list[str]
+    sources: list[str]
+
+
+def read_takedowns(store: Store) -> dict[str, str]:
+    """Key -> reason of the songs that were taken down."""
+    if not store.exists(TAKEDOWNS_PATH):
+        return {}
+    table = table_of(store.read_bytes(TAKEDOWNS_PATH))
+    return dict(zip(table["key"].to_pylist(), table["reason"].to_pylist(), strict=True))
+
+
+def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
+    """Remove songs from a finished corpus, whose version changes; killed, the same call continues.
+
+    Raises ValueError, with nothing changed, for a key that the corpus does not know, and where a shard that has to be
+    written anew is damaged. FileNotFoundError where there is no finished corpus.
+    """
+    manifest, takedowns, quarantine = read_manifest(store.uri), read_takedowns(store), read_quarantine(store)
+    known = {*manifest.songs["key"].to_pylist(), *takedowns, *(song.key for song in quarantine)}
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        raise ValueError(
+            f"{store.uri} has no song {', '.join(unknown[:5])}; a song is named by its key in the manifest"
+        )
+    takedowns |= {key: f"taken down: {reason}" for key in keys if key not in takedowns}
+    columns = {"key": pa.array(takedowns, pa.string()), "reason": pa.array(takedowns.values(), pa.string())}
+    store.write_bytes(TAKEDOWNS_PATH, table_bytes(pa.table(columns)))
+    gone_N = np.array([key in takedowns for key in manifest.songs["key"].to_pylist()])
+    shards = np.unique(manifest.column("shard")[gone_N]).tolist()
+    indexes = {shard: _rewrite(store, manifest, shard, takedowns) for shard in shards}
+    others = [song for song in quarantine if song.key not in takedowns]
+    write_quarantine(store, [*others, *(Quarantined(key, "", why) for key, why in takedowns.items())])
+    gone = manifest.songs.filter(pa.array(gone_N))
+    return TakedownResult(
+        manifest=_without(store, manifest, gone_N, indexes),
+        removed=gone["key"].to_pylist(),
+        shards=[manifest.shard_name(shard) for shard in shards],
+        sources=gone["path"].to_pylist(),
+    )
+
+
+def _rewrite(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, str]) -> ShardIndex:
+    """A shard without the songs taken down: the bytes of a shard that never had them, then its index.
+
+    What is read is the tar, not the places that the manifest knows, so a shard that a killed takedown wrote already is
+    written again to the same bytes.
+    """
+    path = manifest.shard_name(shard)
+    before = index_from_bytes(store.read_bytes(index_path(path)))
+    row_of = {manifest.songs["key"][row].as_py(): row for row in manifest.shard_rows(shard).tolist()}
+    left = {key for key in row_of if key not in takedowns}
+    stored = [song for song in scan_shard(store, path).songs if song.key in left]
+    if len(stored) < len(left):
+        raise ValueError(
+            f"{store.uri}/{path} is damaged: only {len(stored)} of {len(left)} songs can be read; "
+            f"mend it first (jobs/verify_corpus.py says how)"
+        )
+    with store.whole_file(path) as file:
+        writer = ShardWriter(file)
+        for song in stored:
+            row = row_of[song.key]
+            data = store.read_range(path, song.offset, song.num_bytes)
+            if zlib.crc32(data) != manifest.songs["crc32"][row].as_py():
+                raise ValueError(
+                    f"{store.uri}/{path} is damaged in song {song.key}; mend it first (jobs/verify_corpus.py says how)"
+                )
+            labels = manifest.vocabulary.decode(manifest.labels_NK[row])
+            facts = Song(song.key, "", manifest.songs["artist"][row].as_py(), labels)
+            split, order = manifest.shards["split"][shard].as_py(), manifest.songs["order"][row].as_py()
+            writer.add(facts, split, order, Clip(song.key, np.frombuffer(data, PCM_DTYPE)))
+        writer.close()
+    gone = {key: takedowns[key] for key in row_of if key in takedowns}
+    index = writer.index(before.plan_digest, before.quarantined | gone)
+    store.write_bytes(index_path(path), index_to_bytes(index))
+    return index
+
+
+def _without(store: Store, manifest: Manifest, gone_N: np.ndarray, indexes: dict[int, ShardIndex]) -> Manifest:
+    """The manifest after a takedown, written; ``indexes`` are those of the shards that were written anew."""
+    columns = {name: manifest.column(name).copy() for name in ("offset", "crc_start")}
+    shards = {name: manifest.shards[name].to_pylist() for name in SHARD_SCHEMA.names}
+    for shard, index in indexes.items():
+        rows = manifest.shard_rows(shard)
+        rows = rows[~gone_N[rows]]  # in the shard's order, as the index is
+        columns["offset"][rows], columns["crc_start"][rows] = index.offset, index.crc_start
+        shards["num_songs"][shard], shards["num_bytes"][shard] = len(rows), index.num_bytes
+        shards["sha256"][shard] = index.sha256
+        shards["index_sha256"][shard] = hashlib.sha256(index_to_bytes(index)).hexdigest()
+    songs = manifest.songs
+    for name, values in columns.items():
+        songs = songs.set_column(songs.column_names.index(name), name, pa.array(values))
+    kept = replace(
+        manifest,
+        songs=songs.filter(pa.array(~gone_N)).combine_chunks(),
+        labels_NK=manifest.labels_NK[~gone_N],
+        shards=pa.table(shards, schema=SHARD_SCHEMA),
+    )
+    place = kept.songs.column_names.index("excluded")
+    songs = kept.songs.set_column(place, "excluded", pa.array(exclusions(kept), pa.string()))
+    return write_manifest(store, songs, kept.labels_NK, kept.shards, manifest.vocabulary, manifest.settings)

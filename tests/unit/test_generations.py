@@ -1,0 +1,278 @@
+"""Songs added to a corpus go behind those that are there; songs taken down go for good."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, make_song, shard_here
+
+from genrescale.audio import Song
+from genrescale.data import takedowns
+from genrescale.data.duplicates import find_duplicates
+from genrescale.data.index import index_path
+from genrescale.data.manifest import MANIFEST_PATH, Manifest, read_manifest
+from genrescale.data.plan_file import fix_plan, read_plan
+from genrescale.data.quarantine import QUARANTINE_PATH
+from genrescale.data.rebuild import rebuild_index
+from genrescale.data.shard_plan import HELD_OUT, ShardSettings, extend_plan, make_plan
+from genrescale.data.store import Store
+from genrescale.data.takedowns import read_takedowns, take_down
+from genrescale.data.verify import verify_exclusions, verify_manifest, verify_shard
+from genrescale.describe.words import describe_text
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> list[Song]:
+    return [make_song(tmp_path, i) for i in range(NUM_SONGS)]
+
+
+@pytest.fixture
+def out(songs: list[Song], tmp_path: Path) -> Store:
+    out = Store(str(tmp_path / "out"))
+    shard_here(songs, out)
+    return out
+
+
+def held_out_artist(manifest: Manifest) -> str:
+    return manifest.songs["artist"][int(manifest.select("validation")[0])].as_py()
+
+
+def added_songs(folder: Path, artist: str) -> list[Song]:
+    """Nine new songs, the first by an artist of ``artist``."""
+    return [make_song(folder, i, artist if i == NUM_SONGS else "") for i in range(NUM_SONGS, NUM_SONGS + 9)]
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def keys(manifest: Manifest, split: str, limit: int = 0) -> list[str]:
+    return manifest.songs["key"].take(manifest.select(split, limit)).to_pylist()
+
+
+def is_sound(manifest: Manifest) -> bool:
+    store = Store(manifest.uri)
+    return (
+        not verify_manifest(manifest)
+        and not verify_exclusions(manifest)
+        and not any(verify_shard(store, manifest, shard) for shard in range(manifest.shards.num_rows))
+    )
+
+
+def test_additions_are_a_generation_behind_the_songs_that_were_there(songs: list[Song], out: Store, tmp_path: Path):
+    before, files = read_manifest(out.uri), contents(out.uri)
+    added = added_songs(tmp_path, held_out_artist(before))
+    result = shard_here([*songs, *added], out, append=True)
+    after = read_manifest(out.uri)
+    assert result.held_out == 1
+    assert "1 added songs held out" in result.summary()
+    assert len(after) == len(before) + 8
+    assert after.version != before.version
+    assert keys(after, "validation") == keys(before, "validation")
+    assert keys(after, "train")[: len(keys(before, "train"))] == keys(before, "train")
+    assert set(keys(after, "train")) - set(keys(before, "train")) == {song.key for song in added[1:]}
+    assert after.digest(after.select("train", 8)) == before.digest(before.select("train", 8))
+    new = contents(out.uri)
+    assert {name for name in files if name.startswith(("shards/", "manifest/")) and files[name] != new[name]} == set()
+    assert sorted(set(new) - set(files))[-1].startswith("shards/train-g001-000001")
+    assert is_sound(after)
+
+
+def test_adding_is_asked_for_and_adding_twice_is_adding_once(songs: list[Song], out: Store, tmp_path: Path):
+    everything = [*songs, *added_songs(tmp_path, "new")]
+    with pytest.raises(ValueError, match=r"9 of 20 songs added.*append=true"):
+        shard_here(everything, out)
+    shard_here(everything, out, append=True)
+    once = contents(out.uri)
+    shard_here(everything, out, append=True)
+    shard_here(everything[::-1], out)
+    assert contents(out.uri) == once
+    assert read_plan(out).generation.max() == 1
+
+
+def test_a_killed_addition_ends_with_the_same_bytes(songs: list[Song], out: Store, tmp_path: Path):
+    everything = [*songs, *added_songs(tmp_path, "new")]
+    disturbed = Store(str(tmp_path / "disturbed"))
+    shutil.copytree(out.uri, disturbed.uri)
+    shard_here(everything, out, append=True)
+    plan = fix_plan(everything, VOCABULARY, SETTINGS, disturbed, append=True)  # the plan is there, no shard of it is
+    assert plan.generation.max() == 1
+    shard_here(everything, disturbed)
+    assert contents(disturbed.uri) == contents(out.uri)
+
+
+def test_a_third_generation_and_official_splits(tmp_path: Path):
+    official = [
+        Song(f"s{i:02d}", "", f"a{i % 7}", {"rock": 1.0, "energy": 0.5}, ("train", "validation", "test")[i % 3])
+        for i in range(30)
+    ]
+    plan = make_plan(official[:12], VOCABULARY, replace(SETTINGS, songs_per_shard=3))
+    grown = extend_plan(extend_plan(plan, official[12:20]), official[20:])
+    assert HELD_OUT not in grown.split  # official splits are kept, whoever the artist is
+    assert {song.key: split for song, split in zip(grown.songs, grown.split, strict=True)} == {
+        song.key: song.split for song in official
+    }
+    for split in ("train", "validation", "test"):
+        order = [o for o, s in zip(grown.order.tolist(), grown.split, strict=True) if s == split]
+        assert order == list(range(10))
+    names = [name for name, *_ in grown.shards()]
+    assert names[:2] == ["shards/train-000000.tar", "shards/train-000001.tar"]
+    assert {"shards/train-g001-000000.tar", "shards/test-g002-000000.tar"} <= set(names)
+    assert [grown.digest(rows) for name, _, rows in grown.shards() if "-g" not in name] == [
+        plan.digest(rows) for *_, rows in plan.shards()
+    ]
+    with pytest.raises(ValueError, match="the added song new has no official split"):
+        extend_plan(plan, [Song("new", "", "", {"energy": 0.1})])
+    with pytest.raises(ValueError, match="listed twice"):
+        extend_plan(plan, [official[20], official[20]])
+
+
+def test_a_song_taken_down_is_gone_and_nothing_else_is_touched(songs: list[Song], out: Store):
+    before, files = read_manifest(out.uri), contents(out.uri)
+    gone = keys(before, "train")[1]
+    shard = before.shard_name(before.songs["shard"][int(before.select("train")[1])].as_py())
+    done = take_down(out, [gone], "withdrawn")
+    after = read_manifest(out.uri)
+    assert (done.removed, done.shards) == ([gone], [shard])
+    assert keys(after, "train") == [key for key in keys(before, "train") if key != gone]
+    assert after.version not in (before.version, "")
+    assert is_sound(after)
+    changed = {name for name, data in contents(out.uri).items() if name.startswith("shards/") and files[name] != data}
+    assert changed == {shard, index_path(shard)}
+    assert all(gone.encode() not in data for name, data in contents(out.uri).items() if name.endswith(".tar"))
+    assert after.index(after.shards["name"].to_pylist().index(shard)).quarantined[gone] == "taken down: withdrawn"
+
+
+def test_sharding_again_neither_brings_it_back_nor_changes_a_byte(songs: list[Song], out: Store):
+    gone = keys(read_manifest(out.uri), "train")[1]
+    take_down(out, [gone], "withdrawn")
+    after = contents(out.uri)
+    result = shard_here(songs, out)
+    assert [(song.key, song.reason) for song in result.quarantined] == [(gone, "taken down: withdrawn")]
+    assert contents(out.uri) == after
+    shard_here([song for song in songs if song.key != gone], out)  # nor need it be listed any more
+    assert contents(out.uri) == after
+    for path in Path(out.uri, "shards").glob("train-*"):  # a disk is lost
+        path.unlink()
+    shard_here(songs, out)
+    assert contents(out.uri) == after
+
+
+def test_a_killed_takedown_is_finished_by_the_same_call(
+    songs: list[Song], out: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    manifest = read_manifest(out.uri)
+    gone = [keys(manifest, "train")[i] for i in (0, 9)]
+    copies = [Store(str(tmp_path / f"copy{i}")) for i in range(3)]
+    for copy in copies:
+        shutil.copytree(out.uri, copy.uri)
+    take_down(out, gone, "withdrawn")
+    whole = contents(out.uri)
+    for copy, dies_at in zip(copies, (index_path(manifest.shard_name(0)), MANIFEST_PATH, QUARANTINE_PATH), strict=True):
+        with monkeypatch.context() as patch:
+            write = Store.write_bytes
+
+            def dying(store: Store, path: str, data: bytes, end: str = dies_at, write=write) -> None:
+                if path.endswith(end):
+                    raise KeyboardInterrupt
+                write(store, path, data)
+
+            patch.setattr(Store, "write_bytes", dying)
+            with pytest.raises(KeyboardInterrupt):
+                take_down(copy, gone, "withdrawn")
+        assert contents(copy.uri) != whole
+        take_down(copy, gone, "withdrawn")
+        assert contents(copy.uri) == whole
+
+
+def test_a_takedown_of_an_unknown_song_or_out_of_a_damaged_shard_changes_nothing(out: Store):
+    manifest, before = read_manifest(out.uri), contents(out.uri)
+    with pytest.raises(ValueError, match=r"has no song nobody"):
+        take_down(out, ["nobody"], "withdrawn")
+    assert contents(out.uri) == before
+    first, second = keys(manifest, "train")[:2]
+    row = int(manifest.select("train")[1])
+    path = Path(out.uri, manifest.shard_name(0))
+    data = bytearray(path.read_bytes())
+    data[manifest.songs["offset"][row].as_py() + 5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"train-000000.tar is damaged in song {second}; .*verify_corpus"):
+        take_down(out, [first], "withdrawn")
+    assert path.read_bytes() == data
+
+
+def test_a_lost_index_is_rebuilt_after_an_addition_and_a_takedown(songs: list[Song], out: Store, tmp_path: Path):
+    shard_here([*songs, *added_songs(tmp_path, "new")], out, append=True)
+    take_down(out, [f"s{NUM_SONGS + 3}"], "withdrawn")
+    shard_here([*songs, *added_songs(tmp_path, "new")], out)  # writes the quarantine
+    manifest = read_manifest(out.uri)
+    for shard, name in enumerate(manifest.shards["name"].to_pylist()):
+        index = Path(out.uri, index_path(name))
+        before = index.read_bytes()
+        index.unlink()
+        rebuild_index(out, manifest, shard)
+        assert index.read_bytes() == before
+
+
+def test_the_same_audio_in_two_splits_is_used_in_the_one_that_judges(songs: list[Song], tmp_path: Path):
+    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
+    songs = [replace(song, split=split) for song, split in zip(songs, splits, strict=True)]
+    for copy, source in ((2, 16), (3, 12), (13, 17), (4, 5)):  # the last pair lies within one split
+        shutil.copy(songs[source].path, songs[copy].path)
+    result = shard_here(songs, Store(str(tmp_path / "twice")))
+    manifest = read_manifest(result.manifest.uri)
+    excluded = dict(zip(manifest.songs["key"].to_pylist(), manifest.songs["excluded"].to_pylist(), strict=True))
+    assert {key: reason for key, reason in excluded.items() if reason} == {
+        "s02": "the same audio as s16 in test",
+        "s03": "the same audio as s12 in validation",
+        "s13": "the same audio as s17 in test",
+    }
+    assert not {"s02", "s03"} & set(keys(manifest, "train"))
+    assert (len(keys(manifest, "train")), len(keys(manifest, "validation")), len(keys(manifest, "test"))) == (10, 3, 4)
+    assert "3 songs excluded from use: another split holds the same audio" in describe_text(manifest)
+    assert len(find_duplicates(manifest)) == 4
+    assert is_sound(manifest)
+    take_down(Store(manifest.uri), ["s16"], "withdrawn")
+    assert "s02" in keys(read_manifest(manifest.uri), "train")  # its double is gone
+
+
+def test_shards_of_about_the_wanted_size_are_planned_where_nothing_is_said(tmp_path: Path):
+    songs = [make_song(tmp_path, i) for i in range(NUM_SONGS)]
+    Path(songs[0].path).write_bytes(b"not music")
+    out = Store(str(tmp_path / "sized"))
+    settings = ShardSettings(val_fraction=0.2, test_fraction=0.0)
+    plan = fix_plan(songs, VOCABULARY, settings, out)
+    mean_s = np.mean([1 + 1700 * i / 16_000 for i in range(2, NUM_SONGS, 2)])  # the sampled songs but the broken one
+    assert plan.settings.songs_per_shard == round(256e6 / (32_000 * mean_s))
+    for song in songs:
+        Path(song.path).unlink()  # what was decided is not decided anew
+    assert fix_plan(songs, VOCABULARY, settings, out).settings == plan.settings
+    assert read_takedowns(out) == {}
+    assert takedowns.TAKEDOWNS_PATH not in out.list()
+
+
+def test_an_exclusion_that_is_missing_or_without_a_reason_is_found(out: Store):
+    manifest = read_manifest(out.uri)
+    wrong = ["the same audio as s01 in test", *[""] * (len(manifest) - 1)]
+    place = manifest.songs.column_names.index("excluded")
+    (found,) = verify_exclusions(replace(manifest, songs=manifest.songs.set_column(place, "excluded", [wrong])))
+    assert "is excluded (the same audio as s01 in test); by its audio it is not excluded" in str(found)
+
+
+def test_a_corpus_of_an_earlier_version_is_refused_with_the_remedy(out: Store):
+    path = next(path for path in out.list("manifest") if path.endswith("songs.parquet"))
+    table = pq.read_table(io.BytesIO(out.read_bytes(path))).drop_columns(["excluded"])
+    pq.write_table(table, out.local_path(path))
+    summary = json.loads(out.read_bytes(MANIFEST_PATH))
+    summary["tables"][path] = hashlib.sha256(out.read_bytes(path)).hexdigest()
+    out.write_bytes(MANIFEST_PATH, json.dumps(summary).encode())
+    with pytest.raises(ValueError, match=r"earlier version .*no excluded.*shard_corpus.py again into an empty folder"):
+        read_manifest(out.uri)
