@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 LABEL_MODES = ("true", "shuffled")
+SAMPLERS = ("uniform", "class_aware")
 LOSSES = ("by_kind", "bce", "mse", "cross_entropy")
 OPTIMIZERS = ("adam",)
 PRECISIONS = ("fp32", "bf16")
@@ -54,7 +55,8 @@ class DataConfig:
     scoring window. ``batch`` clips make one optimiser step, in groups of ``group`` clips: a group is the unit of batch
     norm and of noise, so it is part of the science. ``scoring`` is ``consecutive`` (Pons 2018: windows side by side)
     or ``spread:N`` (Won 2020: N windows at even distances). ``val_songs`` caps the fixed validation prefix; 0 is all.
-    ``labels=shuffled`` permutes the training labels, a control that must score chance.
+    ``labels=shuffled`` permutes the training labels, a control that must score chance. ``sampler`` says which songs
+    make an epoch: ``uniform``, each once, or ``class_aware``, each tag as often as any other (``data.samplers``).
     """
 
     size: int = 1000
@@ -64,6 +66,7 @@ class DataConfig:
     scoring: str = "consecutive"
     val_songs: int = 0
     labels: str = "true"
+    sampler: str = "uniform"
 
     def __post_init__(self) -> None:
         _positive(size=self.size, crop_s=self.crop_s, batch=self.batch)
@@ -74,6 +77,7 @@ class DataConfig:
             f"batch={self.batch} must be a whole number of groups of {self.group} clips",
         )
         _one_of("labels", self.labels, LABEL_MODES)
+        _one_of("sampler", self.sampler, SAMPLERS)
         parse_scoring(self.scoring)
 
 
@@ -163,7 +167,8 @@ class SiteConfig:
 
     ``corpus`` is a sharded corpus, ``out`` the folder of results. ``data_cpus`` are kept free for Ray Data beside the
     workers. ``threads`` is fixed so that a run on the same machine repeats to the digit. ``max_failures`` is how
-    often one run may restart from its last checkpoint.
+    often one run may restart from its last checkpoint. ``storage_patience_s`` is how long a read is tried again
+    while the object store is busy or cannot be reached; a longer outage ends the attempt.
     """
 
     corpus: str = ""
@@ -175,12 +180,13 @@ class SiteConfig:
     threads: int = 1
     zero_stage: int = 0
     max_failures: int = 2
+    storage_patience_s: float = 60.0
 
     def __post_init__(self) -> None:
         _positive(
             workers=self.workers, cpus_per_worker=self.cpus_per_worker, data_cpus=self.data_cpus, threads=self.threads
         )
-        _not_negative(max_failures=self.max_failures)
+        _not_negative(max_failures=self.max_failures, storage_patience_s=self.storage_patience_s)
         # Stage 3 gathers parameters in every forward pass, and workers score different numbers of windows.
         _require(self.zero_stage in (0, 1, 2), f"zero_stage={self.zero_stage} must be 0, 1 or 2")
 

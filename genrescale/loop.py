@@ -18,11 +18,13 @@ import torch
 
 from genrescale.audio import Vocabulary
 from genrescale.config import OptimConfig, RunConfig
-from genrescale.data.crops import CropGroup
 from genrescale.data.plan import SCORE_GROUP, GroupId, RunPlan, score_items
+from genrescale.data.source import CropGroup
+from genrescale.data.timed import TimedGroups
 from genrescale.engine import Engine, TrainGroup
 from genrescale.losses import Loss, probabilities
 from genrescale.metrics import score
+from genrescale.telemetry import StreamStats
 
 
 class Report(Protocol):
@@ -45,6 +47,8 @@ class Progress:
     wait_s: float = 0.0
     clips: int = 0
     bytes_read: int = 0
+    storage_retries: int = 0
+    streams: list[dict[str, float]] = field(default_factory=list)  # StreamStats by rank, of this attempt
     resumed_at: list[int] = field(default_factory=list)  # steps at which an attempt continued
     curve: list[dict[str, float | None]] = field(default_factory=list)
 
@@ -101,16 +105,23 @@ class TrainingLoop:
     """One run on one worker: train, validate every V steps, keep the best weights, report, and score."""
 
     def __init__(
-        self, run: RunConfig, vocabulary: Vocabulary, plan: RunPlan, engine: Engine, loss: Loss, report: Report
+        self,
+        run: RunConfig,
+        vocabulary: Vocabulary,
+        plan: RunPlan,
+        engine: Engine,
+        loss: Loss,
+        report: Report,
+        read_tasks: int = 1,
     ) -> None:
         self.run, self.vocabulary, self.plan, self.engine, self.report = run, vocabulary, plan, engine, report
-        self._loss = loss
+        self._loss, self._read_tasks = loss, read_tasks
         self.progress = Progress(lr=run.optim.lr)
         self.best_weights = engine.weights()
 
     def train(self, groups: Iterator[CropGroup]) -> Outcome:
         """Train from ``self.progress.step`` to the end on this rank's ``groups``, which start at that step."""
-        timed = TimedGroups(groups)
+        timed = TimedGroups(groups, StreamStats(self.engine.rank, self._read_tasks))
         started, wait_before, seconds_before = time.perf_counter(), self.progress.wait_s, self.progress.seconds
         first_step_at = 0.0
         losses: list[float] = []
@@ -120,8 +131,9 @@ class TrainingLoop:
             first_step_at = first_step_at or time.time()
             self.progress.step += 1
             if self.plan.validates_after(step):
-                self.progress.seconds = seconds_before + time.perf_counter() - started
-                self.progress.wait_s = wait_before + timed.wait_s
+                timed.stats.seconds = time.perf_counter() - started
+                self.progress.seconds = seconds_before + timed.stats.seconds
+                self.progress.wait_s = wait_before + timed.stats.wait_s
                 self._validate(step, timed, losses)
                 losses = []
         return Outcome(self.progress, first_step_at or time.time())
@@ -141,8 +153,11 @@ class TrainingLoop:
     def _validate(self, step: int, groups: TimedGroups, train_losses: Sequence[float]) -> None:
         items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
         scores = join_songs(self.engine.gather(self._score(items, groups)))
-        train_loss, bytes_read = self.engine.sum_over_ranks(float(np.mean(train_losses)), groups.take_bytes())
-        self.progress.bytes_read += int(bytes_read)
+        sums = self.engine.sum_over_ranks(float(np.mean(train_losses)), groups.take_bytes(), groups.take_retries())
+        train_loss = sums[0]
+        self.progress.bytes_read += int(sums[1])
+        self.progress.storage_retries += int(sums[2])
+        self.progress.streams = self.engine.gather(asdict(groups.stats))
         val_loss = scores.loss_sum / int(scores.windows_N.sum())
         check_finite(val_loss, self.progress.step, self.progress.lr)
         metrics = score(scores.true_NK, scores.score_NK, self.vocabulary)
@@ -201,30 +216,6 @@ class TrainingLoop:
         self.engine.set_lr(self.progress.lr)
 
 
-class TimedGroups:
-    """Takes groups off a stream, measures the wait, and insists on the plan's order."""
-
-    def __init__(self, groups: Iterator[CropGroup]) -> None:
-        self._groups = groups
-        self._bytes = 0
-        self.wait_s = 0.0
-
-    def take_bytes(self) -> int:
-        """Bytes of audio delivered since the last call."""
-        taken, self._bytes = self._bytes, 0
-        return taken
-
-    def take(self, expected: GroupId) -> CropGroup:
-        """Raises RuntimeError if the stream's next group is another than the plan's."""
-        started = time.perf_counter()
-        group = next(self._groups, None)
-        self.wait_s += time.perf_counter() - started
-        if group is None or group.id != expected:
-            raise RuntimeError(f"the plan's next group is {expected}, the stream delivered {group and group.id}")
-        self._bytes += group.wave_nT.nbytes
-        return group
-
-
 def train_group(group: CropGroup, step_clips: int) -> TrainGroup:
     return TrainGroup(group.id.group, group.wave_nT, group.labels_nK, len(group) / step_clips)
 
@@ -268,5 +259,7 @@ def loop_summary(progress: Progress) -> dict[str, Any]:
         "seconds_training": progress.seconds,
         "songs_per_s": progress.clips / progress.seconds if progress.seconds else 0.0,
         "bytes_read": progress.bytes_read,
+        "storage_retries": progress.storage_retries,
+        "streams": progress.streams,
         "data_wait_share": progress.wait_s / progress.seconds if progress.seconds else 0.0,
     }

@@ -11,9 +11,12 @@ import torch
 
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Vocabulary, seconds_to_len
 from genrescale.config import ModelConfig, RunConfig, SiteConfig
-from genrescale.data.crops import SongTable, StreamSource, read_crops
+from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest
 from genrescale.data.plan import KINDS, Kind, RunPlan, ScorePlan, TrainPlan, check_workers
+from genrescale.data.retry import Patience
+from genrescale.data.samplers import ClassAware, Sampler, Uniform
+from genrescale.data.source import StreamSource
 from genrescale.losses import build_loss
 from genrescale.models import full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
@@ -33,11 +36,11 @@ class RunData:
     test: ScorePlan
     digest: str
 
-    def source(self) -> StreamSource:
-        """What reading needs; this reads the selected shards' checksums."""
+    def source(self, patience_s: float = 60.0) -> StreamSource:
+        """What reading needs; this reads the selected shards' checksums. ``patience_s`` as in SiteConfig."""
         labels: dict[Kind, np.ndarray] = {"train": self.train_labels_NK}
         tables: dict[Kind, SongTable] = {
-            kind: SongTable.of(self.manifest, self.rows[kind], labels.get(kind)) for kind in KINDS
+            kind: SongTable.of(self.manifest, self.rows[kind], labels.get(kind), Patience(patience_s)) for kind in KINDS
         }
         return StreamSource(tables, self.plan, self.test)
 
@@ -71,13 +74,28 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
         labels_NK = np.random.default_rng([run.seed, 1]).permutation(labels_NK)
     len_N = manifest.column("num_samples")
     plan = RunPlan(
-        train=TrainPlan(len_N[rows["train"]], run.seed, run.data.batch, run.data.group, crop_len),
+        train=TrainPlan(
+            len_N[rows["train"]],
+            run.seed,
+            run.data.batch,
+            run.data.group,
+            crop_len,
+            _sampler(run.data.sampler, labels_NK, manifest.vocabulary),
+        ),
         validation=ScorePlan(len_N[rows["validation"]], crop_len, run.data.scoring, "validation"),
         max_steps=run.optim.max_steps,
         validate_every=run.optim.validate_every,
     )
     test = ScorePlan(len_N[rows["test"]], crop_len, run.data.scoring, "test")
     return RunData(manifest, rows, labels_NK, plan, test, "-".join(chosen[kind][1] for kind in KINDS))
+
+
+def _sampler(name: str, labels_NK: np.ndarray, vocabulary: Vocabulary) -> Sampler:
+    """The sampler of a DataConfig over the train songs. Classes are the tags that are there or not, not regressed."""
+    if name == "uniform":
+        return Uniform(len(labels_NK))
+    classes = [i for i, tag in enumerate(vocabulary.tags) if tag.kind == "classify"]
+    return ClassAware.of(labels_NK[:, classes])
 
 
 def complete_run(run: RunConfig, manifest: Manifest, normalisation_size: int) -> RunConfig:

@@ -66,6 +66,8 @@ class ResultRow:
     config: dict[str, Any]
     finished_at: str
     resumed_at: list[int] = field(default_factory=list)  # steps at which a restarted attempt continued
+    storage_retries: int = 0  # reads of the object store that failed and were tried again, over all attempts
+    streams: list[dict[str, float]] = field(default_factory=list)  # telemetry.StreamStats by worker, last attempt
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,7 +75,7 @@ class ResultRow:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ResultRow:
         """Raises ValueError that names the missing or unknown fields; a field with a default may be absent."""
-        required = {f.name for f in fields(cls) if f.default_factory is MISSING}
+        required = {f.name for f in fields(cls) if f.default_factory is MISSING and f.default is MISSING}
         missing = sorted(required - set(values))
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if missing or unknown:

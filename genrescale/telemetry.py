@@ -1,4 +1,4 @@
-"""What people see while something runs: one Progress for every long stage.
+"""What people see while something runs: one Progress for every long stage, and what a worker's stream spends time on.
 
 On a terminal the line is redrawn in place; in a log a line is written every few seconds, and more rarely as a job of
 hours goes on (``heartbeat``). Neither is silent for longer, also while a single item takes long.
@@ -10,8 +10,13 @@ import shutil
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TextIO
+
+READ_STAGES = ("fetch", "verify", "copy")
+WAIT_SHARE = 0.05  # of its time that a worker may wait for data before the stream is what is slow
+_BUSY_SHARE = 0.5  # of their time that read tasks work, above which reading is what is slow
 
 HEARTBEAT_S = 3.0
 _MAX_HEARTBEAT_S = 60.0
@@ -91,3 +96,48 @@ class Progress:
         end = "" if kind is None else " · stopped"
         self._stream.write(("\r\033[K" if self._stream.isatty() else "") + f"{self.line()}{end}\n")
         self._stream.flush()
+
+
+@dataclass
+class StreamStats:
+    """One worker's stream in one attempt: what its loop and its read tasks did with their seconds.
+
+    ``wait_s`` of ``seconds`` the loop waited for data. ``fetch_s``, ``verify_s`` and ``copy_s`` are of all its read
+    tasks, of which ``read_tasks`` run at a time; ``ready_s`` is how long groups, once read, waited for the loop.
+    """
+
+    rank: int = 0
+    read_tasks: int = 1
+    seconds: float = 0.0
+    wait_s: float = 0.0
+    groups: int = 0
+    clips: int = 0
+    num_bytes: int = 0
+    retries: int = 0
+    fetch_s: float = 0.0
+    verify_s: float = 0.0
+    copy_s: float = 0.0
+    ready_s: float = 0.0
+
+    @property
+    def wait_share(self) -> float:
+        return self.wait_s / self.seconds if self.seconds else 0.0
+
+    @property
+    def queue_depth(self) -> float:
+        """Groups that are read and wait for the loop, on average (Little's law: arrivals per second times wait)."""
+        return self.ready_s / self.seconds if self.seconds else 0.0
+
+    def clips_per_s(self, stage: str) -> float:
+        """What one stage would do alone: one of READ_STAGES in one read task, or ``train``. 0: it took no time."""
+        spent = self.seconds - self.wait_s if stage == "train" else getattr(self, f"{stage}_s")
+        return self.clips / spent if spent > 0 else 0.0
+
+    def slow_stage(self) -> str:
+        """What the worker's clips/s hang on: ``train``, one of READ_STAGES, or ``deliver`` (Ray, between the two)."""
+        if self.wait_share < WAIT_SHARE:
+            return "train"
+        spent = {stage: getattr(self, f"{stage}_s") for stage in READ_STAGES}
+        if sum(spent.values()) < _BUSY_SHARE * self.read_tasks * self.seconds:
+            return "deliver"
+        return max(spent, key=lambda stage: spent[stage])

@@ -22,11 +22,12 @@ from genrescale.audio import Vocabulary
 from genrescale.capacity import capacity
 from genrescale.cluster import cluster_nodes
 from genrescale.config import RunConfig, SiteConfig, run_id
-from genrescale.data.crops import SongTable, StreamSource
+from genrescale.data.crops import SongTable
 from genrescale.data.manifest import read_manifest
 from genrescale.data.plan import RunPlan, score_items
+from genrescale.data.source import StreamSource
 from genrescale.data.store import Store
-from genrescale.data.stream import group_stream
+from genrescale.data.stream import group_stream, read_tasks
 from genrescale.engine import Engine, initialise_process
 from genrescale.loop import SongScores, TrainingLoop, loop_summary
 from genrescale.losses import build_loss
@@ -44,6 +45,7 @@ from genrescale.results import (
     write_result,
     write_scores,
 )
+from genrescale.streams import streams_path, write_streams
 
 
 def resolve_site(site: SiteConfig) -> SiteConfig:
@@ -85,7 +87,7 @@ def _fit(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: flo
             "site": site,
             "run_id": id,
             "vocabulary": data.manifest.vocabulary,
-            "source": ray.put(data.source()),
+            "source": ray.put(data.source(site.storage_patience_s)),
             "launched": launched,
         },
         torch_config=TorchConfig(backend="nccl" if site.use_gpu else "gloo"),
@@ -149,14 +151,21 @@ def _run_worker(config: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     data_cpus = site.data_cpus / world
     checkpoint = ray.train.get_checkpoint()
+
+    def report(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:
+        if rank == 0:
+            write_streams(Store(site.out), config["run_id"], loop.progress.streams)
+        _report_to_ray(metrics, save)
+
     with checkpoint.as_directory() if checkpoint else TemporaryDirectory() as folder:
         start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
         items = source.plan.items(rank, world, start_step)
         groups = group_stream(source, config["source"], items, data_cpus)
-        loop = build_loop(run, site, config["vocabulary"], source.plan, _report_to_ray)
+        loop = build_loop(run, site, config["vocabulary"], source.plan, report)
         if checkpoint:
             loop.load(Path(folder))
     outcome = loop.train(groups)
+    groups.close()
     test_items = list(score_items(source.test, rank, world))
     test_groups = group_stream(source, config["source"], iter(test_items), data_cpus)
     scores = loop.score_best(test_items, test_groups)
@@ -195,7 +204,8 @@ def build_loop(
         group=run.data.group,
         groups_per_step=run.data.batch // run.data.group,
     )
-    return TrainingLoop(run, vocabulary, plan, engine, loss, report)
+    tasks = read_tasks(site.data_cpus / engine.world_size)
+    return TrainingLoop(run, vocabulary, plan, engine, loss, report, tasks)
 
 
 def _report_to_ray(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:
@@ -252,7 +262,7 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
     )
     write_scores(files, f"{folder}/scores.parquet", scores, data.manifest.vocabulary.names)
     write_curve(files, id, loop["curve"])
-    for name in (*names, _loop_path(id), _error_path(id)):
+    for name in (*names, _loop_path(id), _error_path(id), streams_path(id)):
         if files.exists(name):
             files.delete(name)
     write_result(files, row)
@@ -270,6 +280,8 @@ _LOOP_FIELDS = (
     "seconds_training",
     "songs_per_s",
     "data_wait_share",
+    "storage_retries",
+    "streams",
     "bytes_read",
     "device",
     "nodes",

@@ -12,9 +12,9 @@ from typing import Any
 import torch.distributed as dist
 
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict
-from genrescale.data.crops import local_stream
 from genrescale.data.manifest import read_manifest
 from genrescale.data.plan import score_items
+from genrescale.data.source import local_stream
 from genrescale.prepare import prepare_data
 from genrescale.train import build_loop
 

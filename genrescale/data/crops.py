@@ -6,8 +6,9 @@ Shapes: N songs of a table, n clips of a group, T samples of a crop, K tags.
 from __future__ import annotations
 
 import mmap
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,13 +18,31 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE
+from genrescale.data.index import crc32
 from genrescale.data.manifest import Manifest
-from genrescale.data.plan import Crops, GroupId, Kind, RunPlan, ScorePlan
+from genrescale.data.retry import PATIENCE, Patience
 from genrescale.data.store import Store
+
+_INDEXES_AT_ONCE = 16
+_SECOND_BYTES = SAMPLE_RATE * SAMPLE_BYTES
 
 
 class DamagedShardError(ValueError):
     """What a shard holds is not what the manifest says."""
+
+
+@dataclass
+class ReadStats:
+    """What reading some crops took.
+
+    ``fetch_s`` is the wait for a bucket; the pages of a local file are fetched while they are verified.
+    """
+
+    fetch_s: float = 0.0
+    verify_s: float = 0.0
+    copy_s: float = 0.0
+    num_bytes: int = 0  # fetched: crops widened to whole seconds
+    retries: int = 0  # reads of a range that failed and were tried again
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +63,22 @@ class SongTable:
     labels_NK: np.ndarray
 
     @classmethod
-    def of(cls, manifest: Manifest, rows: np.ndarray, labels_NK: np.ndarray | None = None) -> SongTable:
+    def of(
+        cls,
+        manifest: Manifest,
+        rows: np.ndarray,
+        labels_NK: np.ndarray | None = None,
+        patience: Patience = PATIENCE,
+    ) -> SongTable:
         """The songs in ``rows`` of the manifest; ``labels_NK`` replaces their labels (for a shuffled control)."""
         songs = manifest.songs.take(pa.array(rows))
         column = {name: np.asarray(songs[name]) for name in ("shard", "offset", "num_samples", "crc_start")}
         shards = np.unique(column["shard"])
-        checksums = [manifest.checksums(int(shard)) for shard in shards]
+        with ThreadPoolExecutor(_INDEXES_AT_ONCE) as pool:
+            checksums = list(pool.map(manifest.checksums, shards.tolist()))
         base = np.concatenate([[0], np.cumsum([len(crcs) for crcs in checksums])])
         return cls(
-            store=Store(manifest.uri),
+            store=Store(manifest.uri, patience),
             shard_names=tuple(manifest.shards["name"].to_pylist()),
             keys=songs["key"].combine_chunks(),
             shard_N=column["shard"],
@@ -67,20 +93,7 @@ class SongTable:
         return len(self.len_N)
 
 
-@dataclass(frozen=True, eq=False)
-class CropGroup:
-    """One group as a worker trains on it: ``wave_nT`` int16, ``labels_nK`` float32, ``songs_n`` rows of its table."""
-
-    id: GroupId
-    songs_n: np.ndarray
-    wave_nT: np.ndarray
-    labels_nK: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.songs_n)
-
-
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)  # each holds a file descriptor
 def _mapped(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -109,12 +122,16 @@ def _span(table: SongTable, song: int, start: int, crop_len: int) -> _Span:
     return _Span(song, name, low, high, int(table.offset_N[song]) + low * SAMPLE_BYTES)
 
 
-def _read_spans(table: SongTable, spans: Sequence[_Span]) -> list[memoryview]:
+def _read_spans(table: SongTable, spans: Sequence[_Span], stats: ReadStats) -> list[memoryview]:
     """The bytes of every span; those of a bucket are fetched at the same time."""
+
+    def count_retry(error: BaseException) -> None:
+        stats.retries += 1
+
     if table.store.local_path() is None:
         try:
             ranges = [(span.name, span.offset, span.num_bytes) for span in spans]
-            return [memoryview(data) for data in table.store.read_ranges(ranges)]
+            return [memoryview(data) for data in table.store.read_ranges(ranges, count_retry)]
         except FileNotFoundError:
             name = next((span.name for span in spans if not table.store.exists(span.name)), spans[0].name)
             raise _unreadable(table, name, "it does not exist") from None
@@ -145,52 +162,47 @@ def _verify(table: SongTable, span: _Span, data: memoryview) -> None:
             f"{span.offset + span.num_bytes}, the file ends at {span.offset + len(data)}; "
             "run jobs/shard_corpus.py again"
         )
-    second_bytes, first_s = SAMPLE_RATE * SAMPLE_BYTES, span.low // SAMPLE_RATE
-    for i, begin in enumerate(range(0, len(data), second_bytes)):
-        if zlib.crc32(data[begin : begin + second_bytes]) != table.crc32[table.crc_N[span.song] + first_s + i]:
+    first_s = span.low // SAMPLE_RATE
+    first_crc = int(table.crc_N[span.song]) + first_s
+    expected = table.crc32[first_crc : first_crc + -(-len(data) // _SECOND_BYTES)].tolist()
+    for i, begin in enumerate(range(0, len(data), _SECOND_BYTES)):
+        if (found := crc32(data[begin : begin + _SECOND_BYTES])) != expected[i]:
             raise DamagedShardError(
                 f"shard {span.name} of {table.store.uri}: second {first_s + i} of song {key} does not match "
-                f"its checksum; run jobs/verify_corpus.py corpus={table.store.uri}"
+                f"its checksum ({found:08x}, not {expected[i]:08x}); "
+                f"run jobs/verify_corpus.py corpus={table.store.uri}"
             )
 
 
-def read_crops(table: SongTable, songs_n: np.ndarray, starts_n: np.ndarray, crop_len: int) -> np.ndarray:
+def read_crops(
+    table: SongTable,
+    songs_n: np.ndarray,
+    starts_n: np.ndarray,
+    crop_len: int,
+    *,
+    out_nT: np.ndarray | None = None,
+    stats: ReadStats | None = None,
+) -> np.ndarray:
     """The crops of ``songs_n`` from samples ``starts_n``: int16 (n, T), padded with silence at a song's end.
 
-    A read widens to whole seconds and each is checked. Raises DamagedShardError that names shard, song and second.
+    They are written to ``out_nT`` where it is given, and what it took is added to ``stats``. A read widens to whole
+    seconds and each is checked. Raises DamagedShardError that names shard, song and second.
     """
+    stats, clock = stats or ReadStats(), time.perf_counter
     starts = starts_n.tolist()
     spans = [_span(table, song, start, crop_len) for song, start in zip(songs_n.tolist(), starts, strict=True)]
-    wave_nT = np.zeros((len(spans), crop_len), PCM_DTYPE)
-    for clip_T, span, start, data in zip(wave_nT, spans, starts, _read_spans(table, spans), strict=True):
+    wave_nT = np.empty((len(spans), crop_len), PCM_DTYPE) if out_nT is None else out_nT
+    began = clock()
+    found = _read_spans(table, spans, stats)
+    stats.fetch_s += clock() - began
+    for clip_T, span, start, data in zip(wave_nT, spans, starts, found, strict=True):
+        began = clock()
         _verify(table, span, data)
+        verified = clock()
         pcm = np.frombuffer(data, PCM_DTYPE)[start - span.low :][:crop_len]
         clip_T[: len(pcm)] = pcm
+        clip_T[len(pcm) :] = 0
+        stats.verify_s += verified - began
+        stats.copy_s += clock() - verified
+        stats.num_bytes += span.num_bytes
     return wave_nT
-
-
-@dataclass(frozen=True, eq=False)
-class StreamSource:
-    """The songs of each kind and the plans over them: all that reading a run's groups needs."""
-
-    tables: dict[Kind, SongTable]
-    plan: RunPlan
-    test: ScorePlan
-
-    @property
-    def crop_len(self) -> int:
-        return self.plan.train.crop_len
-
-    def read(self, id: GroupId) -> tuple[Crops, np.ndarray]:
-        crops = self.test.crops(id.step, id.group) if id.kind == "test" else self.plan.crops(id)
-        return crops, read_crops(self.tables[id.kind], crops.songs_n, crops.starts_n, self.crop_len)
-
-    def group(self, id: GroupId, songs_n: np.ndarray, wave_nT: np.ndarray) -> CropGroup:
-        return CropGroup(id, songs_n, wave_nT, self.tables[id.kind].labels_NK[songs_n])
-
-
-def local_stream(source: StreamSource, items: Iterable[GroupId]) -> Iterator[CropGroup]:
-    """The same groups without Ray, read in this process: for tests and profiling."""
-    for id in items:
-        crops, wave_nT = source.read(id)
-        yield source.group(id, crops.songs_n, wave_nT)

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from genrescale.config import parse_scoring
+from genrescale.data.samplers import Sampler, Uniform
 
 Kind = Literal["train", "validation", "test"]
 KINDS: tuple[Kind, ...] = ("train", "validation", "test")
@@ -59,13 +60,14 @@ def group_bounds(num_clips: int, group: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, eq=False)
 class TrainPlan:
-    """The uniform plan: in every epoch each song once, in an order and with crops drawn from (seed, epoch)."""
+    """Epochs of entries: songs as the sampler draws them, with crops, from (seed, epoch)."""
 
     len_N: np.ndarray
     seed: int
     batch: int
     group: int
     crop_len: int
+    sampler: Sampler
 
     def __post_init__(self) -> None:
         if len(self.len_N) < 2:
@@ -74,7 +76,7 @@ class TrainPlan:
     @property
     def steps_per_epoch(self) -> int:
         """Whole and partial batches of an epoch; a last batch of a single clip joins the step before."""
-        steps, rest = divmod(len(self.len_N), self.batch)
+        steps, rest = divmod(self.sampler.num_entries, self.batch)
         return steps + (rest > 1 or steps == 0)
 
     def step_bounds(self, step: int) -> tuple[int, int]:
@@ -82,7 +84,7 @@ class TrainPlan:
         index = step % self.steps_per_epoch
         low = index * self.batch
         last = index == self.steps_per_epoch - 1
-        return low, len(self.len_N) if last else low + self.batch
+        return low, self.sampler.num_entries if last else low + self.batch
 
     def num_clips(self, step: int) -> int:
         low, high = self.step_bounds(step)
@@ -96,20 +98,22 @@ class TrainPlan:
 
     def crops(self, step: int, group: int) -> Crops:
         """The crops of one group of one step."""
-        order_N, starts_N = _epoch_draw(self, self.epoch(step))
+        order_E, starts_E = _epoch_draw(self, self.epoch(step))
         low, high = self.step_bounds(step)
         first, last = group_bounds(high - low, self.group)[group]
-        songs_n = order_N[low + first : low + last]
-        return Crops(GroupId("train", step, group), songs_n, starts_N[songs_n])
+        entries = slice(low + first, low + last)
+        return Crops(GroupId("train", step, group), order_E[entries], starts_E[entries])
 
 
 @lru_cache(maxsize=2)
 def _epoch_draw(plan: TrainPlan, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """The order of the songs in an epoch and, by song, the first sample of its crop (made once per process)."""
+    """For each entry of an epoch its song and the first sample of its crop (drawn once per process)."""
     rng = np.random.default_rng([plan.seed, epoch])
-    order_N = rng.permutation(len(plan.len_N))
+    order_E = plan.sampler.draw(rng)
     room_N = np.maximum(plan.len_N - plan.crop_len, 0)
-    return order_N, rng.integers(0, room_N + 1)
+    if isinstance(plan.sampler, Uniform):  # drawn by song, as every run before there were samplers
+        return order_E, rng.integers(0, room_N + 1)[order_E]
+    return order_E, rng.integers(0, room_N[order_E] + 1)
 
 
 @dataclass(frozen=True, eq=False)

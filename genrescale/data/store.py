@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import fsspec
+
+from genrescale.data.retry import PATIENCE, Patience, is_passing, service_code
 
 # Keys, region and endpoint come from the environment (AWS_*), where botocore finds them.
 _S3_OPTIONS = {
@@ -27,6 +30,8 @@ _S3_OPTIONS = {
         "max_pool_connections": 64,
     },
 }
+# The ranges of crops are tried again here, where it is counted, and by nobody below.
+_ONE_TRY = {"retries": {"total_max_attempts": 1}, "read_timeout": 15}
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio")
 
 
@@ -39,10 +44,11 @@ class Store:
     """Files under one root: a local folder (``/data/corpus``, ``file:///data/corpus``) or any fsspec URI.
 
     Frozen and picklable, so it travels to Ray tasks. Every method raises StoreError for a bucket that cannot be
-    reached or refuses the keys.
+    reached or refuses the keys. ``patience`` is for reading ranges, which a run does for hours.
     """
 
     uri: str
+    patience: Patience = PATIENCE
 
     def __post_init__(self) -> None:
         if not self.uri:
@@ -51,10 +57,14 @@ class Store:
             # Ray's processes run in other folders, where a relative path would name another place.
             object.__setattr__(self, "uri", os.path.abspath(os.path.expanduser(self.uri)))
 
-    def _fs(self) -> tuple[Any, str]:
+    def _fs(self, *, one_try: bool = False) -> tuple[Any, str]:
         # Any: fsspec's own annotations promise str or bytes, and sizes that may be None
         options = _S3_OPTIONS if self.uri.startswith("s3://") else {}
+        if options and one_try:
+            options = {**options, "config_kwargs": {**options["config_kwargs"], **_ONE_TRY}}
         fs, root = fsspec.core.url_to_fs(self.uri, **options)
+        if options and one_try:
+            fs.retries = 1  # s3fs's own, beside botocore's; this client is used for nothing else
         return fs, root.rstrip("/")
 
     @contextmanager
@@ -69,12 +79,12 @@ class Store:
         except PermissionError as error:
             raise StoreError(f"{address}: access denied ({error}); {_remedy(fs)}") from None
         except Exception as error:
-            if not (_service_code(error) or type(error).__module__.startswith(_CLIENTS)):
+            if not (service_code(error) or type(error).__module__.startswith(_CLIENTS)):
                 raise
             raise StoreError(f"{address} cannot be read or written ({error}); {_remedy(fs)}") from None
 
     def child(self, path: str) -> Store:
-        return Store(f"{self.uri.rstrip('/')}/{path}")
+        return replace(self, uri=f"{self.uri.rstrip('/')}/{path}")
 
     def local_path(self, path: str = "") -> Path | None:
         """The file's path where the store is a local folder, else None."""
@@ -125,13 +135,45 @@ class Store:
         """``length`` bytes from ``offset``; fewer where the file ends before."""
         return self.read_ranges([(path, offset, length)])[0]
 
-    def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
-        """``read_range`` of every (path, offset, length), at the same time where the store is not local."""
-        with self._at("") as (fs, root):
-            full, offsets, lengths = zip(*((f"{root}/{path}", offset, n) for path, offset, n in ranges), strict=True)
-            ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]
-            found = fs.cat_ranges(list(full), list(offsets), ends, on_error="return")
-            return [_bytes_of(data) for data in found]
+    def read_ranges(
+        self, ranges: Sequence[tuple[str, int, int]], retried: Callable[[BaseException], None] = lambda error: None
+    ) -> list[bytes]:
+        """``read_range`` of every (path, offset, length), at the same time where the store is not local.
+
+        A range whose connection fails or whose store is busy is read again from its start, for as long as ``patience``
+        allows; ``retried`` is told of each error. Raises StoreError that names the file when patience ends.
+        """
+        found: dict[int, bytes] = {}
+        started = time.monotonic()
+        for tries, pause in enumerate(self.patience.pauses(), 1):
+            left = [i for i in range(len(ranges)) if i not in found]
+            failed = None
+            for i, data in zip(left, self._try_ranges([ranges[i] for i in left]), strict=True):
+                if not isinstance(data, Exception):
+                    found[i] = data
+                elif not is_passing(data):
+                    with self._at(ranges[i][0]):
+                        raise data
+                else:
+                    failed = (ranges[i][0], data)
+                    retried(data)
+            if failed is None:
+                break
+            if (spent := time.monotonic() - started) + pause > self.patience.budget_s:
+                raise StoreError(
+                    f"{self.uri}/{failed[0]} could not be read in {tries} tries and {spent:.1f} s "
+                    f"({failed[1]!r}); {_remedy(self._fs()[0])}, and site.storage_patience_s"
+                ) from failed[1]
+            time.sleep(pause)
+        return [found[i] for i in range(len(ranges))]
+
+    def _try_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
+        """Each range or the error that it ended in; one that begins behind the end of its file is empty."""
+        with self._at(ranges[0][0]):
+            fs, root = self._fs(one_try=True)
+            starts, ends = [r[1] for r in ranges], [r[1] + r[2] for r in ranges]
+            found = fs.cat_ranges([f"{root}/{r[0]}" for r in ranges], starts, ends, on_error="return")
+        return [b"" if _is_behind_the_end(data) else data for data in found]
 
     def write_bytes(self, path: str, data: bytes) -> None:
         local = self.local_path(path)
@@ -166,18 +208,8 @@ class Store:
             fs.rm(full, recursive=True)
 
 
-def _service_code(error: BaseException) -> str:
-    """What an object store answered instead of doing it, e.g. ``SlowDown``; "" for an error of another kind."""
-    return getattr(error.__cause__, "response", {}).get("Error", {}).get("Code", "")
-
-
-def _bytes_of(found: bytes | Exception) -> bytes:
-    """A range that was read; one that begins behind the end of its object is empty, as in a local file."""
-    if isinstance(found, bytes):
-        return found
-    if _service_code(found) in ("InvalidRange", "416"):
-        return b""
-    raise found
+def _is_behind_the_end(found: bytes | Exception) -> bool:
+    return isinstance(found, Exception) and service_code(found) in ("InvalidRange", "416")
 
 
 @contextmanager

@@ -3,14 +3,17 @@
 ``song_stream`` gives a worker a dataset over its own part of the plan. Every Ray task reads the crops of a few groups
 (``genrescale.data.crops``) and returns int16; floats are made on the training device. The order of the plan is kept,
 so resuming is starting it at a later step.
+
+Memory, by design: a worker's stream holds up to READ_AHEAD_BYTES in its node's object store (for a moment twice that,
+when one dataset of the chain follows another), each of its read tasks TASK_BYTES and the fetched bytes of one group.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import cast
@@ -23,23 +26,27 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES
-from genrescale.data.crops import CropGroup, StreamSource
-from genrescale.data.plan import GroupId
+from genrescale.data.crops import ReadStats
+from genrescale.data.plan import Crops, GroupId
+from genrescale.data.source import CropGroup, StreamSource
 
-TASK_BYTES = (
-    12 << 20
-)  # audio that one read task returns: large enough to hide a task's cost, small enough to start fast
+TASK_BYTES = 64 << 20  # audio that one read task returns: a task costs Ray 15 ms of the training worker's process
 READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
-CHAIN_GROUPS = 8192  # groups of one dataset
+CHAIN_TASKS = 512  # read tasks of one dataset
 READ_CPUS = 0.25  # a read task mostly waits and copies
+MAX_TASK_RETRIES = 5  # of a task whose process died; Ray Data's own number is infinite, and a run would hang
 LOOP_PAUSE_S = 0.01
 
+_READ_FIELDS = [pa.field(name, pa.from_numpy_dtype(type(value))) for name, value in asdict(ReadStats()).items()]
 _SCHEMA = pa.schema(
     [
         ("kind", pa.string()),
         ("step", pa.int64()),
         ("group", pa.int64()),
         ("songs", pa.list_(pa.int64())),
+        ("starts", pa.list_(pa.int64())),
+        ("read", pa.struct(_READ_FIELDS)),
+        ("ready_at", pa.float64()),
         ("wave", pa.large_binary()),
     ]
 )
@@ -57,16 +64,28 @@ class _SourceRef:
 
 
 def _read_groups(reference: _SourceRef, ids: Sequence[GroupId]) -> list[pa.Table]:
+    """The groups as one table. Their audio is read into one array, which Arrow takes over without a copy."""
     source = _shared_source(reference)
-    rows = [(id, *source.read(id)) for id in ids]
-    columns = [
-        [id.kind for id, _, _ in rows],
-        [id.step for id, _, _ in rows],
-        [id.group for id, _, _ in rows],
-        [crops.songs_n for _, crops, _ in rows],
-        [wave_nT.tobytes() for _, _, wave_nT in rows],
+    parts = [source.crops(id) for id in ids]
+    bounds = np.cumsum([0, *(len(crops) for crops in parts)])
+    wave_nT = np.empty((bounds[-1], source.crop_len), PCM_DTYPE)
+    stats = [
+        source.read(crops, wave_nT[low:high])[1] for crops, low, high in zip(parts, bounds, bounds[1:], strict=False)
     ]
-    return [pa.table([pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA)]
+    offsets = bounds * source.crop_len * SAMPLE_BYTES
+    columns = [
+        [id.kind for id in ids],
+        [id.step for id in ids],
+        [id.group for id in ids],
+        [crops.songs_n for crops in parts],
+        [crops.starts_n for crops in parts],
+        [asdict(read) for read in stats],
+        [time.time()] * len(ids),
+    ]
+    arrays = [pa.array(column, f.type) for column, f in zip(columns, _SCHEMA, strict=False)]
+    buffers = [None, pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(wave_nT.data)]
+    arrays.append(pa.Array.from_buffers(pa.large_binary(), len(ids), buffers))
+    return [pa.table(arrays, schema=_SCHEMA)]
 
 
 class _Pause:
@@ -113,6 +132,19 @@ class CropSource(Datasource):
         return ReadTask(lambda: _read_groups(reference, ids), metadata, _SCHEMA, row_limit)
 
 
+def _group_bytes(source: StreamSource) -> int:
+    return max(2, source.plan.train.group) * source.crop_len * SAMPLE_BYTES
+
+
+def _groups_per_task(source: StreamSource) -> int:
+    return max(1, TASK_BYTES // _group_bytes(source))
+
+
+def read_tasks(cpus: float) -> int:
+    """How many read tasks run at a time on ``cpus``."""
+    return max(1, int(cpus / READ_CPUS))
+
+
 def song_stream(
     source: StreamSource, reference: ray.ObjectRef[StreamSource], items: Sequence[GroupId], cpus: float
 ) -> Dataset:
@@ -120,12 +152,15 @@ def song_stream(
 
     ``cpus`` bounds how many read tasks run at a time.
     """
-    group_bytes = max(2, source.plan.train.group) * source.crop_len * SAMPLE_BYTES
-    groups_per_task = max(1, TASK_BYTES // group_bytes)
+    group_bytes, groups_per_task = _group_bytes(source), _groups_per_task(source)
     crop_source = CropSource(_SourceRef(reference), items, groups_per_task, group_bytes)
     num_tasks = -(-len(items) // groups_per_task)
     dataset = ray.data.read_datasource(
-        crop_source, num_cpus=READ_CPUS, override_num_blocks=num_tasks, concurrency=max(1, int(cpus / READ_CPUS))
+        crop_source,
+        num_cpus=READ_CPUS,
+        override_num_blocks=num_tasks,
+        concurrency=read_tasks(cpus),
+        ray_remote_args={"max_retries": MAX_TASK_RETRIES},
     )
     options = dataset.context.execution_options
     options.preserve_order = True
@@ -142,40 +177,46 @@ def iter_groups(source: StreamSource, dataset: Dataset) -> Iterator[CropGroup]:
         table = cast(pa.Table, block)
         for row in range(table.num_rows):
             id = GroupId(*(table[name][row].as_py() for name in ("kind", "step", "group")))
-            songs_n = np.asarray(table["songs"][row].values)
+            songs_n, starts_n = (np.asarray(table[name][row].values) for name in ("songs", "starts"))
             wave = np.frombuffer(table["wave"][row].as_buffer(), PCM_DTYPE)
-            yield source.group(id, songs_n, wave.reshape(len(songs_n), source.crop_len))
+            read = ReadStats(**table["read"][row].as_py())
+            ready_at = table["ready_at"][row].as_py()
+            wave_nT = wave.reshape(len(songs_n), source.crop_len)
+            yield source.group(Crops(id, songs_n, starts_n), wave_nT, read, ready_at)
 
 
 def group_stream(
     source: StreamSource, reference: ray.ObjectRef[StreamSource], items: Iterator[GroupId], cpus: float
-) -> Iterator[CropGroup]:
-    """The groups of ``items``, in order, through a chain of datasets of CHAIN_GROUPS groups each.
+) -> Generator[CropGroup, None, None]:
+    """The groups of ``items``, in order, through a chain of datasets of CHAIN_TASKS tasks each.
 
     Ray Data plans a dataset's every task before it starts, so one dataset over a run of a million groups would not
     start for minutes. Each starts in the background, the next when half of the one before is consumed.
     """
 
-    def begin() -> tuple[int, Iterator[CropGroup]]:
-        part = list(islice(items, CHAIN_GROUPS))
+    def begin() -> tuple[int, Generator[CropGroup, None, None]]:
+        part = list(islice(items, CHAIN_TASKS * _groups_per_task(source)))
         groups = iter_groups(source, song_stream(source, reference, part, cpus)) if part else iter(())
         return len(part), _started(groups)
 
     length, current = begin()
-    while length:
-        upcoming: tuple[int, Iterator[CropGroup]] | None = None
-        for count, group in enumerate(current):
-            yield group
-            if upcoming is None and count >= length // 2:
-                upcoming = begin()
-        length, current = upcoming or begin()
+    try:
+        while length:
+            upcoming: tuple[int, Generator[CropGroup, None, None]] | None = None
+            for count, group in enumerate(current):
+                yield group
+                if upcoming is None and count >= length // 2:
+                    upcoming = begin()
+            length, current = upcoming or begin()
+    finally:
+        current.close()  # of a stream that was left before its end, Ray Data would read on
 
 
-def _started(groups: Iterator[CropGroup]) -> Iterator[CropGroup]:
+def _started(groups: Iterator[CropGroup]) -> Generator[CropGroup, None, None]:
     """The same groups; the first is fetched right away, in the background."""
     first = ThreadPoolExecutor(1).submit(lambda: list(islice(groups, 1)))
 
-    def delivered() -> Iterator[CropGroup]:
+    def delivered() -> Generator[CropGroup, None, None]:
         yield from first.result()
         yield from groups
 

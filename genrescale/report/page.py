@@ -27,6 +27,7 @@ from genrescale.report.figure import (
 from genrescale.report.fits import FamilyFit
 from genrescale.report.tables import PR_AUC, VAL_LOSS, Metric, Trial
 from genrescale.report.words import count_text, crossing_text
+from genrescale.streams import slow_stage_of
 from genrescale.telemetry import format_duration
 
 if TYPE_CHECKING:
@@ -157,7 +158,11 @@ def render_page(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"size": bytes_text, "minus": lambda text: text.replace("-", "\N{MINUS SIGN}")}
+    environment.filters |= {
+        "size": bytes_text,
+        "slow_stage": slow_stage_of,
+        "minus": lambda text: text.replace("-", "\N{MINUS SIGN}"),
+    }
     environment.tests |= {"capped": capped}
     template = environment.from_string(resource("page.html.jinja"))
     return template.render(

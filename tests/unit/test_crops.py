@@ -13,9 +13,10 @@ import pytest
 from genrescale.audio import SAMPLE_RATE
 from genrescale.config import DataConfig, RunConfig
 from genrescale.data import crops as crops_module
-from genrescale.data.crops import DamagedShardError, SongTable, local_stream, read_crops
+from genrescale.data.crops import DamagedShardError, SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.plan import KINDS
+from genrescale.data.source import local_stream
 from genrescale.data.store import Store
 from genrescale.prepare import prepare_data
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from genrescale.config import OptimConfig
-from genrescale.data.crops import CropGroup
 from genrescale.data.plan import GroupId
-from genrescale.loop import Progress, SongScores, TimedGroups, after_validation, check_finite, join_songs, song_means
+from genrescale.data.source import CropGroup
+from genrescale.data.timed import TimedGroups
+from genrescale.loop import Progress, SongScores, after_validation, check_finite, join_songs, song_means
 
 OPTIM = OptimConfig(lr=0.1, max_steps=1000, validate_every=10, plateau_steps=20, plateau_factor=0.5, patience_steps=50)
 
@@ -53,7 +54,8 @@ def test_a_diverged_loss_is_refused_with_a_remedy():
 
 
 def test_a_group_out_of_order_is_refused():
-    group = CropGroup(GroupId("train", 1, 0), np.arange(2), np.zeros((2, 4), np.int16), np.zeros((2, 1), np.float32))
+    songs, wave = np.arange(2), np.zeros((2, 4), np.int16)
+    group = CropGroup(GroupId("train", 1, 0), songs, songs, wave, np.zeros((2, 1), np.float32))
     with pytest.raises(RuntimeError, match="the stream delivered"):
         TimedGroups(iter([group])).take(GroupId("train", 0, 0))
     with pytest.raises(RuntimeError, match="delivered None"):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from genrescale.data.plan import GroupId, RunPlan, ScorePlan, TrainPlan, check_workers, group_bounds
+from genrescale.data.samplers import Uniform
 
 CROP = 100
 
 
 def train_plan(num_songs: int, batch: int = 8, group: int = 4, seed: int = 3) -> TrainPlan:
     lengths = np.random.default_rng(num_songs).integers(80, 400, num_songs)
-    return TrainPlan(lengths, seed, batch, group, CROP)
+    return TrainPlan(lengths, seed, batch, group, CROP, Uniform(num_songs))
 
 
 def run_plan(num_songs: int = 21, max_steps: int = 12, validate_every: int = 5) -> RunPlan:

@@ -1,0 +1,120 @@
+"""Samplers: which songs make an epoch, in which order. Pure functions of a random generator; no audio, no Ray.
+
+A sampler draws ``order_E``: the song of each of an epoch's E entries. Every draw starts anew from (seed, epoch), so any
+epoch can be drawn without those before it, and a run resumes anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+class Sampler(Protocol):
+    @property
+    def num_entries(self) -> int:
+        """E, the same in every epoch."""
+        ...
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """``order_E``, rows of songs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Every song once, in any order."""
+
+    num_songs: int
+
+    @property
+    def num_entries(self) -> int:
+        return self.num_songs
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.permutation(self.num_songs)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassAware:
+    """Every class as often as every other, as in the MediaEval 2020 study (usc-sail) after Shen et al. 2016.
+
+    Classes come in shuffled rounds; a visit takes the next ``songs_per_visit`` songs of the class, which come in
+    shuffled rounds too. An epoch has max(songs of a class) * classes / ``shorten`` entries. A song of several classes
+    is drawn for each; one of none is never drawn; a class without songs is not visited.
+
+    ``songs_M`` are the songs of class 0, then of class 1, ...; those of class k end at ``ends_K[k]``.
+    """
+
+    songs_M: np.ndarray
+    ends_K: np.ndarray
+    songs_per_visit: int = 3
+    shorten: int = 4
+
+    @classmethod
+    def of(cls, labels_NK: np.ndarray) -> ClassAware:
+        """``labels_NK`` > 0 where a song has a class. Raises ValueError if no song has any."""
+        classes_M, songs_M = np.nonzero(labels_NK.T > 0)
+        counts_K = np.bincount(classes_M, minlength=labels_NK.shape[1])
+        counts_K = counts_K[counts_K > 0]
+        if not len(counts_K):
+            raise ValueError("sampler=class_aware needs songs with tags; none of the training songs has any")
+        return cls(songs_M, np.cumsum(counts_K))
+
+    @property
+    def num_entries(self) -> int:
+        longest = int(np.diff(self.ends_K, prepend=0).max())
+        return max(2, longest * len(self.ends_K) // self.shorten)
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        num_visits = -(-self.num_entries // self.songs_per_visit)
+        visited_V = rounds(rng, np.arange(len(self.ends_K)), num_visits)
+        order_VS = np.empty((num_visits, self.songs_per_visit), np.int64)
+        for k, songs in enumerate(np.split(self.songs_M, self.ends_K[:-1])):
+            visits = np.flatnonzero(visited_V == k)
+            drawn = rounds(rng, songs, len(visits) * self.songs_per_visit)
+            order_VS[visits] = drawn.reshape(len(visits), self.songs_per_visit)
+        return order_VS.reshape(-1)[: self.num_entries]
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Corpora mixed by weight, whatever their sizes: each has its share of an epoch's entries.
+
+    Part p is the next ``counts[p]`` songs after those of the parts before it. An epoch has as many entries as songs;
+    within a part songs come in shuffled rounds, so that none comes twice before all of its part have come.
+    """
+
+    counts: tuple[int, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.counts) != len(self.weights) or min(self.counts) < 1 or min(self.weights) <= 0:
+            raise ValueError(
+                f"a mixture needs a weight above 0 for each of its corpora and songs in each; it has the weights "
+                f"{self.weights} for corpora of {self.counts} songs"
+            )
+
+    @property
+    def num_entries(self) -> int:
+        return sum(self.counts)
+
+    def shares(self) -> list[int]:
+        """Entries of each part: its weight's part of the epoch, to within one."""
+        bounds = np.cumsum(self.weights) / sum(self.weights) * self.num_entries
+        return np.diff(np.round(bounds).astype(int), prepend=0).tolist()
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        firsts = np.cumsum([0, *self.counts[:-1]])
+        parts = zip(firsts, self.counts, self.shares(), strict=True)
+        return rng.permutation(
+            np.concatenate([rounds(rng, np.arange(low, low + count), share) for low, count, share in parts])
+        )
+
+
+def rounds(rng: np.random.Generator, values: np.ndarray, length: int) -> np.ndarray:
+    """``length`` of ``values``: all of them shuffled, then all of them shuffled anew, and so on."""
+    num_rounds = -(-length // len(values))
+    return rng.permuted(np.tile(values, (num_rounds, 1)), axis=1).reshape(-1)[:length]

@@ -1,0 +1,126 @@
+"""The plan through real Ray Data streams: on 1, 2 and 8 consumers, late tasks included, delivered exactly once."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+from ray.exceptions import RayError, RayTaskError
+from small_corpus import flip
+from traces import (
+    CROP,
+    DelayedSource,
+    audio_is_right,
+    delivered_rows,
+    merged,
+    plan_of,
+    planned_rows,
+    ten_thousand_songs,
+    train_items,
+)
+
+from genrescale.cluster import connect
+from genrescale.data import stream
+from genrescale.data.crops import SongTable
+from genrescale.data.plan import ScorePlan
+from genrescale.data.stream import group_stream
+
+pytestmark = pytest.mark.cluster
+STEPS = 44  # an epoch and the beginning of the next
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> SongTable:
+    return ten_thousand_songs(tmp_path_factory.mktemp("songs"))
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}")  # for traces.py
+        with connect(num_cpus=4):
+            yield
+            gc.collect()  # streams that an error ended hold on to Ray
+
+
+@pytest.fixture(autouse=True)
+def many_small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several tasks and several datasets for every consumer, though the songs are short."""
+    monkeypatch.setattr(stream, "TASK_BYTES", 4 * 32 * CROP * 2)
+    monkeypatch.setattr(stream, "CHAIN_TASKS", 25)
+
+
+def source_of(table: SongTable, longest_s: float = 0.0) -> DelayedSource:
+    tables = {"train": table, "validation": table, "test": table}
+    test = ScorePlan(table.len_N[:2], CROP, "consecutive", "test")
+    return DelayedSource(tables, plan_of(table.len_N, STEPS), test, longest_s)
+
+
+def stream_all(source: DelayedSource, workers: int, start: int = 0, stop: int = STEPS) -> bytes:
+    """What ``workers`` consumers at a time got of the steps from ``start`` to before ``stop``."""
+    reference = ray.put(source)
+    table, plan = source.tables["train"], source.plan
+
+    def consume(rank: int) -> np.ndarray:
+        groups = list(group_stream(source, reference, iter(train_items(plan, rank, workers, start, stop)), 0.5))
+        assert [group.id for group in groups] == list(train_items(plan, rank, workers, start, stop))
+        assert all(audio_is_right(table, group) for group in groups)
+        assert all(group.read.num_bytes and group.ready_at for group in groups)
+        return delivered_rows(plan, groups)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return merged(list(pool.map(consume, range(workers))))
+
+
+def test_traces_of_1_2_and_8_consumers_are_the_plan(ray_cluster: None, table: SongTable):
+    source = source_of(table)
+    planned = merged([planned_rows(source.plan, train_items(source.plan, 0, 1))])
+    assert len(planned) > 10_000 * 5 * 8
+    for workers in (1, 2, 8):
+        assert stream_all(source, workers) == planned
+
+
+def test_late_tasks_change_nothing(ray_cluster: None, table: SongTable):
+    source = source_of(table, longest_s=0.3)
+    planned = merged([planned_rows(source.plan, train_items(source.plan, 0, 1))])
+    assert stream_all(source, 2) == planned
+
+
+def test_stopped_and_resumed_on_other_workers_it_is_the_rest(ray_cluster: None, table: SongTable):
+    source = source_of(table)
+    planned = merged([planned_rows(source.plan, train_items(source.plan, 0, 1))])
+    first, second = 7, 38
+    parts = [stream_all(source, 8, 0, first), stream_all(source, 2, first, second), stream_all(source, 8, second)]
+    assert b"".join(parts) == planned
+
+
+def test_a_flipped_bit_ends_the_stream_with_its_place(ray_cluster: None, tmp_path: Path):
+    table = ten_thousand_songs(tmp_path)
+    song = 4_321
+    flip(tmp_path / table.shard_names[table.shard_N[song]], int(table.offset_N[song]) + 100)
+    with pytest.raises(RayTaskError, match=r"shard-4\.tar .*: second 0 of song song04321 does not match its checksum"):
+        stream_all(source_of(table), 1)
+
+
+def test_a_task_that_can_never_run_ends_the_stream(ray_cluster: None, table: SongTable):
+    """Ray Data tries a task again without end where its process fails; a run must not hang."""
+    source = source_of(table)
+    reference = ray.put(Poison())
+    began = time.monotonic()
+    with pytest.raises(RayError):
+        list(group_stream(source, reference, iter(train_items(source.plan, 0, 1)), 0.5))
+    assert time.monotonic() - began < 60
+
+
+class Poison:
+    """Ends the process that reads it."""
+
+    def __reduce__(self) -> tuple:
+        return os._exit, (1,)
