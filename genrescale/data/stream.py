@@ -11,6 +11,7 @@ when one dataset of the chain follows another), each of its read tasks TASK_BYTE
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ import ray
 from ray.data import Dataset, ExecutionResources
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
+from ray.util.annotations import RayDeprecationWarning
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES
 from genrescale.data.crops import ReadStats
@@ -155,13 +157,16 @@ def song_stream(
     group_bytes, groups_per_task = _group_bytes(source), _groups_per_task(source)
     crop_source = CropSource(_SourceRef(reference), items, groups_per_task, group_bytes)
     num_tasks = -(-len(items) // groups_per_task)
-    dataset = ray.data.read_datasource(
-        crop_source,
-        num_cpus=READ_CPUS,
-        override_num_blocks=num_tasks,
-        concurrency=read_tasks(cpus),
-        ray_remote_args={"max_retries": MAX_TASK_RETRIES},
-    )
+    with warnings.catch_warnings():
+        # Ray 2.60 deprecates ray_remote_args and has no other way to bound the retries
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        dataset = ray.data.read_datasource(
+            crop_source,
+            num_cpus=READ_CPUS,
+            override_num_blocks=num_tasks,
+            concurrency=min(read_tasks(cpus), num_tasks),
+            ray_remote_args={"max_retries": MAX_TASK_RETRIES},
+        )
     options = dataset.context.execution_options
     options.preserve_order = True
     options.resource_limits = ExecutionResources(object_store_memory=READ_AHEAD_BYTES)
