@@ -20,7 +20,7 @@ from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, V
 from genrescale.config import canonical_json
 from genrescale.data.decode import check_size, decode_pcm, middle_excerpt
 from genrescale.data.decoders import DecodeError
-from genrescale.data.index import ShardIndex, index_path, index_to_bytes, second_checksums
+from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes, second_checksums
 from genrescale.data.isolated import decode_isolated
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store, StoreError
@@ -171,11 +171,12 @@ class ShardWriter:
 
 
 def write_shard(task: ShardTask) -> ShardReport:
-    """Decode the songs of one shard and write its tar, then its index. Broken songs go to the quarantine."""
-    quarantined = {}
-    if task.store.exists(index_path(task.name)):
-        # of a shard that is made again: it must not pass for the index of the new tar
-        task.store.delete(index_path(task.name))
+    """Decode the songs of one shard and write its tar, then its index. Broken songs go to the quarantine.
+
+    Songs that the shard holds already are taken from it: one that is made again for the sake of others loses none, also
+    where encoded files are gone by now.
+    """
+    quarantined, stored = {}, _stored_songs(task)
     with task.store.whole_file(task.name) as file:
         writer = ShardWriter(file)
         for i, song in enumerate(task.songs):
@@ -183,13 +184,39 @@ def write_shard(task: ShardTask) -> ShardReport:
                 quarantined[song.key] = task.taken_down[song.key]
                 continue
             try:
-                clip = decode_song(song, task.settings, task.isolated)
+                clip = _stored_clip(task, song, stored) or decode_song(song, task.settings, task.isolated)
             except DecodeError as error:
                 quarantined[song.key] = error.reason
                 continue
             labelled = replace(song, labels=task.vocabulary.decode(task.labels_nK[i]))
             writer.add(labelled, task.split, task.first_order + i, clip)
         writer.close()
+        if task.store.exists(index_path(task.name)):
+            # of a shard that is made again: it must not pass for the index of the new tar
+            task.store.delete(index_path(task.name))
     index = writer.index(task.plan_digest, quarantined)
     task.store.write_bytes(index_path(task.name), index_to_bytes(index))
     return ShardReport(task.name, len(writer.rows), quarantined)
+
+
+def _stored_songs(task: ShardTask) -> dict[str, tuple[int, int, int]]:
+    """Key -> byte, number of bytes and CRC-32 of the songs in the shard as it was written before for the same plan."""
+    if not task.store.exists(task.name) or not task.store.exists(index_path(task.name)):
+        return {}
+    try:
+        index = index_from_bytes(task.store.read_bytes(index_path(task.name)))
+    except ValueError:
+        return {}
+    if index.plan_digest != task.plan_digest:
+        return {}
+    places = zip(index.offset.tolist(), (index.num_samples * SAMPLE_BYTES).tolist(), index.crc32.tolist(), strict=True)
+    return dict(zip(index.keys, places, strict=True))
+
+
+def _stored_clip(task: ShardTask, song: Song, stored: Mapping[str, tuple[int, int, int]]) -> Clip | None:
+    """A song's audio out of the shard that is there; None where that does not hold it, or holds it damaged."""
+    if song.key not in stored:
+        return None
+    offset, num_bytes, crc32 = stored[song.key]
+    data = task.store.read_range(task.name, offset, num_bytes)
+    return Clip(song.key, np.frombuffer(data, PCM_DTYPE)) if zlib.crc32(data) == crc32 else None
