@@ -8,6 +8,7 @@ and ends with the same bytes as an undisturbed run.
 from __future__ import annotations
 
 import hashlib
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ import numpy as np
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, Vocabulary
 from genrescale.config import canonical_json
-from genrescale.data.decode import check_size, decode_pcm, middle_excerpt
+from genrescale.data.decode import MAX_ENCODED_BYTES, check_size, decode_pcm, middle_excerpt
 from genrescale.data.decoders import DecodeError
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes, second_checksums
 from genrescale.data.isolated import decode_isolated
@@ -26,6 +27,8 @@ from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store, StoreError
 
 _BLOCK = 512
+_WAITS_S = (1.0, 5.0, 25.0)
+"""Seconds to wait before an HTTP server that could not be reached, or was too busy, is asked again."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,29 @@ class _HashedFile:
 def fetch_bytes(path: str) -> bytes | Path:
     """A song's encoded file: its path where it is local, else its bytes.
 
-    Raises DecodeError where there is none, where it is too large to be held, and for an address that is none.
+    Raises DecodeError where there is none, where it is too large to be held, and for an address that is none;
+    StoreError where the store or server cannot be reached, an HTTP server after ``_WAITS_S``.
     """
     if "://" not in path:
         return Path(path)
+    for wait_s in _WAITS_S if path.startswith(("http://", "https://")) else ():  # clients of buckets try again anyway
+        try:
+            return _fetch(path)
+        except StoreError:
+            time.sleep(wait_s)
+    return _fetch(path)
+
+
+def _fetch(path: str) -> bytes:
     folder, _, name = path.rpartition("/")
     try:
         store = Store(folder)
-        check_size(store.size(name), path)
-        return store.read_bytes(name)
+        if size := store.size(name):
+            check_size(size, path)
+            return store.read_bytes(name)
+        data = store.read_at_most(name, MAX_ENCODED_BYTES + 1)
+        check_size(len(data), path)
+        return data
     except FileNotFoundError:
         raise DecodeError(path, "the file does not exist") from None
     except (StoreError, DecodeError):
