@@ -16,7 +16,7 @@ from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.manifest import SONG_SCHEMA, Manifest, write_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
 from genrescale.data.shard import ShardTask, write_shard
-from genrescale.data.shard_plan import PLAN_PATH, FailureBudgetError, ShardPlan, ShardSettings
+from genrescale.data.shard_plan import HELD_OUT, PLAN_PATH, FailureBudgetError, ShardPlan, ShardSettings
 from genrescale.data.splits import ArtistOverlap
 from genrescale.data.store import Store
 from genrescale.data.takedowns import read_takedowns
@@ -103,7 +103,10 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     if read_takedowns(out) != takedowns:
         raise RuntimeError(f"songs of {out.uri} were taken down while the job ran; run it again")
     manifest = _to_manifest(plan, tasks, [index for index in indexes if index is not None], out)
-    return ShardingResult(manifest, quarantined, len(missing), len(finished), plan.num_held_out, plan.overlap)
+    held_out = sum(
+        split == HELD_OUT and song.key not in takedowns for song, split in zip(plan.songs, plan.split, strict=True)
+    )
+    return ShardingResult(manifest, quarantined, len(missing), len(finished), held_out, plan.overlap)
 
 
 def _write_missing(

@@ -256,6 +256,7 @@ def test_songs_that_no_shard_holds_are_taken_down_too(songs: list[Song], out: St
     assert taken == dict.fromkeys(gone, "taken down: withdrawn")
     left = [song for song in (*songs, *added) if song.key not in gone]
     result = shard_here(left, out)
+    assert result.held_out == 0
     assert {song.key: song.reason for song in read_quarantine(out)} == taken
     assert set(result.manifest.songs["key"].to_pylist()) == {song.key for song in left}
     assert is_sound(read_manifest(out.uri))
