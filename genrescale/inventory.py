@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from genrescale.data.manifest import MANIFEST_PATH
-from genrescale.data.plan_file import PLAN_PATH
 from genrescale.data.quarantine import QUARANTINE_PATH
+from genrescale.data.shard_plan import PLAN_PATH
 from genrescale.data.store import Store
 from genrescale.data.takedowns import TAKEDOWNS_PATH
 from genrescale.results import PLANNED_PATH, finished_runs, read_planned

@@ -35,6 +35,8 @@ def main(job: TakeDownJob) -> None:
     done = take_down(place(job.store, job.corpus, "corpus"), keys, job.reason)
     for key, source in zip(done.removed, done.sources, strict=True):
         print(f"{key}: taken out of the shards; its encoded file is not touched: {source}")
+    for key in sorted(set(keys) - set(done.removed)):
+        print(f"{key}: was in no shard, and will be in none")
     print(f"{len(done.removed)} songs gone, {len(done.shards)} shards written anew")
     print(f"{done.manifest.uri}, version {done.manifest.version}: {len(done.manifest)} songs")
 

@@ -159,7 +159,7 @@ def _mp3_header_agrees(path: Path) -> bool:
         file.seek(max(0, size - 128))
         end = size - 128 if file.read(3) == b"TAG" else size
     found = max(head.find(b"Xing", 0, 40), head.find(b"Info", 0, 40))
-    if head[:1] != b"\xff" or found < 0 or head[found + 7] & 3 != 3:
+    if len(head) < 64 or head[:1] != b"\xff" or found < 0 or head[found + 7] & 3 != 3:
         return False
     num_frames, num_bytes = (int.from_bytes(head[found + 8 + i : found + 12 + i]) for i in (0, 4))
     # writers differ in whether they count the header's own frame

@@ -12,6 +12,7 @@ from genrescale.audio import SAMPLE_BYTES, len_to_seconds
 from genrescale.data.index import crc32, index_path, num_seconds
 from genrescale.data.manifest import Manifest
 from genrescale.data.members import read_members
+from genrescale.data.quarantine import read_quarantine
 from genrescale.data.store import Store
 from genrescale.data.verify import altered_seconds, fact_differences, labels_of, verify_shard
 
@@ -22,7 +23,7 @@ _SHOWN = 3
 def inspect(manifest: Manifest, name: str) -> Iterator[str]:
     """Lines on a shard (its path, or ``train-000003``) or a song (its key).
 
-    Raises ValueError that names similar ones where ``name`` is neither.
+    Of a song in quarantine there is the reason. Raises ValueError that names similar ones where ``name`` is neither.
     """
     shards = manifest.shards["name"].to_pylist()
     path = f"shards/{name.removeprefix('shards/').removesuffix('.tar')}.tar"
@@ -31,6 +32,10 @@ def inspect(manifest: Manifest, name: str) -> Iterator[str]:
     rows = np.flatnonzero(manifest.column("key") == name)
     if len(rows):
         return _song_lines(manifest, int(rows[0]))
+    for song in read_quarantine(Store(manifest.uri)):
+        if song.key == name:
+            source = f", source: {song.path}" if song.path else ""
+            return iter([f"song {name} is in quarantine: {song.reason}{source}"])
     short = [shard.removeprefix("shards/").removesuffix(".tar") for shard in shards]
     similar = difflib.get_close_matches(name, [*short, *manifest.songs["key"].to_pylist()], _SHOWN, cutoff=0.5)
     hint = f"; similar: {', '.join(similar)}" if similar else f"; the first shard is {short[0]}" if short else ""
@@ -68,6 +73,8 @@ def _song_lines(manifest: Manifest, row: int) -> Iterator[str]:
     song = {name: manifest.songs[name][row].as_py() for name in manifest.songs.column_names}
     path, end = manifest.shard_name(song["shard"]), song["offset"] + song["num_samples"] * SAMPLE_BYTES
     yield f"song {song['key']}: {song['split']}, place {song['order']} of its nested order"
+    if song["excluded"]:
+        yield f"excluded from use: {song['excluded']}"
     yield f"labels: {_labels_text(manifest, row)}"
     yield f"artist: {song['artist'] or 'not known'}"
     yield f"source: {song['path']}"

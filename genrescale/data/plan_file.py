@@ -15,12 +15,20 @@ import pyarrow.parquet as pq
 from genrescale.audio import SAMPLE_BYTES, Song, Vocabulary
 from genrescale.data.decoders import DecodeError
 from genrescale.data.shard import decode_song
-from genrescale.data.shard_plan import SHARD_MB, ShardPlan, ShardSettings, arranged, checked, extend_plan, make_plan
+from genrescale.data.shard_plan import (
+    PLAN_PATH,
+    SHARD_MB,
+    ShardPlan,
+    ShardSettings,
+    arranged,
+    checked,
+    extend_plan,
+    make_plan,
+)
 from genrescale.data.store import Store
 from genrescale.data.takedowns import read_takedowns
 from genrescale.results import table_of
 
-PLAN_PATH = "plan.parquet"
 _META = b"genrescale"
 _SAMPLED = 8
 _COMPARED = 50_000
@@ -47,15 +55,20 @@ def fix_plan(
     meta = json.loads(table.schema.metadata[_META])
     settings = replace(settings, songs_per_shard=settings.songs_per_shard or meta["settings"]["songs_per_shard"])
     row_of = {key: i for i, key in enumerate(table["key"].to_pylist())}
-    songs = [*songs, *_taken_down(table, {song.key for song in songs}, read_takedowns(out), vocabulary)]
+    begun = Vocabulary.from_json(meta["vocabulary"])
+    gone = _taken_down(table, {song.key for song in songs}, read_takedowns(out), begun)
+    if gone and set(vocabulary.tags) <= set(begun.tags):
+        vocabulary = begun  # of tags that only they had, the songs that are listed say nothing
+    if vocabulary == begun:
+        songs = [*songs, *gone]
     added = [song for song in songs if song.key not in row_of] if append else []
     listed, labels_NK = checked([song for song in songs if song.key in row_of] if added else songs, vocabulary)
     changes = _changes(table, meta, row_of, listed, labels_NK, vocabulary, settings)
     if changes:
         remedy = "" if append else "add songs with append=true, "
         raise ValueError(
-            f"{out.uri} was begun with another plan: {'; '.join(changes)}. "
-            f"Go back to it, {remedy}choose another folder for out, or delete {out.uri} to start over"
+            f"{out.uri} was begun with another plan: {'; '.join(changes)}. Go back to it, {remedy}"
+            f"take songs out with jobs/take_down.py, choose another folder for out, or delete {out.uri} to start over"
         )
     rows = np.array([row_of[song.key] for song in listed])
     split_N, place, generation = (table[name].to_numpy()[rows] for name in ("split", "order", "generation"))
@@ -154,13 +167,13 @@ def _changes(
     ]
     begun = Vocabulary.from_json(meta["vocabulary"])
     if begun != vocabulary:
-        gone, new = set(begun.names) - set(vocabulary.names), set(vocabulary.names) - set(begun.names)
-        return [*changes, f"the tags differ (no longer there: {sorted(gone)[:5]}; new: {sorted(new)[:5]})"]
+        return [*changes, _tag_changes(begun, vocabulary, songs)]
     added = [song.key for song in songs if song.key not in row_of]
     removed = sorted(row_of.keys() - {song.key for song in songs})
-    for word, keys in (("added", added), ("no longer listed", removed)):
-        if keys:
-            changes.append(f"{len(keys)} of {table.num_rows} songs {word}, the first is {keys[0]}")
+    if added:
+        changes.append(f"{len(added)} songs added to {table.num_rows}, the first is {added[0]}")
+    if removed:
+        changes.append(f"{len(removed)} of {table.num_rows} songs no longer listed, the first is {removed[0]}")
     differ: dict[str, list[str]] = {"labels": [], "artist": [], "official split": []}
     for low in range(0, len(songs), _COMPARED):  # in parts, so that not all labels lie in memory once more
         part = [(song, i) for i, song in enumerate(songs[low : low + _COMPARED], low) if song.key in row_of]
@@ -176,3 +189,15 @@ def _changes(
     return changes + [
         f"{len(keys)} songs have another {name}, the first is {keys[0]}" for name, keys in differ.items() if keys
     ]
+
+
+def _tag_changes(begun: Vocabulary, now: Vocabulary, songs: Sequence[Song]) -> str:
+    gone, new = set(begun.names) - set(now.names), set(now.names) - set(begun.names)
+    if gone or new:
+        first = next((f", the first in {song.key}" for song in songs if not new.isdisjoint(song.labels)), "")
+        return f"the tags differ (no longer there: {sorted(gone)[:5]}; new: {sorted(new)[:5]}{first})"
+    if begun.tags != now.tags:
+        return "the tags have another order, kind or group"
+    if begun.exclusive:
+        return "every song had exactly one tag, and not every one has now"
+    return "not every song had exactly one tag, and now every one has"

@@ -11,8 +11,9 @@ from genrescale.audio import SAMPLE_BYTES
 from genrescale.data.index import ShardIndex, crc32, index_path, index_to_bytes, second_checksums
 from genrescale.data.manifest import Manifest
 from genrescale.data.members import scan_shard
-from genrescale.data.plan_file import PLAN_PATH, read_plan
+from genrescale.data.plan_file import read_plan
 from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
+from genrescale.data.shard_plan import PLAN_PATH
 from genrescale.data.store import Store
 from genrescale.data.verify import Problem, Remedy, verify_shard
 

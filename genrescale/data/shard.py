@@ -8,6 +8,7 @@ and ends with the same bytes as an undisturbed run.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,14 +18,24 @@ import numpy as np
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, Vocabulary
 from genrescale.config import canonical_json
-from genrescale.data.decode import check_size, decode_pcm, middle_excerpt
+from genrescale.data.decode import MAX_ENCODED_BYTES, check_size, decode_pcm, middle_excerpt
 from genrescale.data.decoders import DecodeError
-from genrescale.data.index import ShardIndex, crc32, index_path, index_to_bytes, second_checksums
+from genrescale.data.index import (
+    ShardIndex,
+    crc32,
+    index_from_bytes,
+    index_path,
+    index_to_bytes,
+    second_checksums,
+)
 from genrescale.data.isolated import decode_isolated
+from genrescale.data.members import scan_shard
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store, StoreError
 
 _BLOCK = 512
+_WAITS_S = (1.0, 5.0, 25.0)
+"""Seconds to wait before an HTTP server that could not be reached, or was too busy, is asked again."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +86,29 @@ class _HashedFile:
 def fetch_bytes(path: str) -> bytes | Path:
     """A song's encoded file: its path where it is local, else its bytes.
 
-    Raises DecodeError where there is none, where it is too large to be held, and for an address that is none.
+    Raises DecodeError where there is none, where it is too large to be held, and for an address that is none;
+    StoreError where the store or server cannot be reached, an HTTP server after ``_WAITS_S``.
     """
     if "://" not in path:
         return Path(path)
+    for wait_s in _WAITS_S if path.startswith(("http://", "https://")) else ():  # clients of buckets try again anyway
+        try:
+            return _fetch(path)
+        except StoreError:
+            time.sleep(wait_s)
+    return _fetch(path)
+
+
+def _fetch(path: str) -> bytes:
     folder, _, name = path.rpartition("/")
     try:
         store = Store(folder)
-        check_size(store.size(name), path)
-        return store.read_bytes(name)
+        if size := store.size(name):
+            check_size(size, path)
+            return store.read_bytes(name)
+        data = store.read_at_most(name, MAX_ENCODED_BYTES + 1)
+        check_size(len(data), path)
+        return data
     except FileNotFoundError:
         raise DecodeError(path, "the file does not exist") from None
     except (StoreError, DecodeError):
@@ -170,11 +195,12 @@ class ShardWriter:
 
 
 def write_shard(task: ShardTask) -> ShardReport:
-    """Decode the songs of one shard and write its tar, then its index. Broken songs go to the quarantine."""
-    quarantined = {}
-    if task.store.exists(index_path(task.name)):
-        # of a shard that is made again: it must not pass for the index of the new tar
-        task.store.delete(index_path(task.name))
+    """Decode the songs of one shard and write its tar, then its index. Broken songs go to the quarantine.
+
+    Songs that the shard holds already are taken from it: one that is made again for the sake of others loses none, also
+    where encoded files are gone by now.
+    """
+    quarantined, stored = {}, _stored_songs(task)
     with task.store.whole_file(task.name) as file:
         writer = ShardWriter(file)
         for i, song in enumerate(task.songs):
@@ -182,13 +208,51 @@ def write_shard(task: ShardTask) -> ShardReport:
                 quarantined[song.key] = task.taken_down[song.key]
                 continue
             try:
-                clip = decode_song(song, task.settings, task.isolated)
+                clip = _stored_clip(task, song, stored) or decode_song(song, task.settings, task.isolated)
             except DecodeError as error:
                 quarantined[song.key] = error.reason
                 continue
             labelled = replace(song, labels=task.vocabulary.decode(task.labels_nK[i]))
             writer.add(labelled, task.split, task.first_order + i, clip)
         writer.close()
+        if task.store.exists(index_path(task.name)):
+            # of a shard that is made again: it must not pass for the index of the new tar
+            task.store.delete(index_path(task.name))
     index = writer.index(task.plan_digest, quarantined)
     task.store.write_bytes(index_path(task.name), index_to_bytes(index))
     return ShardReport(task.name, len(writer.rows), quarantined)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Where a song's PCM lies in a shard that is there (bytes), and its CRC-32."""
+
+    offset: int
+    num_bytes: int
+    crc32: int
+
+
+def _stored_songs(task: ShardTask) -> dict[str, _Stored]:
+    """The songs in the shard as it was written before for the same plan.
+
+    Their places are those of the tar, not of the index: a takedown that was killed leaves the index of the tar before.
+    """
+    if not task.store.exists(task.name) or not task.store.exists(index_path(task.name)):
+        return {}
+    try:
+        index = index_from_bytes(task.store.read_bytes(index_path(task.name)))
+    except ValueError:
+        return {}
+    if index.plan_digest != task.plan_digest:
+        return {}
+    known = dict(zip(index.keys, index.crc32.tolist(), strict=True))
+    songs = scan_shard(task.store, task.name).songs
+    return {song.key: _Stored(song.offset, song.num_bytes, known[song.key]) for song in songs if song.key in known}
+
+
+def _stored_clip(task: ShardTask, song: Song, stored: Mapping[str, _Stored]) -> Clip | None:
+    """A song's audio out of the shard that is there; None where that does not hold it, or holds it damaged."""
+    if (there := stored.get(song.key)) is None:
+        return None
+    data = task.store.read_range(task.name, there.offset, there.num_bytes)
+    return Clip(song.key, np.frombuffer(data, PCM_DTYPE)) if crc32(data) == there.crc32 else None

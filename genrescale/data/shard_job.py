@@ -16,7 +16,7 @@ from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.manifest import SONG_SCHEMA, Manifest, write_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
 from genrescale.data.shard import ShardTask, write_shard
-from genrescale.data.shard_plan import FailureBudgetError, ShardPlan, ShardSettings
+from genrescale.data.shard_plan import HELD_OUT, PLAN_PATH, FailureBudgetError, ShardPlan, ShardSettings
 from genrescale.data.splits import ArtistOverlap
 from genrescale.data.store import Store
 from genrescale.data.takedowns import read_takedowns
@@ -54,7 +54,10 @@ class ShardingResult:
             *(f"  {song.path or song.key}: {song.reason}" for song in self.quarantined[:_SHOWN]),
         ]
         if self.held_out:
-            lines.append(f"{self.held_out} added songs held out: their artists are validated or tested on")
+            lines.append(
+                f"{self.held_out} added songs held out ({PLAN_PATH} names them): "
+                f"their artists are validated or tested on"
+            )
         if self.overlap is not None:
             lines.append(f"official splits: {self.overlap.sentence()}")
         return "\n".join(lines)
@@ -70,8 +73,8 @@ def failure_limit(settings: ShardSettings, num_songs: int) -> int:
 def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -> ShardingResult:
     """Write the plan's shards that ``out`` lacks, as Ray tasks, then the manifest.
 
-    ``retry_quarantined`` makes the shards again that have songs in quarantine. Raises FailureBudgetError, with the
-    quarantine written, where too many songs fail.
+    ``retry_quarantined`` makes the shards again that have songs in quarantine which were not taken down. Raises
+    FailureBudgetError, with the quarantine written, where too many songs fail.
     """
     _remove_parts(out)
     takedowns = read_takedowns(out)
@@ -80,7 +83,7 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     finished = {
         task.name: index
         for task, index in zip(tasks, indexes, strict=True)
-        if index is not None and not (retry_quarantined and index.quarantined)
+        if index is not None and not (retry_quarantined and index.quarantined.keys() - takedowns.keys())
     }
     missing = [task for task in tasks if task.name not in finished]
     reasons = {key: reason for index in finished.values() for key, reason in index.quarantined.items()}
@@ -97,8 +100,13 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
         raise RuntimeError(
             f"{tasks[indexes.index(None)].name} in {out.uri} was changed while the job ran; run it again"
         )
+    if read_takedowns(out) != takedowns:
+        raise RuntimeError(f"songs of {out.uri} were taken down while the job ran; run it again")
     manifest = _to_manifest(plan, tasks, [index for index in indexes if index is not None], out)
-    return ShardingResult(manifest, quarantined, len(missing), len(finished), plan.num_held_out, plan.overlap)
+    held_out = sum(
+        split == HELD_OUT and song.key not in takedowns for song, split in zip(plan.songs, plan.split, strict=True)
+    )
+    return ShardingResult(manifest, quarantined, len(missing), len(finished), held_out, plan.overlap)
 
 
 def _write_missing(
@@ -182,9 +190,11 @@ def _remove_parts(out: Store) -> None:
 
 def _quarantined(plan: ShardPlan, reasons: Mapping[str, str], takedowns: Mapping[str, str]) -> list[Quarantined]:
     return [
-        Quarantined(song.key, "" if song.key in takedowns else song.path, reasons[song.key])
+        Quarantined(song.key, "", takedowns[song.key])
+        if song.key in takedowns
+        else Quarantined(song.key, song.path, reasons[song.key])
         for song in plan.songs
-        if song.key in reasons
+        if song.key in reasons or song.key in takedowns
     ]
 
 

@@ -22,6 +22,7 @@ HELD_OUT = "held out"
 _ORDER = (*SPLITS, HELD_OUT)
 
 
+PLAN_PATH = "plan.parquet"
 SHARD_MB = 256
 """Megabytes of a shard where ``songs_per_shard`` is left open."""
 

@@ -32,6 +32,8 @@ _S3_OPTIONS = {
 }
 # The ranges of crops are tried again here, where it is counted, and by nobody below.
 _ONE_TRY = {"retries": {"total_max_attempts": 1}, "read_timeout": 15}
+_BLOCK_BYTES = 1 << 20
+_TRY_LATER = (408, 425, 429)
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio")
 
 
@@ -74,14 +76,19 @@ class Store:
         address = f"{self.uri}/{path}" if path else self.uri
         try:
             yield fs, f"{root}/{path}" if path else root
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if why := _outage(error):
+                raise StoreError(f"{address} cannot be read ({why}); {_remedy(fs)}") from None
             raise FileNotFoundError(f"{address} does not exist") from None
         except PermissionError as error:
             raise StoreError(f"{address}: access denied ({error}); {_remedy(fs)}") from None
         except Exception as error:
-            if not (service_code(error) or type(error).__module__.startswith(_CLIENTS)):
+            is_clients = service_code(error) or type(error).__module__.startswith(_CLIENTS)
+            if not is_clients and not isinstance(error, TimeoutError):
                 raise
-            raise StoreError(f"{address} cannot be read or written ({error}); {_remedy(fs)}") from None
+            raise StoreError(
+                f"{address} cannot be read or written ({str(error) or type(error).__name__}); {_remedy(fs)}"
+            ) from None
 
     def child(self, path: str) -> Store:
         return replace(self, uri=f"{self.uri.rstrip('/')}/{path}")
@@ -130,6 +137,15 @@ class Store:
         """Raises FileNotFoundError that names the full address."""
         with self._at(path) as (fs, full):
             return fs.cat_file(full)
+
+    def read_at_most(self, path: str, limit: int) -> bytes:
+        """The first ``limit`` bytes of a file, for one whose size nobody says."""
+        parts, left = [], limit
+        with self._at(path) as (fs, full), fs.open(full, "rb") as file:
+            while left and (data := file.read(min(left, _BLOCK_BYTES))):
+                parts.append(data)
+                left -= len(data)
+        return b"".join(parts)
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``; fewer where the file ends before."""
@@ -210,6 +226,15 @@ class Store:
 
 def _is_behind_the_end(found: bytes | Exception) -> bool:
     return isinstance(found, Exception) and service_code(found) in ("InvalidRange", "416")
+
+
+def _outage(error: FileNotFoundError) -> str:
+    """Why a file cannot be looked for just now; "" where it is not there. fsspec calls every HTTP error the latter."""
+    cause = error.__cause__
+    if cause is None or not type(cause).__module__.startswith(_CLIENTS):
+        return ""
+    status = getattr(cause, "status", 0)
+    return "" if 400 <= status < 500 and status not in _TRY_LATER else str(cause)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ encoded files does not bring a song back. Its shard is written anew without it; 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from genrescale.data.manifest import SHARD_SCHEMA, Manifest, read_manifest, writ
 from genrescale.data.members import scan_shard
 from genrescale.data.quarantine import Quarantined, read_quarantine, write_quarantine
 from genrescale.data.shard import ShardWriter
+from genrescale.data.shard_plan import PLAN_PATH
 from genrescale.data.store import Store
 from genrescale.results import table_bytes, table_of
 
@@ -47,21 +48,26 @@ def read_takedowns(store: Store) -> dict[str, str]:
 def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
     """Remove songs from a finished corpus, whose version changes; killed, the same call continues.
 
-    Raises ValueError, with nothing changed, for a key that the corpus does not know, and where a shard that has to be
-    written anew is damaged. FileNotFoundError where there is no finished corpus.
+    Songs that no shard holds (quarantined, held out, of an addition that is not finished) may be taken down too: none
+    will. Raises ValueError, with nothing changed, for a key that the corpus does not know, and where a shard that has
+    to be written anew is damaged. FileNotFoundError where there is no finished corpus, or no such shard.
     """
     manifest, takedowns, quarantine = read_manifest(store.uri), read_takedowns(store), read_quarantine(store)
     known = {*manifest.songs["key"].to_pylist(), *takedowns, *(song.key for song in quarantine)}
+    if store.exists(PLAN_PATH):
+        known.update(table_of(store.read_bytes(PLAN_PATH))["key"].to_pylist())
     unknown = [key for key in keys if key not in known]
     if unknown:
         raise ValueError(
             f"{store.uri} has no song {', '.join(unknown[:5])}; a song is named by its key in the manifest"
         )
     takedowns |= {key: f"taken down: {reason}" for key in keys if key not in takedowns}
+    gone_N = np.array([key in takedowns for key in manifest.songs["key"].to_pylist()], dtype=bool)
+    shards = np.unique(manifest.column("shard")[gone_N]).tolist()
+    for shard in shards:  # all of them before anything is written: half a takedown would leave a broken corpus
+        _check(store, manifest, shard, takedowns)
     columns = {"key": pa.array(takedowns, pa.string()), "reason": pa.array(takedowns.values(), pa.string())}
     store.write_bytes(TAKEDOWNS_PATH, table_bytes(pa.table(columns)))
-    gone_N = np.array([key in takedowns for key in manifest.songs["key"].to_pylist()])
-    shards = np.unique(manifest.column("shard")[gone_N]).tolist()
     indexes = {shard: _rewrite(store, manifest, shard, takedowns) for shard in shards}
     others = [song for song in quarantine if song.key not in takedowns]
     write_quarantine(store, [*others, *(Quarantined(key, "", why) for key, why in takedowns.items())])
@@ -82,32 +88,49 @@ def _rewrite(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, 
     """
     path = manifest.shard_name(shard)
     before = index_from_bytes(store.read_bytes(index_path(path)))
-    row_of = {manifest.songs["key"][row].as_py(): row for row in manifest.shard_rows(shard).tolist()}
-    left = {key for key in row_of if key not in takedowns}
-    stored = [song for song in scan_shard(store, path).songs if song.key in left]
-    if len(stored) < len(left):
-        raise ValueError(
-            f"{store.uri}/{path} is damaged: only {len(stored)} of {len(left)} songs can be read; "
-            f"mend it first (jobs/verify_corpus.py says how)"
-        )
     with store.whole_file(path) as file:
         writer = ShardWriter(file)
-        for song in stored:
-            row = row_of[song.key]
-            data = store.read_range(path, song.offset, song.num_bytes)
-            if crc32(data) != manifest.songs["crc32"][row].as_py():
-                raise ValueError(
-                    f"{store.uri}/{path} is damaged in song {song.key}; mend it first (jobs/verify_corpus.py says how)"
-                )
+        for row, clip in _kept_songs(store, manifest, shard, takedowns):
             labels = manifest.vocabulary.decode(manifest.labels_NK[row])
-            facts = Song(song.key, "", manifest.songs["artist"][row].as_py(), labels)
+            facts = Song(clip.key, "", manifest.songs["artist"][row].as_py(), labels)
             split, order = manifest.shards["split"][shard].as_py(), manifest.songs["order"][row].as_py()
-            writer.add(facts, split, order, Clip(song.key, np.frombuffer(data, PCM_DTYPE)))
+            writer.add(facts, split, order, clip)
         writer.close()
-    gone = {key: takedowns[key] for key in row_of if key in takedowns}
+    keys = manifest.songs["key"].take(manifest.shard_rows(shard)).to_pylist()
+    gone = {key: takedowns[key] for key in keys if key in takedowns}
     index = writer.index(before.plan_digest, before.quarantined | gone)
     store.write_bytes(index_path(path), index_to_bytes(index))
     return index
+
+
+def _check(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, str]) -> None:
+    """Raises ValueError where a shard, without the songs taken down, or its index cannot be read."""
+    path = index_path(manifest.shard_name(shard))
+    try:
+        index_from_bytes(store.read_bytes(path))
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{error}; mend {store.uri}/{path} first (jobs/verify_corpus.py says how)") from None
+    for _ in _kept_songs(store, manifest, shard, takedowns):
+        pass
+
+
+def _kept_songs(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, str]) -> Iterator[tuple[int, Clip]]:
+    """Rows and audio of the songs of a shard that stay. Raises ValueError where one is not what was written."""
+    path, rows = manifest.shard_name(shard), manifest.shard_rows(shard).tolist()
+    row_of = {key: row for row in rows if (key := manifest.songs["key"][row].as_py()) not in takedowns}
+    stored = [song for song in scan_shard(store, path).songs if song.key in row_of]
+    if len(stored) < len(row_of):
+        raise ValueError(
+            f"{store.uri}/{path} is damaged: only {len(stored)} of {len(row_of)} songs can be read; "
+            f"mend it first (jobs/verify_corpus.py says how)"
+        )
+    for song in stored:
+        data = store.read_range(path, song.offset, song.num_bytes)
+        if crc32(data) != manifest.songs["crc32"][row_of[song.key]].as_py():
+            raise ValueError(
+                f"{store.uri}/{path} is damaged in song {song.key}; mend it first (jobs/verify_corpus.py says how)"
+            )
+        yield row_of[song.key], Clip(song.key, np.frombuffer(data, PCM_DTYPE))
 
 
 def _without(store: Store, manifest: Manifest, gone_N: np.ndarray, indexes: dict[int, ShardIndex]) -> Manifest:

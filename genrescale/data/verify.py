@@ -22,7 +22,10 @@ class Remedy(Enum):
 
     INDEX = "recompute the indexes from their intact shards: the same command with rebuild=true"
     SHARD = "delete the shards named here, and run jobs/shard_corpus.py again with the settings it had"
-    EXTRA = "delete the extra files; nothing reads them"
+    EXTRA = (
+        "delete the extra files; nothing reads them (shards of an addition that was stopped: run jobs/shard_corpus.py "
+        "again with the settings it had, and they are no longer extra)"
+    )
     MANIFEST = "run jobs/shard_corpus.py again with the settings it had: it writes the manifest anew from the indexes"
     DRIFT = "shards and manifest are of different corpora: shard again into an empty folder, with the labels you mean"
 

@@ -186,7 +186,7 @@ def test_songs_are_added_and_taken_down_by_one_command_each(
         soundfile.write(grown / ("rock", "jazz")[i % 2] / f"new{i}.flac", noise, 44_100)
     refused = run_job(environment, "shard_corpus.py", *shard_overrides(grown, out))
     assert refused.returncode == 2
-    assert "6 of 72 songs added" in refused.stderr
+    assert "6 songs added to 72" in refused.stderr
     assert "append=true" in refused.stderr
     added = run_job(environment, "shard_corpus.py", *shard_overrides(grown, out), "append=true")
     assert added.returncode == 0, added.stderr

@@ -215,6 +215,16 @@ def test_mp3_headers_that_lie_cost_no_music(tmp_path: Path):
     assert decode_pcm(many, "song").duration_s == pytest.approx(SECONDS, abs=0.08)
 
 
+def test_an_id3_tag_that_claims_to_end_with_the_file_costs_no_music(tmp_path: Path):
+    path = encode(tmp_path, "mp3")
+    data = path.read_bytes()
+    tail = b"\xff\xfb\x90\x00Xing"  # where the false tag ends, cut off before its counts
+    size = len(data)  # from behind the tag's own 10 bytes to the tail
+    tag = b"ID3\3\0\0" + bytes(size >> shift & 0x7F | 0x80 for shift in (21, 14, 7, 0))
+    path.write_bytes(tag + data + tail)
+    assert decode_pcm(path, "song").duration_s == pytest.approx(SECONDS, abs=0.1)
+
+
 @pytest.mark.parametrize("kind", ["mp3", "ogg"])
 def test_streams_behind_each_other_are_all_decoded(tmp_path: Path, kind: str):
     data = encode(tmp_path, kind).read_bytes()

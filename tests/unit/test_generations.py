@@ -10,23 +10,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, make_song, shard_here
+from small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, flip, make_song, shard_here
 
-from genrescale.audio import Song
-from genrescale.data import takedowns
+from genrescale.audio import Song, Tag, Vocabulary
+from genrescale.data import shard_job, takedowns
 from genrescale.data.duplicates import find_duplicates
 from genrescale.data.index import index_path
+from genrescale.data.inspection import inspect
 from genrescale.data.manifest import MANIFEST_PATH, Manifest, read_manifest
 from genrescale.data.plan_file import fix_plan, read_plan
-from genrescale.data.quarantine import QUARANTINE_PATH
+from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
 from genrescale.data.rebuild import rebuild_index
+from genrescale.data.shard import write_shard
 from genrescale.data.shard_plan import HELD_OUT, ShardSettings, extend_plan, make_plan
 from genrescale.data.store import Store
 from genrescale.data.takedowns import read_takedowns, take_down
 from genrescale.data.verify import verify_exclusions, verify_manifest, verify_shard
 from genrescale.describe.words import describe_text
+from genrescale.results import table_bytes
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ def test_additions_are_a_generation_behind_the_songs_that_were_there(songs: list
     result = shard_here([*songs, *added], out, append=True)
     after = read_manifest(out.uri)
     assert result.held_out == 1
-    assert "1 added songs held out" in result.summary()
+    assert "1 added songs held out (plan.parquet names them)" in result.summary()
     assert len(after) == len(before) + 8
     assert after.version != before.version
     assert keys(after, "validation") == keys(before, "validation")
@@ -88,7 +92,7 @@ def test_additions_are_a_generation_behind_the_songs_that_were_there(songs: list
 
 def test_adding_is_asked_for_and_adding_twice_is_adding_once(songs: list[Song], out: Store, tmp_path: Path):
     everything = [*songs, *added_songs(tmp_path, "new")]
-    with pytest.raises(ValueError, match=r"9 of 20 songs added.*append=true"):
+    with pytest.raises(ValueError, match=r"9 songs added to 20, .*append=true"):
         shard_here(everything, out)
     shard_here(everything, out, append=True)
     once = contents(out.uri)
@@ -207,6 +211,90 @@ def test_a_takedown_of_an_unknown_song_or_out_of_a_damaged_shard_changes_nothing
     with pytest.raises(ValueError, match=rf"train-000000.tar is damaged in song {second}; .*verify_corpus"):
         take_down(out, [first], "withdrawn")
     assert path.read_bytes() == data
+    other = keys(manifest, "train")[-1]  # of another shard, which is intact
+    damaged = contents(out.uri)
+    with pytest.raises(ValueError, match="damaged in song"):
+        take_down(out, [other, first], "withdrawn")
+    assert contents(out.uri) == damaged
+    assert read_takedowns(out) == {}
+
+
+def test_the_last_song_of_a_tag_is_taken_down_and_listed_no_more(songs: list[Song], tmp_path: Path):
+    out = Store(str(tmp_path / "tags"))
+    vocabulary = Vocabulary((Tag("jazz"), Tag("polka"), Tag("rock"), Tag("energy", "regress")))
+    rare = replace(songs[3], labels={"polka": 1.0, "energy": 0.5})
+    rest = [song for song in songs if song.key != rare.key]
+    plan = fix_plan([*rest, rare], vocabulary, SETTINGS, out)
+    out.write_bytes(takedowns.TAKEDOWNS_PATH, table_bytes(pa.table({"key": [rare.key], "reason": ["withdrawn"]})))
+    fewer = Vocabulary(tuple(tag for tag in vocabulary.tags if tag.name != "polka"))
+    again = fix_plan(rest, fewer, SETTINGS, out)
+    assert again.vocabulary == vocabulary
+    assert [again.digest(rows) for *_, rows in again.shards()] == [plan.digest(rows) for *_, rows in plan.shards()]
+    grown = fix_plan([*rest, *added_songs(tmp_path, "new")], fewer, SETTINGS, out, append=True)
+    assert len(grown.songs) == NUM_SONGS + 9
+    new = replace(added_songs(tmp_path, "new")[0], labels={"ska": 1.0, "energy": 0.5})
+    with pytest.raises(ValueError, match=r"no longer there: \['polka'\]; new: \['ska'\], the first in s20"):
+        fix_plan([*rest, new], Vocabulary((*fewer.tags, Tag("ska"))), SETTINGS, out, append=True)
+
+
+def test_a_corpus_of_one_tag_each_says_so_when_a_song_has_two(songs: list[Song], tmp_path: Path):
+    out, one = Store(str(tmp_path / "one")), Vocabulary.of_classes(["jazz", "rock"], exclusive=True)
+    songs = [replace(song, labels={("rock", "jazz")[i % 2]: 1.0}) for i, song in enumerate(songs)]
+    fix_plan(songs, one, SETTINGS, out)
+    with pytest.raises(ValueError, match="every song had exactly one tag, and not every one has now"):
+        fix_plan(songs, replace(one, exclusive=False), SETTINGS, out)
+
+
+def test_songs_that_no_shard_holds_are_taken_down_too(songs: list[Song], out: Store, tmp_path: Path):
+    Path(songs[2].path).write_bytes(b"")
+    shutil.rmtree(out.uri)
+    added = added_songs(tmp_path, held_out_artist(shard_here(songs, out).manifest))
+    fix_plan([*songs, *added], VOCABULARY, SETTINGS, out, append=True)  # stopped before a shard of it was written
+    gone = [songs[2].key, added[0].key, added[1].key]  # quarantined, held out, not yet in a shard
+    assert take_down(out, gone, "withdrawn").removed == []
+    taken = {song.key: song.reason for song in read_quarantine(out)}
+    assert taken == dict.fromkeys(gone, "taken down: withdrawn")
+    left = [song for song in (*songs, *added) if song.key not in gone]
+    result = shard_here(left, out)
+    assert result.held_out == 0
+    assert {song.key: song.reason for song in read_quarantine(out)} == taken
+    assert set(result.manifest.songs["key"].to_pylist()) == {song.key for song in left}
+    assert is_sound(read_manifest(out.uri))
+    (line,) = inspect(result.manifest, gone[0])
+    assert line == f"song {gone[0]} is in quarantine: taken down: withdrawn"
+
+
+def test_a_takedown_while_the_job_runs_is_not_overlooked(
+    songs: list[Song], out: Store, monkeypatch: pytest.MonkeyPatch
+):
+    answers = iter([{}, {"s03": "taken down: withdrawn"}])
+    monkeypatch.setattr(shard_job, "read_takedowns", lambda _: next(answers))
+    plan = fix_plan(songs, VOCABULARY, SETTINGS, out)
+    with pytest.raises(RuntimeError, match="taken down while the job ran; run it again"):
+        shard_job.write_corpus(plan, out)
+
+
+def test_a_shard_made_again_keeps_the_songs_whose_files_are_gone(songs: list[Song], out: Store):
+    plan = fix_plan(songs, VOCABULARY, SETTINGS, out)
+    task = shard_job.shard_tasks(plan, out, {})[0]
+    before = contents(out.uri)
+    broken, gone, *_ = task.songs
+    whole = Path(broken.path).read_bytes()
+    Path(broken.path).write_bytes(b"")
+    Path(out.uri, task.name).unlink()  # without its tar everything is decoded
+    assert write_shard(task).quarantined == {broken.key: "the file is empty (0 bytes)"}
+    Path(broken.path).write_bytes(whole)
+    Path(gone.path).unlink()
+    assert write_shard(task).quarantined == {}
+    assert contents(out.uri) == before
+    flip(Path(out.uri, task.name), read_manifest(out.uri).songs["offset"][1].as_py())
+    assert write_shard(task).quarantined == {gone.key: "the file does not exist"}  # damaged audio is not kept
+
+
+def test_retrying_leaves_shards_alone_that_lack_only_songs_taken_down(songs: list[Song], out: Store):
+    take_down(out, [keys(read_manifest(out.uri), "train")[0]], "withdrawn")
+    plan = fix_plan(songs, VOCABULARY, SETTINGS, out)
+    assert shard_job.write_corpus(plan, out, retry_quarantined=True).written == 0  # no Ray was asked
 
 
 def test_a_lost_index_is_rebuilt_after_an_addition_and_a_takedown(songs: list[Song], out: Store, tmp_path: Path):

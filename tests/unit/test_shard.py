@@ -2,24 +2,29 @@
 
 import json
 import tarfile
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from fsspec.exceptions import FSTimeoutError
 from webdataset.compat import WebDataset
 
 from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
-from genrescale.data import decode
+from genrescale.data import decode, shard
 from genrescale.data.decode import decode_pcm
 from genrescale.data.decoders import DecodeError
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes, second_checksums
 from genrescale.data.shard import ShardTask, decode_song, fetch_bytes, write_shard
 from genrescale.data.shard_job import MIN_FAILURES, failure_limit, shard_tasks, write_corpus
 from genrescale.data.shard_plan import FailureBudgetError, ShardSettings, make_plan
-from genrescale.data.store import Store
+from genrescale.data.store import Store, StoreError
 
 VOCABULARY = Vocabulary((Tag("jazz"), Tag("rock")), exclusive=True)
 NAME = "shards/train-000000.tar"
@@ -184,3 +189,75 @@ def test_a_budget_that_is_spent_stops_the_job_and_keeps_the_quarantine(task: Sha
         write_corpus(plan, out)
     assert "quarantine.parquet" in out.list()
     assert "manifest.json" not in out.list()
+
+
+@pytest.fixture
+def web() -> Iterator[tuple[str, list[str]]]:
+    """A server's address, and the paths that it was asked for; /503.mp3 is answered with 503, /endless with no size."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.do_GET()
+
+        def do_GET(self):
+            asked.append(self.path)
+            code = self.path[1:4]
+            self.send_response(int(code) if code.isdigit() else 200)
+            if code.isdigit():
+                self.send_header("Content-Length", "0")
+            self.end_headers()
+            if not code.isdigit() and self.command == "GET":
+                with suppress(OSError):
+                    for _ in range(64):
+                        self.wfile.write(bytes(1 << 20))
+
+        def log_message(self, format: str, *args: object):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_that_fails_is_asked_again_and_then_no_missing_song(
+    web: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+):
+    address, asked = web
+    monkeypatch.setattr(shard, "_WAITS_S", (0.0, 0.0))
+    for code in (429, 500, 503):
+        asked.clear()
+        with pytest.raises(StoreError, match=rf"{code}.mp3 cannot be read \({code}, "):
+            fetch_bytes(f"{address}/{code}.mp3")
+        assert len(asked) >= 3
+    for code in (401, 403, 404, 410):
+        with pytest.raises(DecodeError, match=f"{code}.mp3: the file does not exist"):
+            fetch_bytes(f"{address}/{code}.mp3")
+    with pytest.raises(StoreError, match=r"127.0.0.1:1/x.mp3 cannot be read \(Cannot connect"):
+        fetch_bytes("http://127.0.0.1:1/x.mp3")
+
+
+def test_a_song_of_a_server_that_tells_no_size_is_read_up_to_the_limit(
+    web: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+):
+    for module in (decode, shard):
+        monkeypatch.setattr(module, "MAX_ENCODED_BYTES", 3_000_000)
+    with pytest.raises(DecodeError, match="endless: the file has 3,000,001 bytes, more than 3,000,000"):
+        fetch_bytes(f"{web[0]}/endless")
+    for module in (decode, shard):
+        monkeypatch.setattr(module, "MAX_ENCODED_BYTES", 1 << 27)
+    assert fetch_bytes(f"{web[0]}/endless") == bytes(64 << 20)
+
+
+def test_a_store_that_answers_too_late_is_named(monkeypatch: pytest.MonkeyPatch):
+    class Slow:
+        protocol = ("http",)
+
+        def size(self, path: str) -> int:
+            raise FSTimeoutError
+
+    monkeypatch.setattr(Store, "_fs", lambda _: (Slow(), "http://host"))
+    with pytest.raises(StoreError, match=r"http://host/a.mp3 cannot be read or written \(FSTimeoutError\)"):
+        Store("http://host").size("a.mp3")

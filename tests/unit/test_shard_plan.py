@@ -69,7 +69,7 @@ def changed(case: str) -> tuple[list[Song], Vocabulary, ShardSettings]:
     ("case", "words"),
     [
         ("settings", "seed was 0 and is 7"),
-        ("added", "1 of 40 songs added, the first is new"),
+        ("added", "1 songs added to 40, the first is new"),
         ("removed", "1 of 40 songs no longer listed, the first is s000"),
         ("labels", "1 songs have another labels, the first is s000"),
         ("artist", "1 songs have another artist, the first is s000"),
