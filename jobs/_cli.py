@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from genrescale.cluster import SUBMITTED
-from genrescale.data.shard_plan import FailureBudgetError
+from genrescale.data.shard_plan import CorpusChangedError, FailureBudgetError
 from genrescale.data.store import Store
 
 Config = TypeVar("Config")
@@ -29,8 +29,8 @@ def run_job(schema: type[Config], job: str, main: Callable[[Config], int | None]
     """Run ``main`` with the job's configuration: ``jobs/conf/{job}.yaml`` on ``schema``, with overrides ``key=value``.
 
     ``--help`` prints ``doc`` and the defaults. A wrong key, type or value, or a ValueError of ``main`` (an impossible
-    request, found before anything starts), ends in one line on stderr and exit status 2. Too many broken songs end in
-    one line and status 1.
+    request, found before anything starts), ends in one line on stderr and exit status 2. Too many broken songs, and a
+    corpus that somebody else changed meanwhile, end in one line and status 1.
     """
     overrides = sys.argv[1:]
     try:
@@ -44,7 +44,7 @@ def run_job(schema: type[Config], job: str, main: Callable[[Config], int | None]
         _refuse(job, _explain(error))
     except (ValueError, FileNotFoundError, ConnectionError) as error:
         _refuse(job, " ".join(str(error).split()))
-    except FailureBudgetError as error:
+    except (FailureBudgetError, CorpusChangedError) as error:
         print(f"{job}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ per started second). Its metadata hold the shard's size, SHA-256, plan digest an
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class ShardIndex:
     sha256: str
     plan_digest: str
     quarantined: dict[str, str]
+    file_sha256: str = ""  # of the index itself, as it was read
 
     @property
     def crc_start(self) -> np.ndarray:
@@ -104,6 +106,8 @@ def index_from_bytes(data: bytes) -> ShardIndex:
         checksums = pa.concat_arrays(
             [chunk.flatten() for chunk in table["crc32_seconds"].chunks] or [pa.array([], pa.uint32())]
         )
-        return ShardIndex(keys=table["key"].to_pylist(), checksums=checksums.to_numpy(), **columns, **meta)
+        sha256 = hashlib.sha256(data).hexdigest()
+        keys = table["key"].to_pylist()
+        return ShardIndex(keys=keys, checksums=checksums.to_numpy(), file_sha256=sha256, **columns, **meta)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a shard index: {error}") from None

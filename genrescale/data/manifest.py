@@ -158,7 +158,10 @@ def write_manifest(
     vocabulary: Vocabulary,
     settings: dict[str, Any],
 ) -> Manifest:
-    """Write the two tables, then ``manifest.json``, which makes them the corpus. Earlier versions stay readable."""
+    """Write the two tables, then ``manifest.json``, which makes them the corpus.
+
+    The tables of earlier versions stay, for the results that name them; a takedown moves songs within their shards.
+    """
     songs, shards = songs.cast(SONG_SCHEMA), shards.cast(SHARD_SCHEMA)
     version = content_version(songs, labels_NK, vocabulary)
     labels = pa.FixedSizeListArray.from_arrays(pa.array(labels_NK.astype(np.float32).ravel()), len(vocabulary))
@@ -218,7 +221,7 @@ def read_manifest(uri: str) -> Manifest:
     if missing := set(SONG_SCHEMA.names) - set(songs.column_names):
         raise ValueError(
             f"{uri} was written by an earlier version (its manifest has no {', '.join(sorted(missing))}); "
-            f"run jobs/shard_corpus.py again into an empty folder"
+            f"run jobs/shard_corpus.py again into an empty folder (with its takedowns.parquet, if it has one)"
         )
     vocabulary = Vocabulary.from_json(json.dumps(summary["vocabulary"]))
     labels = songs["labels"].combine_chunks().flatten().to_numpy(zero_copy_only=False)

@@ -48,6 +48,8 @@ def fix_plan(
             raise ValueError(f"{out.uri} holds shards but no {PLAN_PATH}; choose an empty folder for out")
         if not songs:
             raise ValueError("the corpus has no songs")
+        if append:
+            raise ValueError(f"{out.uri} holds no corpus that songs could be added to; begin one without append=true")
         plan = make_plan(songs, vocabulary, _sized(settings, songs))
         out.write_bytes(PLAN_PATH, _plan_bytes(plan))
         return plan

@@ -212,6 +212,12 @@ def write_shard(task: ShardTask) -> ShardReport:
             except DecodeError as error:
                 quarantined[song.key] = error.reason
                 continue
+            except (OSError, StoreError, MemoryError) as error:
+                error.add_note(f"while {song.path} was read")
+                raise
+            except Exception as error:  # a decoder's bug, met by one song of a million
+                quarantined[song.key] = f"decoding failed: {type(error).__name__}: {error}"
+                continue
             labelled = replace(song, labels=task.vocabulary.decode(task.labels_nK[i]))
             writer.add(labelled, task.split, task.first_order + i, clip)
         writer.close()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,10 +13,18 @@ import pyarrow as pa
 
 from genrescale.data.duplicates import exclusions
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
-from genrescale.data.manifest import SONG_SCHEMA, Manifest, write_manifest
+from genrescale.data.manifest import MANIFEST_PATH, SONG_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
+from genrescale.data.rebuild import rebuild_index
 from genrescale.data.shard import ShardTask, write_shard
-from genrescale.data.shard_plan import HELD_OUT, PLAN_PATH, FailureBudgetError, ShardPlan, ShardSettings
+from genrescale.data.shard_plan import (
+    HELD_OUT,
+    PLAN_PATH,
+    CorpusChangedError,
+    FailureBudgetError,
+    ShardPlan,
+    ShardSettings,
+)
 from genrescale.data.splits import ArtistOverlap
 from genrescale.data.store import Store
 from genrescale.data.takedowns import read_takedowns
@@ -70,6 +78,35 @@ def failure_limit(settings: ShardSettings, num_songs: int) -> int:
     return max(MIN_FAILURES, int(settings.max_failure_rate * num_songs))
 
 
+class Budget:
+    """How many songs may fail: of the corpus and of each addition, which must not hide in a large corpus."""
+
+    def __init__(self, plan: ShardPlan, takedowns: Mapping[str, str]) -> None:
+        self._plan, self._takedowns = plan, takedowns
+        added = plan.generation > 0
+        self._generation_of = {plan.songs[i].key: int(plan.generation[i]) for i in np.flatnonzero(added)}
+        self._sizes = np.bincount(plan.generation)
+
+    def check(self, reasons: Mapping[str, str]) -> None:
+        """Raises FailureBudgetError where more songs than allowed are in ``reasons`` and were not taken down."""
+        failed = [key for key in reasons if key not in self._takedowns]
+        counts = np.bincount([self._generation_of.get(key, 0) for key in failed], minlength=len(self._sizes))
+        for generation, (count, size) in enumerate(zip(counts.tolist(), self._sizes.tolist(), strict=True)):
+            if count > (limit := failure_limit(self._plan.settings, size)):
+                keys = [key for key in failed if self._generation_of.get(key, 0) == generation]
+                self._refuse({key: reasons[key] for key in keys}, size, limit, "added songs" if generation else "songs")
+
+    def _refuse(self, failed: Mapping[str, str], size: int, limit: int, what: str) -> None:
+        path_of = {song.key: song.path for song in self._plan.songs if song.key in failed}
+        first = "; ".join(f"{path_of[key]}: {failed[key]}" for key in sorted(failed)[:3])
+        raise FailureBudgetError(
+            f"{len(failed)} of {size} {what} failed, more than the {limit} that "
+            f"max_failure_rate={self._plan.settings.max_failure_rate:g} allows. The first: {first}. "
+            f"All are in {QUARANTINE_PATH}. Mend them and run again with retry_quarantined=true, "
+            f"or raise max_failure_rate and run again"
+        )
+
+
 def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -> ShardingResult:
     """Write the plan's shards that ``out`` lacks, as Ray tasks, then the manifest.
 
@@ -78,7 +115,8 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     """
     _remove_parts(out)
     takedowns = read_takedowns(out)
-    tasks = shard_tasks(plan, out, takedowns)
+    tasks, budget = shard_tasks(plan, out, takedowns), Budget(plan, takedowns)
+    _recover_indexes(out, tasks)
     indexes = read_indexes(out, tasks)
     finished = {
         task.name: index
@@ -88,20 +126,20 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     missing = [task for task in tasks if task.name not in finished]
     reasons = {key: reason for index in finished.values() for key, reason in index.quarantined.items()}
     try:
-        _check_budget(reasons, plan, takedowns)
+        budget.check(reasons)
         if missing:
-            _write_missing(missing, reasons, plan, takedowns, len(finished))
+            _write_missing(missing, reasons, budget, len(finished))
             _remove_parts(out)  # of tasks whose process died
     finally:
         quarantined = _quarantined(plan, reasons, takedowns)
         write_quarantine(out, quarantined)
     indexes = read_indexes(out, tasks)
     if None in indexes:
-        raise RuntimeError(
+        raise CorpusChangedError(
             f"{tasks[indexes.index(None)].name} in {out.uri} was changed while the job ran; run it again"
         )
     if read_takedowns(out) != takedowns:
-        raise RuntimeError(f"songs of {out.uri} were taken down while the job ran; run it again")
+        raise CorpusChangedError(f"songs of {out.uri} were taken down while the job ran; run it again")
     manifest = _to_manifest(plan, tasks, [index for index in indexes if index is not None], out)
     held_out = sum(
         split == HELD_OUT and song.key not in takedowns for song, split in zip(plan.songs, plan.split, strict=True)
@@ -109,13 +147,7 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     return ShardingResult(manifest, quarantined, len(missing), len(finished), held_out, plan.overlap)
 
 
-def _write_missing(
-    missing: Sequence[ShardTask],
-    reasons: dict[str, str],
-    plan: ShardPlan,
-    takedowns: Mapping[str, str],
-    num_finished: int,
-) -> None:
+def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget: Budget, num_finished: int) -> None:
     songs_of = {task.name: len(task.songs) for task in missing}
     with Progress("shard_corpus", sum(songs_of.values()), "songs") as progress:
         progress.note(f"{len(missing)} shards to write, {num_finished} finished before")
@@ -125,22 +157,21 @@ def _write_missing(
             reasons.update(report.quarantined)
             broken = f", {len(reasons)} songs in quarantine" if reasons else ""
             progress.advance(songs_of[report.name], f"{report.name} written{broken}")
-            _check_budget(reasons, plan, takedowns)
+            budget.check(reasons)
 
 
-def _check_budget(reasons: Mapping[str, str], plan: ShardPlan, takedowns: Mapping[str, str]) -> None:
-    limit = failure_limit(plan.settings, len(plan.songs))
-    failed = {key: reason for key, reason in reasons.items() if key not in takedowns}
-    if len(failed) <= limit:
+def _recover_indexes(out: Store, tasks: Iterable[ShardTask]) -> None:
+    """Write lost indexes anew from tars that the manifest knows, whose songs may not be had a second time."""
+    files = set(out.list("shards"))
+    blind = [task.name for task in tasks if task.name in files and index_path(task.name) not in files]
+    if not blind or not out.exists(MANIFEST_PATH):
         return
-    path_of = {song.key: song.path for song in plan.songs if song.key in failed}
-    first = "; ".join(f"{path_of[key]}: {failed[key]}" for key in sorted(failed)[:3])
-    raise FailureBudgetError(
-        f"{len(failed)} of {len(plan.songs)} songs failed, more than the {limit} that "
-        f"max_failure_rate={plan.settings.max_failure_rate:g} allows. The first: {first}. "
-        f"All are in {QUARANTINE_PATH}. Mend them and run again with retry_quarantined=true, "
-        f"or raise max_failure_rate and run again"
-    )
+    manifest = read_manifest(out.uri)
+    row_of = {name: shard for shard, name in enumerate(manifest.shards["name"].to_pylist())}
+    for name in blind:
+        if name in row_of:
+            with suppress(ValueError):  # another tar than the manifest's: its songs are decoded
+                rebuild_index(out, manifest, row_of[name])
 
 
 def shard_tasks(plan: ShardPlan, out: Store, takedowns: Mapping[str, str]) -> list[ShardTask]:
@@ -222,7 +253,7 @@ def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[
         "num_songs": num_songs,
         "num_bytes": [index.num_bytes for index in indexes],
         "sha256": [index.sha256 for index in indexes],
-        "index_sha256": [hashlib.sha256(out.read_bytes(index_path(task.name))).hexdigest() for task in tasks],
+        "index_sha256": [index.file_sha256 for index in indexes],
     }
     columns["excluded"] = pa.array([""] * len(rows))
     songs, settings = pa.table(columns).cast(SONG_SCHEMA), plan.settings.of_plan()

@@ -31,6 +31,10 @@ class FailureBudgetError(RuntimeError):
     """More songs went to the quarantine than the settings allow."""
 
 
+class CorpusChangedError(RuntimeError):
+    """Somebody else wrote into a corpus while a job did."""
+
+
 @dataclass
 class ShardSettings:
     """How a corpus is sharded.

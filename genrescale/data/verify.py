@@ -14,7 +14,10 @@ from genrescale.data.duplicates import exclusions
 from genrescale.data.index import crc32, index_path, num_seconds, second_checksums
 from genrescale.data.manifest import Manifest, content_version
 from genrescale.data.members import StoredSong, scan_shard
+from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
+from genrescale.data.shard_plan import HELD_OUT, PLAN_PATH
 from genrescale.data.store import Store
+from genrescale.results import table_of
 
 
 class Remedy(Enum):
@@ -27,7 +30,10 @@ class Remedy(Enum):
         "again with the settings it had, and they are no longer extra)"
     )
     MANIFEST = "run jobs/shard_corpus.py again with the settings it had: it writes the manifest anew from the indexes"
-    DRIFT = "shards and manifest are of different corpora: shard again into an empty folder, with the labels you mean"
+    DRIFT = (
+        "shards and manifest are of different corpora: shard again, with the labels you mean, into a folder that holds "
+        "nothing but takedowns.parquet (if there is one)"
+    )
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ def verify_manifest(manifest: Manifest) -> list[Problem]:
     for shard, num_songs in enumerate(manifest.shards["num_songs"].to_pylist()):
         if counts[shard] != num_songs:
             problems.append((manifest.shard_name(shard), f"{counts[shard]} songs in the manifest, not {num_songs}"))
+    problems += _uncounted(manifest)
     shards = set(manifest.shards["name"].to_pylist())
     indexes = {index_path(name) for name in shards}
     found = set(Store(manifest.uri).list("shards"))
@@ -78,6 +85,22 @@ def verify_manifest(manifest: Manifest) -> list[Problem]:
         *(Problem(path, "missing", Remedy.INDEX) for path in sorted(indexes - found)),
         *(Problem(path, "extra, not in the manifest", Remedy.EXTRA) for path in sorted(found - shards - indexes)),
     ]
+
+
+def _uncounted(manifest: Manifest) -> list[tuple[str, str]]:
+    """Planned songs that are neither in the manifest nor in the quarantine."""
+    store = Store(manifest.uri)
+    if not store.exists(QUARANTINE_PATH):
+        return [(QUARANTINE_PATH, "missing")]
+    if not store.exists(PLAN_PATH):
+        return []
+    plan = table_of(store.read_bytes(PLAN_PATH))
+    planned = zip(plan["key"].to_pylist(), plan["split"].to_pylist(), strict=True)
+    known = {*manifest.songs["key"].to_pylist(), *(song.key for song in read_quarantine(store))}
+    lost = [key for key, split in planned if split != HELD_OUT and key not in known]
+    if not lost:
+        return []
+    return [("the manifest", f"{len(lost)} planned songs are neither in it nor in quarantine, the first is {lost[0]}")]
 
 
 def verify_exclusions(manifest: Manifest) -> list[Problem]:

@@ -146,7 +146,7 @@ def tag_facts(manifest: Manifest) -> list[TagFacts]:
         if tag.kind == "classify":
             total = int((values > 0).sum())
             counts = tuple(float((values[mask] > 0).sum()) for mask in masks)
-            found.append(TagFacts(tag, counts, total, total / len(values), 0.0, 1.0))
+            found.append(TagFacts(tag, counts, total, total / max(1, len(values)), 0.0, 1.0))
         else:
             means = tuple(float(values[mask].mean()) for mask in masks)
             low, high = np.quantile(values, [0.05, 0.95]).tolist()

@@ -25,7 +25,8 @@ from genrescale.data.plan_file import fix_plan, read_plan
 from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
 from genrescale.data.rebuild import rebuild_index
 from genrescale.data.shard import write_shard
-from genrescale.data.shard_plan import HELD_OUT, ShardSettings, extend_plan, make_plan
+from genrescale.data.shard_job import Budget, write_corpus
+from genrescale.data.shard_plan import HELD_OUT, FailureBudgetError, ShardSettings, extend_plan, make_plan
 from genrescale.data.store import Store
 from genrescale.data.takedowns import read_takedowns, take_down
 from genrescale.data.verify import verify_exclusions, verify_manifest, verify_shard
@@ -364,3 +365,40 @@ def test_a_corpus_of_an_earlier_version_is_refused_with_the_remedy(out: Store):
     out.write_bytes(MANIFEST_PATH, json.dumps(summary).encode())
     with pytest.raises(ValueError, match=r"earlier version .*no excluded.*shard_corpus.py again into an empty folder"):
         read_manifest(out.uri)
+
+
+def test_a_lost_index_comes_back_though_the_songs_are_gone(songs: list[Song], out: Store):
+    before = contents(out.uri)
+    manifest = read_manifest(out.uri)
+    Path(out.uri, index_path(manifest.shard_name(0))).unlink()
+    for song in songs:
+        Path(song.path).unlink()
+    write_corpus(fix_plan(songs, VOCABULARY, SETTINGS, out), out)
+    assert contents(out.uri) == before
+
+
+def test_songs_that_are_in_no_table_of_the_corpus_are_found(songs: list[Song], out: Store, tmp_path: Path):
+    fix_plan([*songs, *added_songs(tmp_path, "new")], VOCABULARY, SETTINGS, out, append=True)
+    (found,) = verify_manifest(read_manifest(out.uri))
+    assert "9 planned songs are neither in it nor in quarantine, the first is s2" in str(found)
+    Path(out.uri, QUARANTINE_PATH).unlink()
+    assert "quarantine.parquet: missing" in map(str, verify_manifest(read_manifest(out.uri)))
+
+
+def test_an_addition_that_fails_does_not_hide_in_a_large_corpus(tmp_path: Path):
+    songs = [Song(f"s{i:04d}", f"/gone/{i}.mp3", "", {"rock": 1.0, "energy": 0.0}) for i in range(1020)]
+    settings = replace(SETTINGS, max_failure_rate=0.05)
+    plan = extend_plan(make_plan(songs[:1000], VOCABULARY, settings), songs[1000:])
+    budget = Budget(plan, {"s1000": "taken down"})
+    lost = {song.key: "the file does not exist" for song in songs[1000:]}
+    budget.check(dict(list(lost.items())[:4]))  # one of them was taken down
+    with pytest.raises(FailureBudgetError, match=r"19 of 20 added songs failed, more than the 3 that"):
+        budget.check(lost)
+    budget.check({song.key: "" for song in songs[:50]})
+    with pytest.raises(FailureBudgetError, match=r"51 of 1000 songs failed, more than the 50 that"):
+        budget.check({song.key: "" for song in songs[:51]})
+
+
+def test_adding_to_nothing_is_refused(songs: list[Song], tmp_path: Path):
+    with pytest.raises(ValueError, match="nothing holds no corpus that songs could be added to"):
+        fix_plan(songs, VOCABULARY, SETTINGS, Store(str(tmp_path / "nothing")), append=True)

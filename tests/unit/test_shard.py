@@ -16,7 +16,7 @@ import soundfile
 from fsspec.exceptions import FSTimeoutError
 from webdataset.compat import WebDataset
 
-from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
+from genrescale.audio import SAMPLE_RATE, Clip, Song, Tag, Vocabulary
 from genrescale.data import decode, shard
 from genrescale.data.decode import decode_pcm
 from genrescale.data.decoders import DecodeError
@@ -261,3 +261,16 @@ def test_a_store_that_answers_too_late_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Store, "_fs", lambda _: (Slow(), "http://host"))
     with pytest.raises(StoreError, match=r"http://host/a.mp3 cannot be read or written \(FSTimeoutError\)"):
         Store("http://host").size("a.mp3")
+
+
+def test_a_song_that_meets_a_bug_of_its_decoder_is_quarantined(task: ShardTask, monkeypatch: pytest.MonkeyPatch):
+    def buggy(song: Song, *_: object) -> Clip:
+        raise (IndexError("out of range") if song.key == "b" else OSError("the disk is gone"))
+
+    monkeypatch.setattr(shard, "decode_song", buggy)
+    out = Store(str(task.store.local_path("elsewhere")))
+    alone = replace(task, store=out, songs=task.songs[1:2])
+    assert write_shard(alone).quarantined == {"b": "decoding failed: IndexError: out of range"}
+    with pytest.raises(OSError, match="the disk is gone") as caught:  # no fault of the song
+        write_shard(replace(alone, songs=task.songs[:1], plan_digest="other"))
+    assert caught.value.__notes__ == [f"while {task.songs[0].path} was read"]
