@@ -231,8 +231,8 @@ def _is_behind_the_end(found: bytes | Exception) -> bool:
 def _outage(error: FileNotFoundError) -> str:
     """Why a file cannot be looked for just now; "" where it is not there. fsspec calls every HTTP error the latter."""
     cause = error.__cause__
-    if cause is None or not type(cause).__module__.startswith(_CLIENTS):
-        return ""
+    if cause is None or not type(cause).__module__.startswith(_CLIENTS) or service_code(error):
+        return ""  # not a client's, or an object store that answered: there is no such object
     status = getattr(cause, "status", 0)
     return "" if 400 <= status < 500 and status not in _TRY_LATER else str(cause)
 
