@@ -20,7 +20,7 @@ from genrescale.cluster import connect
 from genrescale.data.duplicates import find_duplicates
 from genrescale.data.inspection import inspect
 from genrescale.data.manifest import read_manifest, with_indexes
-from genrescale.data.rebuild import ShardCheck, check_shard
+from genrescale.data.rebuild import check_shard, shard_checks
 from genrescale.data.tasks import run_tasks
 from genrescale.data.verify import remedies, sample_shards, verify_exclusions, verify_manifest
 from genrescale.telemetry import Progress
@@ -46,7 +46,7 @@ def main(job: VerifyCorpusJob) -> int:
         return int(any("not ok" in line for line in lines))
     chosen = sample_shards(manifest.shards.num_rows, job.sample, job.seed)
     problems, rebuilt = set(), {}
-    items = (ShardCheck(shard, manifest.only_shard(shard), job.deep, job.rebuild) for shard in chosen)
+    items = shard_checks(manifest, chosen, job.deep, job.rebuild)
     with connect(job.cpus), Progress("verify_corpus", len(chosen), "shards") as progress:
         for done in run_tasks(check_shard, items, name="verify_shard"):
             problems.update(done.problems)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,12 +19,37 @@ from genrescale.data.store import Store
 from genrescale.data.verify import Problem, Remedy, verify_shard
 
 
-def rebuild_index(store: Store, manifest: Manifest, shard: int) -> str:
+@dataclass(frozen=True)
+class PlannedShard:
+    """What an index holds of the plan: the shard's plan digest, and its quarantined songs (key -> reason).
+
+    Without a plan the digest is empty: jobs/shard_corpus.py would then make the shard again, to the same bytes.
+    """
+
+    digest: str = ""
+    quarantined: Mapping[str, str] = field(default_factory=dict)
+
+
+def planned_shards(store: Store) -> dict[str, PlannedShard]:
+    """Every planned shard by its name; none where plan and quarantine do not lie beside the shards."""
+    if not store.exists(QUARANTINE_PATH) or not store.exists(PLAN_PATH):
+        return {}
+    plan = read_plan(store)
+    reasons = {song.key: song.reason for song in read_quarantine(store)}
+    return {
+        name: PlannedShard(
+            plan.digest(rows), {song.key: reasons[song.key] for song in plan.songs[rows] if song.key in reasons}
+        )
+        for name, _, rows in plan.shards()
+    }
+
+
+def rebuild_index(store: Store, manifest: Manifest, shard: int, planned: PlannedShard) -> str:
     """Write the index of an intact shard anew; returns its SHA-256.
 
-    The bytes are those of the lost index where plan and quarantine still lie beside the shards and pyarrow is the
-    version that wrote it. Otherwise the manifest needs the new SHA-256 (``with_indexes``). Raises ValueError, with
-    nothing written, where the tar is not the one that the manifest knows.
+    The bytes are those of the lost index where ``planned`` is of the plan and pyarrow is the version that wrote it.
+    Otherwise the manifest needs the new SHA-256 (``with_indexes``). Raises ValueError, with nothing written, where the
+    tar is not the one that the manifest knows.
     """
     path = manifest.shard_name(shard)
     if not store.exists(path):
@@ -34,7 +60,6 @@ def rebuild_index(store: Store, manifest: Manifest, shard: int) -> str:
     rows = manifest.shard_rows(shard)
     row_of = {manifest.songs["key"][row].as_py(): row for row in rows.tolist()}
     pcm = [store.read_range(path, song.offset, song.num_bytes) for song in scan.songs]
-    digest, quarantined = _of_plan(store, manifest, shard)
     index = ShardIndex(
         keys=[song.key for song in scan.songs],
         order=manifest.column("order")[[row_of[song.key] for song in scan.songs]],
@@ -44,35 +69,33 @@ def rebuild_index(store: Store, manifest: Manifest, shard: int) -> str:
         checksums=np.concatenate([np.empty(0, np.uint32), *(second_checksums(data) for data in pcm)]),
         num_bytes=manifest.shards["num_bytes"][shard].as_py(),
         sha256=scan.sha256,
-        plan_digest=digest,
-        quarantined=quarantined,
+        plan_digest=planned.digest,
+        quarantined=dict(planned.quarantined),
     )
     data = index_to_bytes(index)
     store.write_bytes(index_path(path), data)
     return hashlib.sha256(data).hexdigest()
 
 
-def _of_plan(store: Store, manifest: Manifest, shard: int) -> tuple[str, dict[str, str]]:
-    """The plan digest of a shard and its quarantined songs (key -> reason).
-
-    Without the plan the digest is empty: jobs/shard_corpus.py would then make the shard again, to the same bytes.
-    """
-    if not store.exists(QUARANTINE_PATH) or not store.exists(PLAN_PATH):
-        return "", {}
-    plan = read_plan(store)
-    rows = next(rows for name, _, rows in plan.shards() if name == manifest.shard_name(shard))
-    here = {song.key for song in plan.songs[rows]}
-    return plan.digest(rows), {song.key: song.reason for song in read_quarantine(store) if song.key in here}
-
-
 @dataclass(frozen=True)
 class ShardCheck:
-    """Row ``shard`` of a corpus' shards to be checked; ``alone`` is the manifest of that shard."""
+    """Row ``shard`` of a corpus' shards to be checked; ``alone`` is the manifest of that shard.
+
+    Its index is rebuilt by ``rebuild``, not where that is None.
+    """
 
     shard: int
     alone: Manifest
     deep: bool
-    rebuild: bool
+    rebuild: PlannedShard | None = None
+
+
+def shard_checks(manifest: Manifest, shards: Iterable[int], deep: bool, rebuild: bool) -> Iterator[ShardCheck]:
+    """The checks of ``shards`` (rows); the plan is read once for all of them."""
+    planned = planned_shards(Store(manifest.uri)) if rebuild else {}
+    for shard in shards:
+        of_plan = planned.get(manifest.shard_name(shard), PlannedShard()) if rebuild else None
+        yield ShardCheck(shard, manifest.only_shard(shard), deep, of_plan)
 
 
 @dataclass(frozen=True)
@@ -89,10 +112,10 @@ def check_shard(check: ShardCheck) -> CheckedShard:
     store = Store(check.alone.uri)
     problems = verify_shard(store, check.alone, 0, check.deep)
     of_index = [problem for problem in problems if problem.remedy is Remedy.INDEX]
-    if not check.rebuild or not of_index:
+    if check.rebuild is None or not of_index:
         return CheckedShard(check.shard, problems)
     try:
-        sha256 = rebuild_index(store, check.alone, 0)
+        sha256 = rebuild_index(store, check.alone, 0, check.rebuild)
     except ValueError as error:
         return CheckedShard(check.shard, [*problems, Problem(check.alone.shard_name(0), str(error), Remedy.SHARD)])
     return CheckedShard(check.shard, [problem for problem in problems if problem not in of_index], sha256)

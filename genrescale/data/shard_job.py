@@ -15,7 +15,7 @@ from genrescale.data.duplicates import exclusions
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.manifest import MANIFEST_PATH, SONG_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
-from genrescale.data.rebuild import rebuild_index
+from genrescale.data.rebuild import PlannedShard, planned_shards, rebuild_index
 from genrescale.data.shard import ShardTask, write_shard
 from genrescale.data.shard_plan import (
     HELD_OUT,
@@ -166,12 +166,12 @@ def _recover_indexes(out: Store, tasks: Iterable[ShardTask]) -> None:
     blind = [task.name for task in tasks if task.name in files and index_path(task.name) not in files]
     if not blind or not out.exists(MANIFEST_PATH):
         return
-    manifest = read_manifest(out.uri)
+    manifest, planned = read_manifest(out.uri), planned_shards(out)
     row_of = {name: shard for shard, name in enumerate(manifest.shards["name"].to_pylist())}
     for name in blind:
         if name in row_of:
             with suppress(ValueError):  # another tar than the manifest's: its songs are decoded
-                rebuild_index(out, manifest, row_of[name])
+                rebuild_index(out, manifest, row_of[name], planned.get(name, PlannedShard()))
 
 
 def shard_tasks(plan: ShardPlan, out: Store, takedowns: Mapping[str, str]) -> list[ShardTask]:

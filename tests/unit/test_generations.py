@@ -23,7 +23,7 @@ from genrescale.data.inspection import inspect
 from genrescale.data.manifest import MANIFEST_PATH, Manifest, read_manifest
 from genrescale.data.plan_file import fix_plan, read_plan
 from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
-from genrescale.data.rebuild import rebuild_index
+from genrescale.data.rebuild import planned_shards, rebuild_index
 from genrescale.data.shard import write_shard
 from genrescale.data.shard_job import Budget, write_corpus
 from genrescale.data.shard_plan import HELD_OUT, FailureBudgetError, ShardSettings, extend_plan, make_plan
@@ -307,7 +307,7 @@ def test_a_lost_index_is_rebuilt_after_an_addition_and_a_takedown(songs: list[So
         index = Path(out.uri, index_path(name))
         before = index.read_bytes()
         index.unlink()
-        rebuild_index(out, manifest, shard)
+        rebuild_index(out, manifest, shard, planned_shards(out)[name])
         assert index.read_bytes() == before
 
 

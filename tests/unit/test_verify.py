@@ -22,7 +22,7 @@ from genrescale.data.index import index_path
 from genrescale.data.inspection import inspect
 from genrescale.data.manifest import Manifest, read_manifest, with_indexes
 from genrescale.data.members import read_members, scan_shard
-from genrescale.data.rebuild import ShardCheck, check_shard, rebuild_index
+from genrescale.data.rebuild import PlannedShard, ShardCheck, check_shard, rebuild_index
 from genrescale.data.store import Store
 from genrescale.data.verify import Remedy, drift, remedies, sample_shards, verify_manifest, verify_shard
 
@@ -164,8 +164,8 @@ def test_a_lost_index_comes_back_byte_for_byte(copy: Manifest, shard: int, damag
     path = Path(copy.uri) / index_path(copy.shard_name(shard))
     before = path.read_bytes()
     damage(path)
-    assert len(check_shard(ShardCheck(shard, copy.only_shard(shard), True, False)).problems) == 1
-    done = check_shard(ShardCheck(shard, copy.only_shard(shard), True, True))
+    assert len(check_shard(ShardCheck(shard, copy.only_shard(shard), True)).problems) == 1
+    done = check_shard(next(shard_checks(copy, [shard], deep=True, rebuild=True)))
     assert done.problems == []
     assert path.read_bytes() == before
     assert hashlib.sha256(before).hexdigest() == done.index_sha256
@@ -176,7 +176,7 @@ def test_without_the_plan_the_manifest_takes_the_new_index(copy: Manifest):
     path = Path(copy.uri) / index_path(copy.shard_name(1))
     path.unlink()
     (Path(copy.uri) / "plan.parquet").unlink()
-    sha256 = rebuild_index(Store(copy.uri), copy, 1)
+    sha256 = rebuild_index(Store(copy.uri), copy, 1, PlannedShard())
     assert sha256 != copy.shards["index_sha256"][1].as_py()
     mended = with_indexes(copy, {1: sha256})
     again = read_manifest(copy.uri)
@@ -201,7 +201,7 @@ def test_no_index_is_made_from_a_damaged_shard(copy: Manifest):
     path = Path(copy.uri) / index_path(copy.shard_name(0))
     path.unlink()
     flip(shard_path(copy), 5000)
-    done = check_shard(ShardCheck(0, copy.only_shard(0), True, True))
+    done = check_shard(ShardCheck(0, copy.only_shard(0), True, PlannedShard()))
     assert done.index_sha256 == ""
     assert f"{copy.shard_name(0)}: it is not what was written: its index cannot be rebuilt" in map(str, done.problems)
     assert not path.exists()
