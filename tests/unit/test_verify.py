@@ -22,7 +22,7 @@ from genrescale.data.index import index_path
 from genrescale.data.inspection import inspect
 from genrescale.data.manifest import Manifest, read_manifest, with_indexes
 from genrescale.data.members import read_members, scan_shard
-from genrescale.data.rebuild import PlannedShard, ShardCheck, check_shard, rebuild_index
+from genrescale.data.rebuild import PlannedShard, ShardCheck, check_shard, rebuild_index, shard_checks
 from genrescale.data.store import Store
 from genrescale.data.verify import Remedy, drift, remedies, sample_shards, verify_manifest, verify_shard
 
