@@ -26,7 +26,7 @@ NARROW = {"frontend_width": 0.125, "backend_filters": 32, "backend_units": 64}
 
 def main() -> None:
     begun = time.time()
-    with tempfile.TemporaryDirectory() as folder, connect(num_cpus=2):
+    with tempfile.TemporaryDirectory() as folder, connect(num_cpus=2, trains=True):
         connected = time.time() - begun
         files = Store(folder)
         settings = ShardSettings(songs_per_shard=64, val_fraction=0.1, test_fraction=0.1)

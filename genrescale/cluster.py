@@ -46,12 +46,12 @@ def _free_port() -> int:
 
 
 @contextmanager
-def connect(num_cpus: int = 0) -> Iterator[None]:
+def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
     """Connect to the cluster this job was submitted to (``RAY_ADDRESS``), else start a private one and end it after.
 
     A private cluster has its own temporary folder and address, so another cluster on the machine, running or dead, is
-    neither used nor disturbed. ``num_cpus`` are its logical CPUs (0: ``default_cpus``). Raises ConnectionError where
-    ``RAY_ADDRESS`` leads nowhere.
+    neither used nor disturbed. ``num_cpus`` are its logical CPUs (0: ``default_cpus``); ``trains`` gives it what Ray
+    Train needs. Raises ConnectionError where ``RAY_ADDRESS`` leads nowhere.
     """
     ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(ours)
@@ -60,7 +60,7 @@ def connect(num_cpus: int = 0) -> Iterator[None]:
     else:
         os.environ.update(_PRIVATE_ENVIRONMENT)
         folder = tempfile.mkdtemp(prefix="genrescale-")
-        options = _private_options(folder, num_cpus)
+        options = _private_options(folder, num_cpus, trains)
     import ray
 
     try:
@@ -95,12 +95,13 @@ def _init(options: Mapping[str, Any]) -> None:
         raise ConnectionError(f"no Ray cluster answers at RAY_ADDRESS={address or 'local'} ({error})") from None
 
 
-def _private_options(folder: str, num_cpus: int) -> dict[str, Any]:
+def _private_options(folder: str, num_cpus: int, trains: bool) -> dict[str, Any]:
     return {
         "address": "local",
         "num_cpus": num_cpus or default_cpus(),
-        # Without the dashboard's state API the end of every Ray Train run waits 12 s for an answer.
-        "include_dashboard": True,
+        # Without the dashboard's state API the end of every Ray Train run waits 12 s for an answer; its nine processes
+        # cost other jobs seconds for nothing.
+        "include_dashboard": trains,
         "dashboard_host": "127.0.0.1",
         "dashboard_port": _free_port(),
         "_node_ip_address": "127.0.0.1",

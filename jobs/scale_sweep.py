@@ -51,7 +51,7 @@ def main(job: ScaleSweepJob) -> int:
     # with a corpus at hand, the impossible is refused before Ray starts
     trials = plan_trials(job, site, read_manifest(corpus.uri)) if job.corpus else []
     print("[scale_sweep] connecting to Ray", file=sys.stderr)
-    with connect(job.cpus):
+    with connect(job.cpus, trains=True):
         if not job.corpus and job.synthesis is not None:
             embedded_corpus(files, job.synthesis, job.shards)
             trials = plan_trials(job, site, read_manifest(corpus.uri))

@@ -34,7 +34,7 @@ def main(job: TrainJob) -> int:
     corpus, files = place(job.store, job.site.corpus, "site.corpus"), place(job.store, job.site.out, "site.out")
     site = replace(job.site, corpus=corpus.uri, out=files.uri)
     trial = plan_trial(job.run, site, read_manifest(site.corpus), job.run.data.size)
-    with connect(job.cpus):
+    with connect(job.cpus, trains=True):
         failures = run_trials([trial], site)
     row = read_result(files, trial.run_id)
     if row is None:

@@ -26,7 +26,7 @@ FIELDS = ("roc_auc", "pr_auc", "rmse", "val_loss")
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    with connect(num_cpus=4):
+    with connect(num_cpus=4, trains=True):
         yield
 
 
