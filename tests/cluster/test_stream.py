@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from ray.exceptions import RayTaskError
 from small_corpus import flip
 from traces import (
@@ -47,6 +49,9 @@ def ray_cluster() -> Iterator[None]:
         with connect(num_cpus=4):
             yield
             gc.collect()  # streams that an error ended hold on to Ray
+            for thread in threading.enumerate():  # one that uses Ray after its end would end this process
+                if isinstance(thread, StreamingExecutor):
+                    thread.join(30)
 
 
 @pytest.fixture(autouse=True)
