@@ -18,7 +18,7 @@ from omegaconf import MISSING
 
 from genrescale.cluster import connect
 from genrescale.data.duplicates import find_duplicates
-from genrescale.data.inspection import inspect
+from genrescale.data.inspection import inspect, shows_problem
 from genrescale.data.manifest import read_manifest, with_indexes
 from genrescale.data.rebuild import check_shard, shard_checks
 from genrescale.data.tasks import run_tasks
@@ -43,7 +43,7 @@ def main(job: VerifyCorpusJob) -> int:
     if job.inspect:
         lines = list(inspect(manifest, job.inspect))
         print("\n".join(lines))
-        return int(any("not ok" in line for line in lines))
+        return int(shows_problem(lines))
     chosen = sample_shards(manifest.shards.num_rows, job.sample, job.seed)
     problems, rebuilt = set(), {}
     items = shard_checks(manifest, chosen, job.deep, job.rebuild)

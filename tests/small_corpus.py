@@ -60,3 +60,8 @@ def rock_task(out: Store, songs: Sequence[Song], settings: ShardSettings | None 
     vocabulary, labels_nK = Vocabulary.of_classes(["rock"]), np.ones((len(songs), 1), np.float32)
     name = "shards/train-000000.tar"
     return ShardTask(out, name, "train", 0, songs, labels_nK, vocabulary, "plan", settings or ShardSettings())
+
+
+def contents(folder: Path | str) -> dict[str, bytes]:
+    """Every file below a folder, by its path there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 
 from genrescale.data.index import num_seconds
-from genrescale.data.manifest import Manifest
+from genrescale.data.manifest import SONG_SCHEMA, Manifest
 from genrescale.data.splits import SPLITS
 
 
@@ -41,6 +42,13 @@ def exclusions(manifest: Manifest) -> list[str]:
             if split != judge:
                 reason_of[key] = f"the same audio as {kept} in {judge}"
     return [reason_of.get(key, "") for key in manifest.songs["key"].to_pylist()]
+
+
+def with_exclusions(manifest: Manifest) -> Manifest:
+    """The manifest, not written, with its column ``excluded`` as ``exclusions`` says."""
+    place = SONG_SCHEMA.get_field_index("excluded")
+    column = pa.array(exclusions(manifest), pa.string())
+    return replace(manifest, songs=manifest.songs.set_column(place, SONG_SCHEMA.field(place), column))
 
 
 def find_duplicates(manifest: Manifest) -> list[Duplicates]:

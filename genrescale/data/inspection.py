@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -40,6 +40,14 @@ def inspect(manifest: Manifest, name: str) -> Iterator[str]:
     similar = difflib.get_close_matches(name, [*short, *manifest.songs["key"].to_pylist()], _SHOWN, cutoff=0.5)
     hint = f"; similar: {', '.join(similar)}" if similar else f"; the first shard is {short[0]}" if short else ""
     raise ValueError(f"inspect={name} is neither a shard nor a song of {manifest.uri}{hint}")
+
+
+def shows_problem(lines: Iterable[str]) -> bool:
+    """Whether lines of ``inspect`` tell of damage; what songs, labels and artists are called does not count."""
+    return any(
+        line.startswith(("not ok: ", "seconds: not ok: ")) or (line.startswith("crc32: ") and "not ok" in line)
+        for line in lines
+    )
 
 
 def _labels_text(manifest: Manifest, row: int) -> str:

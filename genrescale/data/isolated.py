@@ -28,7 +28,7 @@ _REFUSED = 3
 
 
 def decode_isolated(source: bytes | Path, name: str, min_s: float = 0.0, limit_s: float = DECODE_LIMIT_S) -> Clip:
-    """``decode_pcm`` in a child process; its crash is a DecodeError too.
+    """``decode_pcm`` in a child process; its crash is a DecodeError too, a child that cannot run a ChildProcessError.
 
     The child may use MEMORY_LIMIT bytes of address space and 2 ``limit_s`` + START_LIMIT_S seconds of wall time.
     """
@@ -68,7 +68,7 @@ def _in_child(path: Path, name: str, min_s: float, limit_s: float) -> np.ndarray
         raise DecodeError(name, f"the decoder crashed (signal {-status})")
     if status:
         message = log.decode(errors="replace").strip()
-        raise RuntimeError(f"{name}: the process of its decoder ended with {status}: {message[-1000:]}")
+        raise ChildProcessError(f"{name}: the process of its decoder ended with {status}: {message[-1000:]}")
     return np.frombuffer(out, PCM_DTYPE)
 
 

@@ -65,7 +65,7 @@ def fix_plan(
         songs = [*songs, *gone]
     added = [song for song in songs if song.key not in row_of] if append else []
     listed, labels_NK = checked([song for song in songs if song.key in row_of] if added else songs, vocabulary)
-    changes = _changes(table, meta, row_of, listed, labels_NK, vocabulary, settings)
+    changes = _changes(table, meta["settings"], begun, row_of, listed, labels_NK, vocabulary, settings)
     if changes:
         remedy = "" if append else "add songs with append=true, "
         raise ValueError(
@@ -155,7 +155,8 @@ def _plan_bytes(plan: ShardPlan) -> bytes:
 
 def _changes(
     table: pa.Table,
-    meta: dict[str, Any],
+    begun_settings: Mapping[str, Any],
+    begun: Vocabulary,
     row_of: Mapping[str, int],
     songs: list[Song],
     labels_NK: np.ndarray,
@@ -164,10 +165,7 @@ def _changes(
 ) -> list[str]:
     """What is not as in the begun plan, in words."""
     now = settings.of_plan()
-    changes = [
-        f"{name} was {value} and is {now[name]}" for name, value in meta["settings"].items() if value != now[name]
-    ]
-    begun = Vocabulary.from_json(meta["vocabulary"])
+    changes = [f"{name} was {value} and is {now[name]}" for name, value in begun_settings.items() if value != now[name]]
     if begun != vocabulary:
         return [*changes, _tag_changes(begun, vocabulary, songs)]
     added = [song.key for song in songs if song.key not in row_of]

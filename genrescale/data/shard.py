@@ -30,12 +30,13 @@ from genrescale.data.index import (
 )
 from genrescale.data.isolated import decode_isolated
 from genrescale.data.members import scan_shard
+from genrescale.data.retry import Patience
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store, StoreError
 
 _BLOCK = 512
-_WAITS_S = (1.0, 5.0, 25.0)
-"""Seconds to wait before an HTTP server that could not be reached, or was too busy, is asked again."""
+_HTTP_PATIENCE = Patience(budget_s=60.0, first_pause_s=1.0, longest_pause_s=30.0)
+"""For an HTTP server that cannot be reached or is too busy; clients of buckets try again by themselves."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,21 @@ def fetch_bytes(path: str) -> bytes | Path:
     """A song's encoded file: its path where it is local, else its bytes.
 
     Raises DecodeError where there is none, where it is too large to be held, and for an address that is none;
-    StoreError where the store or server cannot be reached, an HTTP server after ``_WAITS_S``.
+    StoreError where the store or server cannot be reached, an HTTP server after _HTTP_PATIENCE.
     """
     if "://" not in path:
         return Path(path)
-    for wait_s in _WAITS_S if path.startswith(("http://", "https://")) else ():  # clients of buckets try again anyway
+    if not path.startswith(("http://", "https://")):
+        return _fetch(path)
+    started, pauses = time.monotonic(), _HTTP_PATIENCE.pauses()
+    while True:
         try:
             return _fetch(path)
         except StoreError:
-            time.sleep(wait_s)
-    return _fetch(path)
+            pause = next(pauses)
+            if time.monotonic() - started + pause > _HTTP_PATIENCE.budget_s:
+                raise
+            time.sleep(pause)
 
 
 def _fetch(path: str) -> bytes:

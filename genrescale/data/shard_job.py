@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from genrescale.data.duplicates import exclusions
+from genrescale.data.duplicates import with_exclusions
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.manifest import MANIFEST_PATH, SONG_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
@@ -258,6 +258,5 @@ def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[
     columns["excluded"] = pa.array([""] * len(rows))
     songs, settings = pa.table(columns).cast(SONG_SCHEMA), plan.settings.of_plan()
     manifest = Manifest(out.uri, "", plan.vocabulary, songs, plan.labels_NK[rows], pa.table(shards), settings)
-    place = songs.column_names.index("excluded")
-    songs = songs.set_column(place, "excluded", pa.array(exclusions(manifest), pa.string()))
+    songs = with_exclusions(manifest).songs
     return write_manifest(out, songs, manifest.labels_NK, manifest.shards, plan.vocabulary, settings)

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import fsspec
 
-from genrescale.data.retry import PATIENCE, Patience, is_passing, service_code
+from genrescale.data.retry import PASSING_STATUSES, PATIENCE, Patience, is_passing, service_code
 
 # Keys, region and endpoint come from the environment (AWS_*), where botocore finds them.
 _S3_OPTIONS = {
@@ -33,7 +33,6 @@ _S3_OPTIONS = {
 # The ranges of crops are tried again here, where it is counted, and by nobody below.
 _ONE_TRY = {"retries": {"total_max_attempts": 1}, "read_timeout": 15}
 _BLOCK_BYTES = 1 << 20
-_TRY_LATER = (408, 425, 429)
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio")
 
 
@@ -234,7 +233,7 @@ def _outage(error: FileNotFoundError) -> str:
     if cause is None or not type(cause).__module__.startswith(_CLIENTS) or service_code(error):
         return ""  # not a client's, or an object store that answered: there is no such object
     status = getattr(cause, "status", 0)
-    return "" if 400 <= status < 500 and status not in _TRY_LATER else str(cause)
+    return "" if 400 <= status < 500 and status not in PASSING_STATUSES else str(cause)
 
 
 @contextmanager

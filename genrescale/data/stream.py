@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import islice
@@ -176,7 +176,7 @@ def song_stream(
     return dataset
 
 
-def iter_groups(source: StreamSource, dataset: Dataset) -> Iterator[CropGroup]:
+def iter_groups(source: StreamSource, dataset: Dataset) -> Generator[CropGroup, None, None]:
     """The groups of a ``song_stream``, in order. The audio is not copied out of the object store."""
     for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
         table = cast(pa.Table, block)
@@ -199,30 +199,39 @@ def group_stream(
     start for minutes. Each starts in the background, the next when half of the one before is consumed.
     """
 
-    def begin() -> tuple[int, Generator[CropGroup, None, None]]:
-        part = list(islice(items, CHAIN_TASKS * _groups_per_task(source)))
-        groups = iter_groups(source, song_stream(source, reference, part, cpus)) if part else iter(())
-        return len(part), _started(groups)
+    def begin() -> _Part:
+        ids = list(islice(items, CHAIN_TASKS * _groups_per_task(source)))
+        return _Part(len(ids), iter_groups(source, song_stream(source, reference, ids, cpus)) if ids else _nothing())
 
-    length, current = begin()
+    current, upcoming = begin(), None
     try:
-        while length:
-            upcoming: tuple[int, Generator[CropGroup, None, None]] | None = None
+        while current.length:
             for count, group in enumerate(current):
                 yield group
-                if upcoming is None and count >= length // 2:
+                if upcoming is None and count >= current.length // 2:
                     upcoming = begin()
-            length, current = upcoming or begin()
+            current, upcoming = upcoming or begin(), None
     finally:
-        current.close()  # of a stream that was left before its end, Ray Data would read on
+        for part in filter(None, (current, upcoming)):
+            part.close()  # of a stream that was left before its end, Ray Data would read on
 
 
-def _started(groups: Iterator[CropGroup]) -> Generator[CropGroup, None, None]:
-    """The same groups; the first is fetched right away, in the background."""
-    first = ThreadPoolExecutor(1).submit(lambda: list(islice(groups, 1)))
+def _nothing() -> Generator[CropGroup, None, None]:
+    yield from ()
 
-    def delivered() -> Generator[CropGroup, None, None]:
-        yield from first.result()
-        yield from groups
 
-    return delivered()
+class _Part:
+    """The groups of one dataset of the chain; the first is fetched right away, in the background."""
+
+    def __init__(self, length: int, groups: Generator[CropGroup, None, None]) -> None:
+        self.length = length
+        self._groups = groups
+        self._first = ThreadPoolExecutor(1).submit(lambda: list(islice(groups, 1)))
+
+    def __iter__(self) -> Iterator[CropGroup]:
+        yield from self._first.result()
+        yield from self._groups
+
+    def close(self) -> None:
+        wait([self._first])  # a generator that runs cannot be closed
+        self._groups.close()

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import PCM_DTYPE, Clip, Song
-from genrescale.data.duplicates import exclusions
+from genrescale.data.duplicates import with_exclusions
 from genrescale.data.index import ShardIndex, crc32, index_from_bytes, index_path, index_to_bytes
 from genrescale.data.manifest import SHARD_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.members import scan_shard
@@ -29,7 +29,9 @@ TAKEDOWNS_PATH = "takedowns.parquet"
 
 @dataclass(frozen=True, eq=False)
 class TakedownResult:
-    """``removed`` are the songs that were in the corpus, ``shards`` those written anew."""
+    """``removed`` are the keys of the songs that were in the corpus and ``sources`` their encoded files, which stay;
+    ``shards`` are those written anew.
+    """
 
     manifest: Manifest
     removed: list[str]
@@ -153,6 +155,5 @@ def _without(store: Store, manifest: Manifest, gone_N: np.ndarray, indexes: dict
         labels_NK=manifest.labels_NK[~gone_N],
         shards=pa.table(shards, schema=SHARD_SCHEMA),
     )
-    place = kept.songs.column_names.index("excluded")
-    songs = kept.songs.set_column(place, "excluded", pa.array(exclusions(kept), pa.string()))
+    songs = with_exclusions(kept).songs
     return write_manifest(store, songs, kept.labels_NK, kept.shards, manifest.vocabulary, manifest.settings)

@@ -7,9 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from deadly import make_deadly, write_deadly_soundfile
+from small_corpus import contents
 
 ROOT = Path(__file__).parents[2]
 NUM_SONGS = 32
 SETTINGS = ("corpus=folder", "songs_per_shard=8", "seed=3", "max_failure_rate=0.1", "cpus=2")
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    """A temporary folder of its own for each job's Ray, with a short path: sockets have at most 107 characters."""
-    folder = tempfile.mkdtemp(prefix="gs-", dir="/tmp")
-    inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    yield {**inherited, "TMPDIR": folder, "PYTHONPATH": str(ROOT)}
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +45,6 @@ def finish(job: subprocess.Popen[str]) -> str:
     out, log = job.communicate(timeout=300)
     assert job.returncode == 0, log
     return out
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,16 @@
 """The sharding job on real Ray: killed in the middle it continues to the same bytes; damage is found."""
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from small_corpus import contents
 
 from genrescale.data.index import index_path
 from genrescale.data.manifest import Manifest, read_manifest
@@ -23,15 +21,6 @@ NUM_SHARDS = 15 + 2 + 2  # 58 train songs and 7 each of validation and test
 SETTINGS = (f"songs_per_shard={PER_SHARD}", "seed=3", "max_failure_rate=0.05", "cpus=2")
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    """A temporary folder of its own for each job's Ray, with a short path: sockets have at most 107 characters."""
-    folder = tempfile.mkdtemp(prefix="gs-", dir="/tmp")
-    inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    yield {**inherited, "TMPDIR": folder, "PYTHONPATH": str(ROOT)}
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +46,6 @@ def run_job(environment: dict[str, str], job: str, *overrides: str) -> subproces
 
 def shard_overrides(music: Path, out: Path) -> tuple[str, ...]:
     return ("corpus=folder", f"audio={music}", f"out={out}", *SETTINGS)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")

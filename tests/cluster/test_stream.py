@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import gc
 import os
+import re
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ray
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
-from ray.exceptions import RayTaskError
-from small_corpus import flip
 from traces import (
     CROP,
     DelayedSource,
@@ -34,6 +36,7 @@ from genrescale.data.plan import ScorePlan
 from genrescale.data.stream import group_stream
 
 pytestmark = pytest.mark.cluster
+ROOT = Path(__file__).parents[2]
 STEPS = 44  # an epoch and the beginning of the next
 
 
@@ -48,10 +51,6 @@ def ray_cluster() -> Iterator[None]:
         patch.setenv("PYTHONPATH", f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}")  # for traces.py
         with connect(num_cpus=4):
             yield
-            gc.collect()  # streams that an error ended hold on to Ray
-            for thread in threading.enumerate():  # one that uses Ray after its end would end this process
-                if isinstance(thread, StreamingExecutor):
-                    thread.join(30)
 
 
 @pytest.fixture(autouse=True)
@@ -83,15 +82,6 @@ def stream_all(source: DelayedSource, workers: int, start: int = 0, stop: int = 
         return merged(list(pool.map(consume, range(workers))))
 
 
-# first: what a failed stream leaves behind in this process has ended when Ray does
-def test_a_flipped_bit_ends_the_stream_with_its_place(ray_cluster: None, tmp_path: Path):
-    table = ten_thousand_songs(tmp_path)
-    song = 4_321
-    flip(tmp_path / table.shard_names[table.shard_N[song]], int(table.offset_N[song]) + 100)
-    with pytest.raises(RayTaskError, match=r"shard-4\.tar .*: second 0 of song song04321 does not match its checksum"):
-        stream_all(source_of(table), 1)
-
-
 def test_traces_of_1_2_and_8_consumers_are_the_plan(ray_cluster: None, table: SongTable):
     source = source_of(table)
     planned = merged([planned_rows(source.plan, train_items(source.plan, 0, 1))])
@@ -112,3 +102,36 @@ def test_stopped_and_resumed_on_other_workers_it_is_the_rest(ray_cluster: None, 
     first, second = 7, 38
     parts = [stream_all(source, 8, 0, first), stream_all(source, 2, first, second), stream_all(source, 8, second)]
     assert b"".join(parts) == planned
+
+
+def executors() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if isinstance(thread, StreamingExecutor)]
+
+
+def test_a_stream_that_is_left_reads_no_more(ray_cluster: None, table: SongTable):
+    source = source_of(table, longest_s=0.3)
+    stream = group_stream(source, ray.put(source), iter(train_items(source.plan, 0, 1)), 0.5)
+    assert len(list(islice(stream, 70))) == 70  # more than half of the first dataset: the second has begun
+    assert len(executors()) == 2
+    stream.close()
+    deadline = time.monotonic() + 30
+    while executors() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not executors()
+
+
+def failure(kind: str, file: Path, environment: dict[str, str]) -> tuple[float, str]:
+    """After how many seconds a broken stream failed, and with what."""
+    subprocess.run([sys.executable, ROOT / "tests" / "broken_streams.py", kind, file], env=environment, timeout=300)
+    seconds, _, error = file.read_text().partition("\n")
+    return float(seconds), error
+
+
+def test_a_flipped_bit_ends_the_stream_with_its_place(environment: dict[str, str], tmp_path: Path):
+    _, error = failure("flip", tmp_path / "failed", environment)
+    assert re.search(r"shard-4\.tar .*: second 0 of song song04321 does not match its checksum", error), error
+
+
+def test_a_task_that_can_never_run_ends_the_stream(environment: dict[str, str], tmp_path: Path):
+    seconds, _ = failure("poison", tmp_path / "failed", environment)
+    assert seconds < 60

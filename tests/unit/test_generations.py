@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, flip, make_song, shard_here
+from small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, contents, flip, make_song, shard_here
 
 from genrescale.audio import Song, Tag, Vocabulary
 from genrescale.data import shard_job, takedowns
@@ -53,10 +53,6 @@ def held_out_artist(manifest: Manifest) -> str:
 def added_songs(folder: Path, artist: str) -> list[Song]:
     """Nine new songs, the first by an artist of ``artist``."""
     return [make_song(folder, i, artist if i == NUM_SONGS else "") for i in range(NUM_SONGS, NUM_SONGS + 9)]
-
-
-def contents(folder: str) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
 def keys(manifest: Manifest, split: str, limit: int = 0) -> list[str]:

@@ -9,24 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
-from small_corpus import NUM_SONGS, flip, make_corpus
+from small_corpus import NUM_SONGS, flip
 
 from genrescale.audio import SAMPLE_RATE, Tag, Vocabulary
 from genrescale.data.index import index_path
 from genrescale.data.manifest import Manifest, content_version, read_manifest
 from genrescale.data.store import Store
 from genrescale.data.verify import verify_manifest, verify_shard
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Manifest:
-    """A corpus of its own, to be damaged."""
-    return make_corpus(tmp_path)
 
 
 def problems(manifest: Manifest, deep: bool = True) -> list[str]:

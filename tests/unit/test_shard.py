@@ -21,6 +21,7 @@ from genrescale.data import decode, shard
 from genrescale.data.decode import decode_pcm
 from genrescale.data.decoders import DecodeError
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes, second_checksums
+from genrescale.data.retry import Patience
 from genrescale.data.shard import ShardTask, decode_song, fetch_bytes, write_shard
 from genrescale.data.shard_job import MIN_FAILURES, failure_limit, shard_tasks, write_corpus
 from genrescale.data.shard_plan import FailureBudgetError, ShardSettings, make_plan
@@ -226,7 +227,7 @@ def test_a_server_that_fails_is_asked_again_and_then_no_missing_song(
     web: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ):
     address, asked = web
-    monkeypatch.setattr(shard, "_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(shard, "_HTTP_PATIENCE", Patience(0.5, 0.01, 0.01))
     for code in (429, 500, 503):
         asked.clear()
         with pytest.raises(StoreError, match=rf"{code}.mp3 cannot be read \({code}, "):

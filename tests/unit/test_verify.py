@@ -14,28 +14,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from small_corpus import VOCABULARY, flip, make_corpus
+from small_corpus import VOCABULARY, flip
 
 from genrescale.audio import SAMPLE_RATE, Tag, Vocabulary
 from genrescale.data.duplicates import find_duplicates
 from genrescale.data.index import index_path
-from genrescale.data.inspection import inspect
+from genrescale.data.inspection import inspect, shows_problem
 from genrescale.data.manifest import Manifest, read_manifest, with_indexes
 from genrescale.data.members import read_members, scan_shard
 from genrescale.data.rebuild import PlannedShard, ShardCheck, check_shard, rebuild_index, shard_checks
 from genrescale.data.store import Store
 from genrescale.data.verify import Remedy, drift, remedies, sample_shards, verify_manifest, verify_shard
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Manifest:
-    """A corpus of its own, to be damaged."""
-    return make_corpus(tmp_path)
 
 
 def shard_path(manifest: Manifest, shard: int = 0) -> Path:
@@ -254,6 +243,7 @@ def test_inspect_shows_a_song_and_whether_it_is_what_was_written(copy: Manifest)
     for key in keys(copy, 1):
         lines = list(inspect(copy, key))
         assert not any("not ok" in line for line in lines)
+        assert not shows_problem([*lines, "artist: not ok", "labels: seconds: not ok: 1"])
         assert "json member: ok" in lines
     row = int(copy.shard_rows(1)[1])
     song = {name: copy.songs[name][row].as_py() for name in copy.songs.column_names}
@@ -264,9 +254,13 @@ def test_inspect_shows_a_song_and_whether_it_is_what_was_written(copy: Manifest)
     lines = list(inspect(copy, song["key"]))
     assert any(line.startswith("seconds: not ok: 1 of ") for line in lines)
     assert any(line.startswith("crc32: ") and "not ok" in line for line in lines)
+    for line in lines:
+        assert shows_problem([line]) == ("not ok" in line)
     assert any("is altered at second 1" in line for line in inspect(copy, "train-000001"))
+    assert shows_problem(inspect(copy, "train-000001"))
     shard_path(copy, 1).unlink()
     assert any("is missing" in line for line in inspect(copy, song["key"]))
+    assert shows_problem(inspect(copy, song["key"]))
 
 
 def test_inspect_names_what_was_quarantined(manifest: Manifest):
