@@ -43,10 +43,10 @@ def _stream_source(place: Place, group: int) -> Any:
 
 def floor(place: Place, cores: int) -> Iterator[torch.Tensor]:
     """A memory map, offsets known, one copy; one process."""
-    from genrescale.data.crops import _mapped
+    from genrescale.data.spans import mapped_shard
 
     table = _stream_source(place, BATCH).tables["train"]
-    views = [memoryview(_mapped(Path(place.folder("tar"), name))) for name in table.shard_names]
+    views = [memoryview(mapped_shard(Path(place.folder("tar"), name))) for name in table.shard_names]
     rng = np.random.default_rng(0)
     for _ in range(EPOCHS):
         order = rng.permutation(len(table))

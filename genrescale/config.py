@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 LABEL_MODES = ("true", "shuffled")
-SAMPLERS = ("uniform", "class_aware")
+SAMPLERS = ("uniform", "class_aware", "mixture", "windows")
 LOSSES = ("by_kind", "bce", "mse", "cross_entropy")
 OPTIMIZERS = ("adam",)
 PRECISIONS = ("fp32", "bf16")
@@ -56,7 +56,9 @@ class DataConfig:
     norm and of noise, so it is part of the science. ``scoring`` is ``consecutive`` (Pons 2018: windows side by side)
     or ``spread:N`` (Won 2020: N windows at even distances). ``val_songs`` caps the fixed validation prefix; 0 is all.
     ``labels=shuffled`` permutes the training labels, a control that must score chance. ``sampler`` says which songs
-    make an epoch: ``uniform``, each once, or ``class_aware``, each tag as often as any other (``data.samplers``).
+    make an epoch (``data.samplers``): ``uniform``, each once; ``class_aware``, each tag as often as any other;
+    ``mixture``, each corpus of a mix by its weight in ``weights``; ``windows``, each once, shuffled within
+    ``window_shards`` shards at a time, for stores that are dear to ask.
     """
 
     size: int = 1000
@@ -67,9 +69,11 @@ class DataConfig:
     val_songs: int = 0
     labels: str = "true"
     sampler: str = "uniform"
+    weights: list[float] = field(default_factory=list)
+    window_shards: int = 8
 
     def __post_init__(self) -> None:
-        _positive(size=self.size, crop_s=self.crop_s, batch=self.batch)
+        _positive(size=self.size, crop_s=self.crop_s, batch=self.batch, window_shards=self.window_shards)
         _not_negative(val_songs=self.val_songs)
         _require(self.group >= 2, f"group={self.group} must be at least 2: batch norm needs two clips")
         _require(
@@ -78,6 +82,11 @@ class DataConfig:
         )
         _one_of("labels", self.labels, LABEL_MODES)
         _one_of("sampler", self.sampler, SAMPLERS)
+        _require(
+            bool(self.weights) == (self.sampler == "mixture"),
+            f"sampler={self.sampler!r} with weights={self.weights}: weights, one for each corpus of a mix, go with "
+            "sampler=mixture and with no other",
+        )
         parse_scoring(self.scoring)
 
 
@@ -168,7 +177,8 @@ class SiteConfig:
     ``corpus`` is a sharded corpus, ``out`` the folder of results. ``data_cpus`` are kept free for Ray Data beside the
     workers. ``threads`` is fixed so that a run on the same machine repeats to the digit. ``max_failures`` is how
     often one run may restart from its last checkpoint. ``storage_patience_s`` is how long a read is tried again
-    while the object store is busy or cannot be reached; a longer outage ends the attempt.
+    while the object store is busy or cannot be reached; a longer outage ends the attempt. ``shard_cache`` is a folder
+    on every node that keeps up to ``shard_cache_gb`` of a bucket's shards, whole; "" reads the ranges of crops.
     """
 
     corpus: str = ""
@@ -181,8 +191,11 @@ class SiteConfig:
     zero_stage: int = 0
     max_failures: int = 2
     storage_patience_s: float = 60.0
+    shard_cache: str = ""
+    shard_cache_gb: float = 50.0
 
     def __post_init__(self) -> None:
+        _positive(shard_cache_gb=self.shard_cache_gb)
         _positive(
             workers=self.workers, cpus_per_worker=self.cpus_per_worker, data_cpus=self.data_cpus, threads=self.threads
         )

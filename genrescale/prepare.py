@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Vocabulary, seconds_to_len
-from genrescale.config import ModelConfig, RunConfig, SiteConfig
+from genrescale.config import DataConfig, ModelConfig, RunConfig, SiteConfig
 from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest
 from genrescale.data.plan import KINDS, Kind, RunPlan, ScorePlan, TrainPlan, check_workers
 from genrescale.data.retry import Patience
-from genrescale.data.samplers import ClassAware, Sampler, Uniform
+from genrescale.data.samplers import ClassAware, Mixture, Sampler, Uniform, Windows
+from genrescale.data.shard_cache import ShardCache
 from genrescale.data.source import StreamSource
 from genrescale.losses import build_loss
 from genrescale.models import full_dials, min_crop_len
@@ -36,11 +37,14 @@ class RunData:
     test: ScorePlan
     digest: str
 
-    def source(self, patience_s: float = 60.0) -> StreamSource:
-        """What reading needs; this reads the selected shards' checksums. ``patience_s`` as in SiteConfig."""
+    def source(self, site: SiteConfig | None = None) -> StreamSource:
+        """What reading needs; this reads the selected shards' checksums. The site decides on patience and caching."""
+        site = site or SiteConfig()
+        patience = Patience(site.storage_patience_s)
+        cache = ShardCache(site.shard_cache, int(site.shard_cache_gb * 1e9)) if site.shard_cache else None
         labels: dict[Kind, np.ndarray] = {"train": self.train_labels_NK}
         tables: dict[Kind, SongTable] = {
-            kind: SongTable.of(self.manifest, self.rows[kind], labels.get(kind), Patience(patience_s)) for kind in KINDS
+            kind: SongTable.of(self.manifest, self.rows[kind], labels.get(kind), patience, cache) for kind in KINDS
         }
         return StreamSource(tables, self.plan, self.test)
 
@@ -80,7 +84,7 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
             run.data.batch,
             run.data.group,
             crop_len,
-            _sampler(run.data.sampler, labels_NK, manifest.vocabulary),
+            _sampler(run.data, manifest, rows["train"], labels_NK),
         ),
         validation=ScorePlan(len_N[rows["validation"]], crop_len, run.data.scoring, "validation"),
         max_steps=run.optim.max_steps,
@@ -90,12 +94,19 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
     return RunData(manifest, rows, labels_NK, plan, test, "-".join(chosen[kind][1] for kind in KINDS))
 
 
-def _sampler(name: str, labels_NK: np.ndarray, vocabulary: Vocabulary) -> Sampler:
-    """The sampler of a DataConfig over the train songs. Classes are the tags that are there or not, not regressed."""
-    if name == "uniform":
-        return Uniform(len(labels_NK))
-    classes = [i for i, tag in enumerate(vocabulary.tags) if tag.kind == "classify"]
-    return ClassAware.of(labels_NK[:, classes])
+def _sampler(data: DataConfig, manifest: Manifest, rows: np.ndarray, labels_NK: np.ndarray) -> Sampler:
+    """The sampler of a DataConfig over the train songs."""
+    match data.sampler:
+        case "class_aware":  # classes are the tags that are there or not, not regressed
+            classes = [i for i, tag in enumerate(manifest.vocabulary.tags) if tag.kind == "classify"]
+            return ClassAware.of(labels_NK[:, classes])
+        case "mixture":
+            return Mixture(manifest.part_N()[rows], tuple(data.weights))
+        case "windows":
+            shard_N = manifest.column("shard")[rows]
+            return Windows(shard_N, data.window_shards, data.group, data.batch // data.group)
+        case _:
+            return Uniform(len(rows))
 
 
 def complete_run(run: RunConfig, manifest: Manifest, normalisation_size: int) -> RunConfig:

@@ -87,7 +87,7 @@ def _fit(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: flo
             "site": site,
             "run_id": id,
             "vocabulary": data.manifest.vocabulary,
-            "source": ray.put(data.source(site.storage_patience_s)),
+            "source": ray.put(data.source(site)),
             "launched": launched,
         },
         torch_config=TorchConfig(backend="nccl" if site.use_gpu else "gloo"),

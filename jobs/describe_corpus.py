@@ -15,6 +15,7 @@ from omegaconf import MISSING
 
 from genrescale.cluster import connect
 from genrescale.data.manifest import read_manifest
+from genrescale.data.mix import refuse_mix
 from genrescale.data.tasks import run_tasks
 from genrescale.describe.page import render_page, write_page
 from genrescale.describe.reading import DescribeSettings, choose_clips, choose_loudness, hear_shard, plan_reads
@@ -40,6 +41,7 @@ def main(job: DescribeCorpusJob) -> None:
     corpus = place(job.store, job.corpus, "corpus")
     out = place(job.store, job.out, "out") if job.out else corpus
     manifest = read_manifest(corpus.uri)
+    refuse_mix(manifest, "describe")
     loudness, clips = choose_loudness(manifest, settings), choose_clips(manifest, settings)
     reads, heard = plan_reads(manifest, loudness, clips, settings), []
     with connect(job.cpus), Progress("describe_corpus", len(reads), "shards") as progress:

@@ -20,6 +20,7 @@ from genrescale.cluster import connect
 from genrescale.data.duplicates import find_duplicates
 from genrescale.data.inspection import inspect, shows_problem
 from genrescale.data.manifest import read_manifest, with_indexes
+from genrescale.data.mix import refuse_mix
 from genrescale.data.rebuild import check_shard, shard_checks
 from genrescale.data.tasks import run_tasks
 from genrescale.data.verify import remedies, sample_shards, verify_exclusions, verify_manifest
@@ -40,6 +41,7 @@ class VerifyCorpusJob:
 
 def main(job: VerifyCorpusJob) -> int:
     manifest = read_manifest(place(job.store, job.corpus, "corpus").uri)
+    refuse_mix(manifest, "verify")
     if job.inspect:
         lines = list(inspect(manifest, job.inspect))
         print("\n".join(lines))

@@ -39,9 +39,15 @@ def make_corpus(folder: Path) -> Manifest:
     return read_manifest(shard_here(songs, Store(str(folder / "out"))).manifest.uri)
 
 
-def shard_here(songs: Sequence[Song], out: Store, append: bool = False) -> ShardingResult:
+def shard_here(
+    songs: Sequence[Song],
+    out: Store,
+    append: bool = False,
+    settings: ShardSettings = SETTINGS,
+    vocabulary: Vocabulary = VOCABULARY,
+) -> ShardingResult:
     """Shard songs without Ray: the job finds every shard written."""
-    plan = fix_plan(songs, VOCABULARY, SETTINGS, out, append)
+    plan = fix_plan(songs, vocabulary, settings, out, append)
     tasks = shard_tasks(plan, out, read_takedowns(out))
     for task, index in zip(tasks, read_indexes(out, tasks), strict=True):
         if index is None:

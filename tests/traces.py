@@ -50,6 +50,7 @@ def ten_thousand_songs(folder: Path) -> SongTable:
         crc_N=np.arange(NUM_SONGS),
         crc32=crc32,
         labels_NK=np.zeros((NUM_SONGS, 1), np.float32),
+        part_N=np.zeros(NUM_SONGS, np.int64),
     )
 
 

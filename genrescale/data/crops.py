@@ -5,44 +5,24 @@ Shapes: N songs of a table, n clips of a group, T samples of a crop, K tags.
 
 from __future__ import annotations
 
-import mmap
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE
 from genrescale.data.index import crc32
-from genrescale.data.manifest import Manifest
+from genrescale.data.manifest import Manifest, located
 from genrescale.data.retry import PATIENCE, Patience
+from genrescale.data.shard_cache import ShardCache
+from genrescale.data.spans import DamagedShardError, ReadStats, Span, read_spans
 from genrescale.data.store import Store
 
 _INDEXES_AT_ONCE = 16
 _SECOND_BYTES = SAMPLE_RATE * SAMPLE_BYTES
-
-
-class DamagedShardError(ValueError):
-    """What a shard holds is not what the manifest says."""
-
-
-@dataclass
-class ReadStats:
-    """What reading some crops took.
-
-    ``fetch_s`` is the wait for a bucket; the pages of a local file are fetched while they are verified.
-    """
-
-    fetch_s: float = 0.0
-    verify_s: float = 0.0
-    copy_s: float = 0.0
-    num_bytes: int = 0  # fetched: crops widened to whole seconds
-    retries: int = 0  # reads of a range that failed and were tried again
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +30,7 @@ class SongTable:
     """What reading needs to know of N selected songs, as arrays that Ray shares between processes.
 
     ``offset_N`` is where a song's PCM starts in its shard (bytes), ``crc_N`` where its checksums start in ``crc32``.
+    ``part_N`` is the corpus of a mix that a song came from. With a ``cache``, shards of a bucket are fetched whole.
     """
 
     store: Store
@@ -61,6 +42,8 @@ class SongTable:
     crc_N: np.ndarray
     crc32: np.ndarray
     labels_NK: np.ndarray
+    part_N: np.ndarray
+    cache: ShardCache | None = None
 
     @classmethod
     def of(
@@ -69,6 +52,7 @@ class SongTable:
         rows: np.ndarray,
         labels_NK: np.ndarray | None = None,
         patience: Patience = PATIENCE,
+        cache: ShardCache | None = None,
     ) -> SongTable:
         """The songs in ``rows`` of the manifest; ``labels_NK`` replaces their labels (for a shuffled control)."""
         songs = manifest.songs.take(pa.array(rows))
@@ -87,78 +71,28 @@ class SongTable:
             crc_N=base[np.searchsorted(shards, column["shard"])] + column["crc_start"],
             crc32=np.concatenate(checksums),
             labels_NK=manifest.labels_NK[rows] if labels_NK is None else labels_NK,
+            part_N=manifest.part_N()[rows],
+            cache=cache,
         )
 
     def __len__(self) -> int:
         return len(self.len_N)
 
 
-@lru_cache(maxsize=256)  # each holds a file descriptor
-def _mapped(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-@dataclass(frozen=True)
-class _Span:
-    """The whole seconds of a song that a crop touches: samples ``low`` to ``high`` of ``song``, in shard ``name``."""
-
-    song: int
-    name: str
-    low: int
-    high: int
-    offset: int  # bytes from the start of the shard
-
-    @property
-    def num_bytes(self) -> int:
-        return (self.high - self.low) * SAMPLE_BYTES
-
-
-def _span(table: SongTable, song: int, start: int, crop_len: int) -> _Span:
+def _span(table: SongTable, song: int, start: int, crop_len: int) -> Span:
     length = int(table.len_N[song])
     low = start // SAMPLE_RATE * SAMPLE_RATE
     high = min(-(-(start + crop_len) // SAMPLE_RATE) * SAMPLE_RATE, length)
-    name = table.shard_names[table.shard_N[song]]
-    return _Span(song, name, low, high, int(table.offset_N[song]) + low * SAMPLE_BYTES)
+    store, name = located(table.store, table.shard_names[table.shard_N[song]])
+    return Span(song, store, name, low, high, int(table.offset_N[song]) + low * SAMPLE_BYTES)
 
 
-def _read_spans(table: SongTable, spans: Sequence[_Span], stats: ReadStats) -> list[memoryview]:
-    """The bytes of every span; those of a bucket are fetched at the same time."""
-
-    def count_retry(error: BaseException) -> None:
-        stats.retries += 1
-
-    if table.store.local_path() is None:
-        try:
-            ranges = [(span.name, span.offset, span.num_bytes) for span in spans]
-            return [memoryview(data) for data in table.store.read_ranges(ranges, count_retry)]
-        except FileNotFoundError:
-            name = next((span.name for span in spans if not table.store.exists(span.name)), spans[0].name)
-            raise _unreadable(table, name, "it does not exist") from None
-    return [_mapped_bytes(table, span) for span in spans]
-
-
-def _mapped_bytes(table: SongTable, span: _Span) -> memoryview:
-    local = table.store.local_path(span.name)
-    try:
-        return memoryview(_mapped(cast(Path, local)))[span.offset : span.offset + span.num_bytes]
-    except (FileNotFoundError, ValueError) as error:  # mmap refuses an empty file with a ValueError
-        raise _unreadable(table, span.name, str(error)) from None
-
-
-def _unreadable(table: SongTable, name: str, reason: str) -> DamagedShardError:
-    return DamagedShardError(
-        f"shard {name} of {table.store.uri} cannot be read ({reason}); "
-        f"run jobs/verify_corpus.py corpus={table.store.uri}, or jobs/shard_corpus.py again"
-    )
-
-
-def _verify(table: SongTable, span: _Span, data: memoryview) -> None:
+def _verify(table: SongTable, span: Span, data: memoryview) -> None:
     """Raises DamagedShardError that names shard, song and second where ``data`` is not what was written."""
     key = table.keys[span.song]
     if len(data) < span.num_bytes:
         raise DamagedShardError(
-            f"shard {span.name} of {table.store.uri} is truncated: song {key} needs bytes {span.offset} to "
+            f"shard {span.name} of {span.store.uri} is truncated: song {key} needs bytes {span.offset} to "
             f"{span.offset + span.num_bytes}, the file ends at {span.offset + len(data)}; "
             "run jobs/shard_corpus.py again"
         )
@@ -168,10 +102,22 @@ def _verify(table: SongTable, span: _Span, data: memoryview) -> None:
     for i, begin in enumerate(range(0, len(data), _SECOND_BYTES)):
         if (found := crc32(data[begin : begin + _SECOND_BYTES])) != expected[i]:
             raise DamagedShardError(
-                f"shard {span.name} of {table.store.uri}: second {first_s + i} of song {key} does not match "
+                f"shard {span.name} of {span.store.uri}: second {first_s + i} of song {key} does not match "
                 f"its checksum ({found:08x}, not {expected[i]:08x}); "
-                f"run jobs/verify_corpus.py corpus={table.store.uri}"
+                f"run jobs/verify_corpus.py corpus={span.store.uri}"
             )
+
+
+def _read_anew(table: SongTable, span: Span, cache: ShardCache, stats: ReadStats) -> memoryview:
+    """Verified bytes of a span whose copy was damaged, or older than a takedown. Raises DamagedShardError."""
+    data = read_spans([span], cache, stats)[0]  # it may have been fetched anew for a span before
+    with suppress(DamagedShardError):
+        _verify(table, span, data)
+        return data
+    cache.drop(span.store, span.name)
+    data = read_spans([span], cache, stats)[0]
+    _verify(table, span, data)
+    return data
 
 
 def read_crops(
@@ -193,11 +139,16 @@ def read_crops(
     spans = [_span(table, song, start, crop_len) for song, start in zip(songs_n.tolist(), starts, strict=True)]
     wave_nT = np.empty((len(spans), crop_len), PCM_DTYPE) if out_nT is None else out_nT
     began = clock()
-    found = _read_spans(table, spans, stats)
+    found = read_spans(spans, table.cache, stats)
     stats.fetch_s += clock() - began
     for clip_T, span, start, data in zip(wave_nT, spans, starts, found, strict=True):
         began = clock()
-        _verify(table, span, data)
+        try:
+            _verify(table, span, data)
+        except DamagedShardError:
+            if table.cache is None:
+                raise
+            data = _read_anew(table, span, table.cache, stats)
         verified = clock()
         pcm = np.frombuffer(data, PCM_DTYPE)[start - span.low :][:crop_len]
         clip_T[: len(pcm)] = pcm

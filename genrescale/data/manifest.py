@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +32,7 @@ from genrescale.data.store import Store
 from genrescale.results import table_bytes, table_of
 
 MANIFEST_PATH = "manifest.json"
+PARTS = "parts"  # of the settings: the corpora of a mix
 _VERSION_LEN = 12
 
 SONG_SCHEMA = pa.schema(
@@ -50,7 +52,7 @@ SONG_SCHEMA = pa.schema(
 )
 SHARD_SCHEMA = pa.schema(
     {
-        "name": pa.string(),  # path of the tar below the corpus
+        "name": pa.string(),  # path of the tar below the corpus; in a mix its whole address
         "split": pa.string(),
         "num_songs": pa.int64(),
         "num_bytes": pa.int64(),
@@ -100,6 +102,16 @@ class Manifest:
         """SHA-256 of the vocabulary and of the rows' keys, audio and labels, in their order."""
         return _content_digest(self.songs, self.labels_NK, self.vocabulary, ("key", "crc32", "num_samples"), rows)
 
+    @property
+    def num_parts(self) -> int:
+        """Corpora that this one was mixed from (``genrescale.data.mix``); 1 for any other."""
+        return max(1, len(self.settings.get(PARTS, ())))
+
+    def part_N(self) -> np.ndarray:
+        """For each song the corpus that it came from: its place in the mix; zeros for a corpus that is no mix."""
+        firsts = [part["first_shard"] for part in self.settings.get(PARTS, ())] or [0]
+        return np.searchsorted(firsts, self.column("shard"), side="right") - 1
+
     def shard_name(self, shard: int) -> str:
         return self.shards["name"][shard].as_py()
 
@@ -109,10 +121,11 @@ class Manifest:
 
     def index(self, shard: int) -> ShardIndex:
         """The shard's index. Raises ValueError, naming it, where it is not the one that the manifest knows."""
-        path = index_path(self.shard_name(shard))
-        data = Store(self.uri).read_bytes(path)
+        store, path = located(Store(self.uri), index_path(self.shard_name(shard)))
+        data = store.read_bytes(path)
         if hashlib.sha256(data).hexdigest() != self.shards["index_sha256"][shard].as_py():
-            raise ValueError(f"{self.uri}/{path} is damaged: its SHA-256 is not the manifest's")
+            changed = " (or its corpus changed: mix again with jobs/mix_corpora.py)" if self.num_parts > 1 else ""
+            raise ValueError(f"{store.uri}/{path} is damaged: its SHA-256 is not the manifest's{changed}")
         return index_from_bytes(data)
 
     def checksums(self, shard: int) -> np.ndarray:
@@ -128,6 +141,14 @@ class Manifest:
         )
         shards = self.shards.take([shard])
         return Manifest(self.uri, self.version, self.vocabulary, songs, self.labels_NK[rows], shards, self.settings)
+
+
+def located(store: Store, path: str) -> tuple[Store, str]:
+    """The corpus that has a shard (or its index), and the path there: in a mix, paths are whole addresses."""
+    if "://" not in path and not os.path.isabs(path):
+        return store, path
+    root, _, name = path.rpartition("/shards/")
+    return replace(store, uri=root), f"shards/{name}"
 
 
 def _content_digest(

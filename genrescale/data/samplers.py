@@ -80,38 +80,64 @@ class ClassAware:
 
 
 @dataclass(frozen=True, eq=False)
+class Windows:
+    """Every song once; songs of ``shards_per_window`` shards are shuffled with each other, and shards among themselves.
+
+    A coarser shuffle, for stores that are dear to ask: what is read in a while lies in few shards, which a node fetches
+    whole (``site.shard_cache``). The sequence is cut into as many lanes as a step has groups, and group g of every step
+    takes from lane g: a worker, which gets whole groups, never needs the shards of another worker's lanes.
+    ``shard_N`` is each song's shard.
+    """
+
+    shard_N: np.ndarray
+    shards_per_window: int
+    group: int
+    groups_per_step: int
+
+    @property
+    def num_entries(self) -> int:
+        return len(self.shard_N)
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        shards, place_N = np.unique(self.shard_N, return_inverse=True)
+        window_N = (rng.permutation(len(shards)) // self.shards_per_window)[place_N]
+        sequence_N = np.lexsort((rng.random(len(window_N)), window_N))
+        whole = len(sequence_N) // (self.groups_per_step * self.group) * self.groups_per_step * self.group
+        lanes = sequence_N[:whole].reshape(self.groups_per_step, -1, self.group)
+        return np.concatenate([lanes.swapaxes(0, 1).reshape(-1), sequence_N[whole:]])
+
+
+@dataclass(frozen=True, eq=False)
 class Mixture:
     """Corpora mixed by weight, whatever their sizes: each has its share of an epoch's entries.
 
-    Part p is the next ``counts[p]`` songs after those of the parts before it. An epoch has as many entries as songs;
-    within a part songs come in shuffled rounds, so that none comes twice before all of its part have come.
+    ``part_N`` is each song's corpus. An epoch has as many entries as songs; within a corpus songs come in shuffled
+    rounds, so that none comes twice before all of its corpus have come.
     """
 
-    counts: tuple[int, ...]
+    part_N: np.ndarray
     weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.counts) != len(self.weights) or min(self.counts) < 1 or min(self.weights) <= 0:
+        counts = np.bincount(self.part_N, minlength=len(self.weights))
+        if len(counts) != len(self.weights) or min(counts) < 1 or min(self.weights) <= 0:
             raise ValueError(
                 f"a mixture needs a weight above 0 for each of its corpora and songs in each; it has the weights "
-                f"{self.weights} for corpora of {self.counts} songs"
+                f"{list(self.weights)} for corpora of {counts.tolist()} training songs"
             )
 
     @property
     def num_entries(self) -> int:
-        return sum(self.counts)
+        return len(self.part_N)
 
     def shares(self) -> list[int]:
-        """Entries of each part: its weight's part of the epoch, to within one."""
+        """Entries of each corpus: its weight's part of the epoch, to within one."""
         bounds = np.cumsum(self.weights) / sum(self.weights) * self.num_entries
         return np.diff(np.round(bounds).astype(int), prepend=0).tolist()
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        firsts = np.cumsum([0, *self.counts[:-1]])
-        parts = zip(firsts, self.counts, self.shares(), strict=True)
-        return rng.permutation(
-            np.concatenate([rounds(rng, np.arange(low, low + count), share) for low, count, share in parts])
-        )
+        songs = [np.flatnonzero(self.part_N == part) for part in range(len(self.weights))]
+        return rng.permutation(np.concatenate([rounds(rng, *part) for part in zip(songs, self.shares(), strict=True)]))
 
 
 def rounds(rng: np.random.Generator, values: np.ndarray, length: int) -> np.ndarray:

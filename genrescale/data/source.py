@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from genrescale.data.crops import ReadStats, SongTable, read_crops
+from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.plan import Crops, GroupId, Kind, RunPlan, ScorePlan
+from genrescale.data.spans import ReadStats
 
 
 @dataclass(frozen=True, eq=False)

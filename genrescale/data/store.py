@@ -33,6 +33,7 @@ _S3_OPTIONS = {
 # The ranges of crops are tried again here, where it is counted, and by nobody below.
 _ONE_TRY = {"retries": {"total_max_attempts": 1}, "read_timeout": 15}
 _BLOCK_BYTES = 1 << 20
+_PART_BYTES, _PARTS_AT_ONCE = 8 << 20, 8  # of a download: 64 MB of memory
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio")
 
 
@@ -136,6 +137,20 @@ class Store:
         """Raises FileNotFoundError that names the full address."""
         with self._at(path) as (fs, full):
             return fs.cat_file(full)
+
+    def download(self, path: str, target: Path) -> None:
+        """Write the whole of a file to ``target``, in parts that are fetched at the same time, patiently.
+
+        Raises what ``read_ranges`` raises, and StoreError where the file has another size than the store says.
+        """
+        size = self.size(path)
+        parts = [(path, start, min(_PART_BYTES, size - start)) for start in range(0, size, _PART_BYTES)]
+        with target.open("wb") as file:
+            for i in range(0, len(parts), _PARTS_AT_ONCE):
+                for data in self.read_ranges(parts[i : i + _PARTS_AT_ONCE]):
+                    file.write(data)
+            if file.tell() != size:
+                raise StoreError(f"{self.uri}/{path} has {size} bytes, {file.tell()} came; try again")
 
     def read_at_most(self, path: str, limit: int) -> bytes:
         """The first ``limit`` bytes of a file, for one whose size nobody says."""

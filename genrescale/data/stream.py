@@ -28,9 +28,9 @@ from ray.data.datasource import Datasource, ReadTask
 from ray.util.annotations import RayDeprecationWarning
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES
-from genrescale.data.crops import ReadStats
 from genrescale.data.plan import Crops, GroupId
 from genrescale.data.source import CropGroup, StreamSource
+from genrescale.data.spans import ReadStats
 
 TASK_BYTES = 64 << 20  # audio that one read task returns: a task costs Ray 15 ms of the training worker's process
 READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
@@ -66,11 +66,13 @@ class _SourceRef:
 
 
 def _read_groups(reference: _SourceRef, ids: Sequence[GroupId]) -> list[pa.Table]:
-    """The groups as one table. Their audio is read into one array, which Arrow takes over without a copy."""
+    """The groups as one table. Their audio is read into one buffer of Arrow's, which the table takes over uncopied."""
     source = _shared_source(reference)
     parts = [source.crops(id) for id in ids]
     bounds = np.cumsum([0, *(len(crops) for crops in parts)])
-    wave_nT = np.empty((bounds[-1], source.crop_len), PCM_DTYPE)
+    # Arrow's allocator keeps the pages of the task before: pages never touched cost more than the copy into them
+    buffer = pa.allocate_buffer(int(bounds[-1]) * source.crop_len * SAMPLE_BYTES)
+    wave_nT = np.frombuffer(buffer, PCM_DTYPE).reshape(bounds[-1], source.crop_len)
     stats = [
         source.read(crops, wave_nT[low:high])[1] for crops, low, high in zip(parts, bounds, bounds[1:], strict=False)
     ]
@@ -85,7 +87,7 @@ def _read_groups(reference: _SourceRef, ids: Sequence[GroupId]) -> list[pa.Table
         [time.time()] * len(ids),
     ]
     arrays = [pa.array(column, f.type) for column, f in zip(columns, _SCHEMA, strict=False)]
-    buffers = [None, pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(wave_nT.data)]
+    buffers = [None, pa.py_buffer(offsets.astype(np.int64)), buffer]
     arrays.append(pa.Array.from_buffers(pa.large_binary(), len(ids), buffers))
     return [pa.table(arrays, schema=_SCHEMA)]
 

@@ -11,9 +11,10 @@ import s3fs
 from proxy import Fault, FaultyProxy, faulty_proxy
 from servers import s3_server
 
-from genrescale.data.crops import DamagedShardError, ReadStats, SongTable, read_crops
+from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.retry import Patience
+from genrescale.data.spans import DamagedShardError, ReadStats
 from genrescale.data.store import Store, StoreError
 
 pytestmark = pytest.mark.cluster

@@ -15,8 +15,9 @@ import s3fs
 from servers import S3Server, s3_server
 from sweeps import make_trial, write_run
 
-from genrescale.data.crops import DamagedShardError, SongTable, read_crops
+from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
+from genrescale.data.spans import DamagedShardError
 from genrescale.data.store import Store
 from genrescale.data.verify import verify_shard
 from genrescale.results import read_results, write_planned

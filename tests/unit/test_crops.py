@@ -12,11 +12,11 @@ import pytest
 
 from genrescale.audio import SAMPLE_RATE
 from genrescale.config import DataConfig, RunConfig
-from genrescale.data import crops as crops_module
-from genrescale.data.crops import DamagedShardError, SongTable, read_crops
+from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.plan import KINDS
 from genrescale.data.source import local_stream
+from genrescale.data.spans import DamagedShardError, mapped_shard
 from genrescale.data.store import Store
 from genrescale.prepare import prepare_data
 
@@ -24,7 +24,7 @@ from genrescale.prepare import prepare_data
 @pytest.fixture
 def copy(corpus: Manifest, tmp_path: Path) -> Manifest:
     shutil.copytree(corpus.uri, tmp_path / "copy")
-    crops_module._mapped.cache_clear()
+    mapped_shard.cache_clear()
     return read_manifest(str(tmp_path / "copy"))
 
 

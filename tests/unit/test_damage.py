@@ -10,9 +10,9 @@ import pytest
 from small_corpus import flip, make_corpus
 
 from genrescale.audio import SAMPLE_BYTES
-from genrescale.data import crops as crops_module
-from genrescale.data.crops import DamagedShardError, SongTable, read_crops
+from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest
+from genrescale.data.spans import DamagedShardError, mapped_shard
 
 BLOCK = 512  # of a tar
 CROP = 9_000
@@ -20,7 +20,7 @@ CROP = 9_000
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Manifest:
-    crops_module._mapped.cache_clear()
+    mapped_shard.cache_clear()
     return make_corpus(tmp_path)
 
 
@@ -109,7 +109,7 @@ def test_damage_is_refused_and_named_and_other_songs_are_whole(
 ):
     whole = read_all(table)
     assert not any(isinstance(audio, str) for audio in whole.values())
-    crops_module._mapped.cache_clear()
+    mapped_shard.cache_clear()
     damage(table)
     found = read_all(table)
     refusal = found[VICTIM]
@@ -127,7 +127,7 @@ def test_a_damaged_header_does_not_touch_the_audio(table: SongTable):
     """Crops are read by the manifest's offsets; jobs/verify_corpus.py finds the header."""
     whole = read_all(table)
     flip_in_a_header(table)
-    crops_module._mapped.cache_clear()
+    mapped_shard.cache_clear()
     for song, audio in read_all(table).items():
         np.testing.assert_array_equal(audio, whole[song])
 
@@ -139,6 +139,6 @@ def test_any_flipped_byte_of_a_song_is_found(table: SongTable):
     for place in rng.integers(0, length * SAMPLE_BYTES, 30).tolist():
         path.write_bytes(clean)
         flip(path, offset + place)
-        crops_module._mapped.cache_clear()
+        mapped_shard.cache_clear()
         with pytest.raises(DamagedShardError, match=rf"{table.keys[VICTIM]} does not match.*[0-9a-f]{{8}}, not "):
             read_crops(table, np.array([VICTIM]), np.array([0]), length)

@@ -11,7 +11,7 @@ from traces import CROP, merged, plan_of, planned_rows, train_items
 
 from genrescale.config import DataConfig, RunConfig
 from genrescale.data.manifest import Manifest
-from genrescale.data.samplers import ClassAware, Mixture, Sampler, Uniform, rounds
+from genrescale.data.samplers import ClassAware, Mixture, Sampler, Uniform, Windows, rounds
 from genrescale.prepare import prepare_data
 
 
@@ -27,7 +27,8 @@ LABELS = skewed_labels()
 SAMPLERS: dict[str, Sampler] = {
     "uniform": Uniform(600),
     "class_aware": ClassAware.of(LABELS),
-    "mixture": Mixture((500, 60, 40), (1.0, 2.0, 1.0)),
+    "mixture": Mixture(np.repeat([0, 1, 2], [500, 60, 40]), (1.0, 2.0, 1.0)),
+    "windows": Windows(np.arange(600) // 25, shards_per_window=3, group=4, groups_per_step=2),
 }
 
 
@@ -83,7 +84,40 @@ def test_a_mixture_keeps_its_weights_whatever_the_sizes():
 @pytest.mark.parametrize(("counts", "weights"), [((5, 5), (1.0,)), ((5, 0), (1.0, 1.0)), ((5, 5), (1.0, 0.0))])
 def test_a_mixture_of_nothing_is_refused(counts: tuple[int, ...], weights: tuple[float, ...]):
     with pytest.raises(ValueError, match="a weight above 0 for each of its corpora"):
-        Mixture(counts, weights)
+        Mixture(np.repeat(np.arange(len(counts)), counts), weights)
+
+
+def windows_of(num_songs: int, songs_per_shard: int, window: int, group: int, groups: int) -> Windows:
+    return Windows(np.arange(num_songs) // songs_per_shard, window, group, groups)
+
+
+@pytest.mark.parametrize("num_songs", [600, 603, 96, 5])
+def test_windows_hold_every_song_once(num_songs: int):
+    order = draw(windows_of(num_songs, 25, 3, 16, 2))
+    assert sorted(order.tolist()) == list(range(num_songs))
+
+
+def test_a_lane_reads_few_shards_at_a_time_and_each_in_one_stretch():
+    """What a worker reads in a while lies in the shards of two windows at most, whatever its lanes."""
+    num_songs, per_shard, window, group, lanes = 6_000, 50, 4, 8, 3
+    order = draw(windows_of(num_songs, per_shard, window, group, lanes))
+    steps = order[: num_songs // (group * lanes) * group * lanes].reshape(-1, lanes, group)
+    for lane in range(lanes):
+        shards = steps[:, lane].reshape(-1) // per_shard
+        for low in range(0, len(shards) - 100, 100):
+            assert len(set(shards[low : low + 100].tolist())) <= 2 * window
+        for shard in set(shards.tolist()):
+            places = np.flatnonzero(shards == shard)
+            assert places[-1] - places[0] < window * per_shard
+
+
+def test_windows_forget_the_order_of_shards_and_of_songs_in_a_window():
+    """The shuffle is coarser, not biased: places do not follow the stored order (5 sigma of as many shards)."""
+    num_songs, per_shard = 10_000, 50
+    order = draw(windows_of(num_songs, per_shard, 8, 32, 1))
+    assert abs(spearmanr(order, np.arange(num_songs)).statistic) < 5 / np.sqrt(num_songs / per_shard)
+    within = order[:400]
+    assert abs(spearmanr(within, np.arange(400)).statistic) < 5 / np.sqrt(8)
 
 
 def test_rounds_hold_every_value_once():
@@ -122,13 +156,16 @@ def test_every_sampler_is_the_same_on_any_workers_and_resumes_anywhere(name: str
 def test_a_run_chooses_its_sampler(corpus: Manifest):
     plans = {
         name: prepare_data(RunConfig(data=DataConfig(size=40, crop_s=3.0, batch=8, group=4, sampler=name)), corpus).plan
-        for name in ("uniform", "class_aware")
+        for name in ("uniform", "class_aware", "windows")
     }
+    assert isinstance(plans["windows"].train.sampler, Windows)
+    shards = corpus.column("shard")[corpus.select("train", 40)]
+    np.testing.assert_array_equal(plans["windows"].train.sampler.shard_N, shards)
     assert plans["uniform"].train.sampler.num_entries == 40
     labels_NK = corpus.labels_NK[corpus.select("train", 40)]
     classes = [tag.kind == "classify" for tag in corpus.vocabulary.tags]
     counts = (labels_NK[:, classes] > 0).sum(axis=0)
     expected = counts.max() * (counts > 0).sum() // 4
     assert plans["class_aware"].train.sampler.num_entries == expected
-    with pytest.raises(ValueError, match=r"sampler='fair' is none of \['uniform', 'class_aware'\]"):
+    with pytest.raises(ValueError, match=r"sampler='fair' is none of \['uniform', 'class_aware', "):
         DataConfig(sampler="fair")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sweeps import make_trial, write_run
 
-from genrescale.data.crops import ReadStats
 from genrescale.data.plan import GroupId
 from genrescale.data.source import CropGroup
+from genrescale.data.spans import ReadStats
 from genrescale.data.store import Store
 from genrescale.data.timed import TimedGroups
 from genrescale.streams import format_streams, read_streams, slow_stage, write_streams
