@@ -30,11 +30,10 @@ def main(job: MixCorporaJob) -> None:
     mix, left_out = mix_corpora(manifests, place(job.store, job.out, "out"))
     for corpus in left_out:
         for why, count in corpus.songs.items():
-            print(f"{corpus.uri}: {count} train songs left out, {why}") if count else None
+            if count:
+                print(f"{corpus.uri}: {count:,} train songs left out: {why}")
         if corpus.tags:
-            print(
-                f"{corpus.uri}: {len(corpus.tags)} tags that the first has not are left out: {', '.join(corpus.tags)}"
-            )
+            print(f"{corpus.uri}: tags left out, as the first has not got them: {', '.join(corpus.tags)}")
     part_N = mix.part_N()[mix.select("train")]
     for number, manifest in enumerate(manifests):
         print(f"{manifest.uri}: {(part_N == number).sum():,} of {len(part_N):,} train songs")

@@ -18,6 +18,7 @@ from genrescale.data.duplicates import with_exclusions
 from genrescale.data.index import ShardIndex, crc32, index_from_bytes, index_path, index_to_bytes
 from genrescale.data.manifest import SHARD_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.members import scan_shard
+from genrescale.data.mix import refuse_mix
 from genrescale.data.quarantine import Quarantined, read_quarantine, write_quarantine
 from genrescale.data.shard import ShardWriter
 from genrescale.data.shard_plan import PLAN_PATH
@@ -54,7 +55,9 @@ def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
     will. Raises ValueError, with nothing changed, for a key that the corpus does not know, and where a shard that has
     to be written anew is damaged. FileNotFoundError where there is no finished corpus, or no such shard.
     """
-    manifest, takedowns, quarantine = read_manifest(store.uri), read_takedowns(store), read_quarantine(store)
+    manifest = read_manifest(store.uri)
+    refuse_mix(manifest, "take songs down from")
+    takedowns, quarantine = read_takedowns(store), read_quarantine(store)
     known = {*manifest.songs["key"].to_pylist(), *takedowns, *(song.key for song in quarantine)}
     if store.exists(PLAN_PATH):
         known.update(table_of(store.read_bytes(PLAN_PATH))["key"].to_pylist())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from servers import s3_server
 from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.retry import Patience
+from genrescale.data.shard_cache import ShardCache
 from genrescale.data.spans import DamagedShardError, ReadStats
 from genrescale.data.store import Store, StoreError
 
@@ -131,3 +133,18 @@ def test_damage_is_not_taken_for_a_fault(far: Far):
         assert far.proxy.requests == before + 1
     finally:
         store.write_bytes(name, clean)
+
+
+def test_whole_shards_come_through_a_faulty_network(far: Far, tmp_path: Path):
+    """A cache fetches in parts: each is tried again, and the copy is the shard."""
+    table = replace(far.table, cache=ShardCache(str(tmp_path), 10**9))
+    far.proxy.coming.extend([Fault("cut", 50_000), Fault("busy"), Fault("refuse"), Fault("cut", 600)])
+    np.testing.assert_array_equal(read_crops(table, SONGS, STARTS, CROP), far.expected)
+    assert far.proxy.happened["cut"] == 2
+    before = far.proxy.requests
+    np.testing.assert_array_equal(read_crops(table, SONGS, STARTS, CROP), far.expected)
+    assert far.proxy.requests == before
+    names = {table.shard_names[shard] for shard in table.shard_N[SONGS]}
+    copies = sorted(path.read_bytes() for path in tmp_path.glob("*.tar"))
+    assert copies == sorted(table.store.read_bytes(name) for name in names)
+    assert not list(tmp_path.glob("*.part"))

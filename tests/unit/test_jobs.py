@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from small_corpus import make_song, shard_here
+
+from genrescale.data.store import Store
 
 JOBS = Path(__file__).parents[2] / "jobs"
 NAMES = sorted(path.stem for path in JOBS.glob("[a-z]*.py"))
@@ -98,3 +101,23 @@ def test_without_a_corpus_the_sweep_says_what_to_give():
     ended = run("scale_sweep")
     assert ended.returncode == 2
     assert "jobs/shard_corpus.py" in ended.stderr
+
+
+def test_corpora_are_mixed_by_one_command_and_a_mix_is_verified_by_its_corpora(tmp_path: Path):
+    for name, numbers in (("first", range(16)), ("second", range(20, 40))):
+        (tmp_path / name).mkdir()
+        songs = [make_song(tmp_path / name, i) for i in numbers]
+        shard_here(songs, Store(str(tmp_path / name / "out")))
+    corpora = f"corpora=[{tmp_path}/first/out,{tmp_path}/second/out]"
+    ended = run("mix_corpora", corpora, f"out={tmp_path}/mix")
+    assert ended.returncode == 0, ended.stderr
+    assert f"{tmp_path}/second/out: 16 of 29 train songs" in ended.stdout
+    assert f"train on it with site.corpus={tmp_path}/mix" in ended.stdout
+    for job in ("verify_corpus", "describe_corpus"):
+        refused = run(job, f"corpus={tmp_path}/mix")
+        assert refused.returncode == 2
+        assert "is a mix and has no shards of its own" in refused.stderr
+        assert f"{tmp_path}/first/out, {tmp_path}/second/out" in refused.stderr
+    gone = run("take_down", f"corpus={tmp_path}/mix", "songs=[s01]", "reason=test")
+    assert gone.returncode == 2
+    assert "is a mix" in gone.stderr
