@@ -83,7 +83,14 @@ def write_tar(place: Place) -> None:
         data = index_to_bytes(index)
         store.write_bytes(index_path(name), data)
         for row, i in enumerate(songs):
-            labels = {"key": f"song{i:06d}", "artist": f"artist{i}", "split": "train", "order": i, "path": ""}
+            labels = {
+                "key": f"song{i:06d}",
+                "artist": f"artist{i}",
+                "split": "train",
+                "order": i,
+                "path": "",
+                "excluded": "",
+            }
             place_ = {"shard": s, "offset": offsets[row], "num_samples": SONG_LEN, "crc32": 0}
             rows.append({**labels, **place_, "crc_start": int(index.crc_start[row])})
         hashes = {"sha256": "", "index_sha256": hashlib.sha256(data).hexdigest()}

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -34,35 +35,40 @@ from _stream_songs import BATCH, WRITERS, Place, module, needs  # noqa: E402
 DEFAULTS = {"songs": "300", "clips": "1500", "warm": "", "cores": "2", "s3": "", "folder": "", "only": ""}
 
 
-def tree_cpu_s() -> float:
-    """CPU seconds of this process and of all below it, so far."""
-    total = 0.0
+def cpu_by_process() -> Counter[str]:
+    """CPU seconds so far of this process and of all below it, by what they are."""
+    spent: Counter[str] = Counter()
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         try:
-            times = process.cpu_times()
-            total += times.user + times.system
+            times, words = process.cpu_times(), process.cmdline() or ["gone"]
         except psutil.Error:
             continue
-    return total
+        name = "consumer" if process.pid == os.getpid() else os.path.basename(words[0].split()[0])
+        name = "readers" if name in ("ray::IDLE", "ray::ReadCrops") else name  # a task's process between two tasks
+        spent[name] += times.user + times.system
+    return spent
 
 
 def measure(batches: Iterator[torch.Tensor], warm: int, clips: int) -> dict[str, float]:
     """Clips per second of wall time and of CPU time, after ``warm`` clips, over at least ``clips``; then it stops."""
     began = time.perf_counter()
     first_s = done = 0.0
-    start, cpu = 0.0, 0.0
+    start, before = 0.0, Counter[str]()
     for batch_BT in batches:
         assert batch_BT.shape == (BATCH, 240_000), batch_BT.shape
         first_s = first_s or time.perf_counter() - began
         int(batch_BT[0, 0])
         done += len(batch_BT)
         if not start and done >= warm:
-            start, cpu, done = time.perf_counter(), tree_cpu_s(), 0.0
+            start, before, done = time.perf_counter(), cpu_by_process(), 0.0
         elif start and done >= clips:
             break
     assert start, "the reader ended before its steady state"
-    wall_s, cpu_s = time.perf_counter() - start, tree_cpu_s() - cpu
-    return {"clips_per_s": done / wall_s, "clips_per_cpu_s": done / max(cpu_s, 1e-9), "first_s": first_s}
+    wall_s, spent = time.perf_counter() - start, cpu_by_process()
+    spent.subtract(before)
+    parts = {f"{name} ms/clip": 1000 * seconds / done for name, seconds in spent.most_common(6) if seconds > 0}
+    rates = {"clips_per_s": done / wall_s, "clips_per_cpu_s": done / max(spent.total(), 1e-9)}
+    return {**rates, "first_s": first_s, **parts}
 
 
 def run_one(name: str, place: Place, cores: int, warm: int, clips: int) -> None:
@@ -111,13 +117,16 @@ def bucket_of(place: Place, folder: Path) -> Iterator[tuple[Place, object]]:
 
 
 def print_table(where: str, found: dict[str, dict[str, float] | str]) -> None:
-    print(f"\n{where}\n{'':24s}{'clips/s':>10s}{'clips/CPU s':>13s}{'first batch s':>15s}")
+    print(f"\n{where}\n{'':24s}{'clips/s':>10s}{'clips/CPU s':>13s}{'first batch s':>15s}  CPU ms/clip")
     for name, figures in found.items():
         if isinstance(figures, str):
             print(f"{name:24s}  {figures}")
         else:
             columns = (figures[key] for key in ("clips_per_s", "clips_per_cpu_s", "first_s"))
-            print(f"{name:24s}{next(columns):10,.0f}{next(columns):13,.0f}{next(columns):15.1f}")
+            parts = [
+                f"{key.removesuffix(' ms/clip')} {value:.3f}" for key, value in figures.items() if "ms/clip" in key
+            ]
+            print(f"{name:24s}{next(columns):10,.0f}{next(columns):13,.0f}{next(columns):15.1f}  {', '.join(parts)}")
 
 
 def ratios(found: dict[str, dict[str, float] | str], suffix: str = "") -> dict[str, float]:

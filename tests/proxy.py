@@ -28,13 +28,18 @@ class Fault:
 
 @dataclass
 class FaultyProxy:
-    """``coming`` are the faults of the next GETs, one each; ``always`` is that of every GET. ``delay_s`` is latency."""
+    """``coming`` are the faults of the next GETs, one each; ``always`` is that of every GET. ``delay_s`` is latency.
+
+    ``of_shards`` come in turns, one for each fifth GET of a shard.
+    """
 
     target: int
     port: int = 0
     delay_s: float = 0.0
     always: Fault | None = None
     coming: deque[Fault] = field(default_factory=deque)
+    of_shards: tuple[Fault, ...] = ()
+    shard_requests: int = 0
     happened: Counter[str] = field(default_factory=Counter)
     requests: int = 0
 
@@ -42,9 +47,13 @@ class FaultyProxy:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def _fault(self) -> Fault | None:
+    def _fault(self, request: bytes) -> Fault | None:
         self.requests += 1
         fault = self.coming.popleft() if self.coming else self.always
+        if self.of_shards and b".tar" in request.split(b"\r\n", 1)[0]:
+            self.shard_requests += 1
+            turn, rest = divmod(self.shard_requests, 5)
+            fault = self.of_shards[turn % len(self.of_shards)] if rest == 0 else fault
         if fault:
             self.happened[fault.kind] += 1
         return fault
@@ -58,7 +67,7 @@ class FaultyProxy:
             while data := await client.read(_CHUNK):
                 if data.startswith(b"GET "):
                     await asyncio.sleep(self.delay_s)
-                    allowed[0] = fault = self._fault()
+                    allowed[0] = fault = self._fault(data)
                     if fault and fault.kind == "refuse":
                         break
                     if fault and fault.kind == "busy":

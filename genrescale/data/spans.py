@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 from genrescale.audio import SAMPLE_BYTES
 from genrescale.data.shard_cache import ShardCache
@@ -65,8 +64,8 @@ def read_spans(spans: Sequence[Span], cache: ShardCache | None, stats: ReadStats
     found: dict[int, memoryview] = {}
     for store, here in places.items():
         of_store = [spans[i] for i in here]
-        if store.local_path() is not None:
-            data = [_mapped_bytes(span) for span in of_store]
+        if (folder := store.local_path()) is not None:
+            data = [_mapped_bytes(folder, span) for span in of_store]
         else:
             data = _fetched(store, of_store, cache, stats)
         found.update(zip(here, data, strict=True))
@@ -92,10 +91,9 @@ def _fetched(store: Store, spans: Sequence[Span], cache: ShardCache | None, stat
         raise _unreadable(store, name, "it does not exist") from None
 
 
-def _mapped_bytes(span: Span) -> memoryview:
-    local = span.store.local_path(span.name)
+def _mapped_bytes(folder: Path, span: Span) -> memoryview:
     try:
-        return memoryview(mapped_shard(cast(Path, local)))[span.offset : span.offset + span.num_bytes]
+        return memoryview(mapped_shard(folder / span.name))[span.offset : span.offset + span.num_bytes]
     except (FileNotFoundError, ValueError) as error:  # mmap refuses an empty file with a ValueError
         raise _unreadable(span.store, span.name, str(error)) from None
 

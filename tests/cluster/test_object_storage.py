@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import s3fs
+from proxy import Fault, faulty_proxy
 from servers import S3Server, s3_server
 from sweeps import make_trial, write_run
 
@@ -66,7 +67,10 @@ def test_the_sweep_runs_from_bucket_to_bucket_as_it_does_on_local_folders(
     verified = job("verify_corpus", "corpus=s3://music/shards")
     assert verified.returncode == 0, verified.stdout
 
-    far = job("scale_sweep", *TINY, "store=s3://music", "corpus=shards", "out=sweep")
+    with faulty_proxy(server.endpoint) as proxy:  # a network that fails at every fifth read of a shard
+        proxy.of_shards = (Fault("busy"), Fault("cut", 600), Fault("cut", 50_000))
+        broken = {"AWS_ENDPOINT_URL": proxy.endpoint}
+        far = job("scale_sweep", *TINY, "store=s3://music", "corpus=shards", "out=sweep", env=broken)
     near = job("scale_sweep", *TINY, f"corpus={corpus.uri}", f"out={tmp_path / 'sweep'}")
     assert (far.returncode, near.returncode) == (0, 0), far.stderr + near.stderr
     assert bucket.read_bytes("sweep/table.csv") == (tmp_path / "sweep/table.csv").read_bytes()
@@ -74,6 +78,8 @@ def test_the_sweep_runs_from_bucket_to_bucket_as_it_does_on_local_folders(
     assert "s3://music/sweep/report.html" in far.stdout
     rows = read_results(bucket.child("sweep"))
     assert len(rows) == 2
+    assert all(row.storage_retries > 0 for row in rows.values())
+    assert sum(row.storage_retries for row in rows.values()) <= proxy.happened.total()
     written = bucket.list("sweep")
     for id in rows:
         assert any(path.startswith(f"sweep/checkpoints/{id}/") for path in written)
