@@ -6,6 +6,7 @@ for each core, cropped before it is batched. Peers are imported where they are u
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from _stream_songs import BATCH, CROP_LEN, SONG_LEN, SONGS_PER_SHARD, Place, module
 
+WINDOW = 8  # shards
 EPOCHS = 10_000  # a reader is stopped, it never ends
 
 
@@ -24,17 +26,20 @@ def crop(pcm: np.ndarray) -> np.ndarray:
     return pcm[start : start + CROP_LEN]
 
 
-def _stream_source(place: Place, group: int) -> Any:
+def _stream_source(place: Place, group: int, whole_shards: bool = False) -> Any:
     from genrescale.data.crops import SongTable
     from genrescale.data.manifest import read_manifest
     from genrescale.data.plan import RunPlan, ScorePlan, TrainPlan
-    from genrescale.data.samplers import Uniform
+    from genrescale.data.samplers import Uniform, Windows
+    from genrescale.data.shard_cache import ShardCache
     from genrescale.data.source import StreamSource
 
     manifest = read_manifest(place.folder("tar"))
-    table = SongTable.of(manifest, manifest.select("train"))
+    cache = ShardCache(tempfile.mkdtemp(dir=os.environ["BENCH_SCRATCH"]), 10**12) if whole_shards else None
+    table = SongTable.of(manifest, manifest.select("train"), cache=cache)
+    sampler = Windows(table.shard_N, WINDOW, group, 1) if whole_shards else Uniform(len(table))
     score = ScorePlan(table.len_N[:2], CROP_LEN, "consecutive", "validation")
-    train = TrainPlan(table.len_N, 0, group, group, CROP_LEN, Uniform(len(table)))
+    train = TrainPlan(table.len_N, 0, group, group, CROP_LEN, sampler)
     steps = EPOCHS * train.steps_per_epoch
     return StreamSource(
         {"train": table, "validation": table, "test": table}, RunPlan(train, score, steps, steps), score
@@ -60,15 +65,24 @@ def floor(place: Place, cores: int) -> Iterator[torch.Tensor]:
 
 
 def ours(place: Place, cores: int) -> Iterator[torch.Tensor]:
+    """The ranges of the crops, in a perfect shuffle."""
+    return _ours(place, cores, _stream_source(place, BATCH))
+
+
+def ours_windows(place: Place, cores: int) -> Iterator[torch.Tensor]:
+    """Whole shards, a window at a time, kept on disk: as litdata and mosaicml-streaming do."""
+    return _ours(place, cores, _stream_source(place, BATCH, whole_shards=True))
+
+
+def _ours(place: Place, cores: int, source: Any) -> Iterator[torch.Tensor]:
     import ray
 
     from genrescale.cluster import connect
     from genrescale.data.stream import READ_CPUS, group_stream
 
-    source = _stream_source(place, BATCH)
     with connect(num_cpus=max(4, cores)):
-        # one read task for each core that the consumer leaves
-        cpus = READ_CPUS * max(1, cores - 1) * (8 if place.endpoint else 1)
+        # one read task for each core; those that wait for a bucket may be more
+        cpus = READ_CPUS * cores * (4 if place.endpoint else 1)
         for group in group_stream(source, ray.put(source), source.plan.items(0, 1), cpus):
             if len(group) == BATCH:
                 yield torch.from_numpy(group.wave_nT)
@@ -182,5 +196,5 @@ def ray_read_webdataset(place: Place, cores: int) -> Iterator[torch.Tensor]:
 
 READERS: dict[str, Callable[[Place, int], Iterator[torch.Tensor]]] = {
     reader.__name__: reader
-    for reader in (floor, ours, webdataset, mosaicml_streaming, litdata, lhotse_shar, ray_read_webdataset)
+    for reader in (floor, ours, ours_windows, webdataset, mosaicml_streaming, litdata, lhotse_shar, ray_read_webdataset)
 }

@@ -114,8 +114,9 @@ def quality(order_N: np.ndarray, num_labels: int) -> dict[str, float]:
     label_N = order_N * num_labels // num_songs
     batches = label_N[: num_songs // BATCH * BATCH].reshape(-1, BATCH)
     counts = np.stack([(batches == label).sum(axis=1) for label in range(num_labels)])
+    correlation: Any = spearmanr(order_N, np.arange(num_songs))
     return {
-        "places": abs(float(spearmanr(order_N, np.arange(num_songs)).statistic)),
+        "places": abs(float(correlation.statistic)),
         "runs": 1.0 + int((np.diff(label_N) != 0).sum()),
         "batches": float(counts.std(axis=1).mean()),
         "distance": float(np.median(np.abs(np.diff(order_N)))),

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,12 +32,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 from _stream_readers import READERS  # noqa: E402
 from _stream_songs import BATCH, WRITERS, Place, module, needs  # noqa: E402
 
+ONLY_NEAR, ONLY_FAR = ("floor",), ("ours_windows",)
+NO_PEERS = ("floor", "ours", "ours_windows")
 DEFAULTS = {"songs": "300", "clips": "1500", "warm": "", "cores": "2", "s3": "", "folder": "", "only": ""}
 
 
-def cpu_by_process() -> Counter[str]:
+def cpu_by_process() -> dict[str, float]:
     """CPU seconds so far of this process and of all below it, by what they are."""
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = defaultdict(float)
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         try:
             times, words = process.cpu_times(), process.cmdline() or ["gone"]
@@ -53,7 +55,7 @@ def measure(batches: Iterator[torch.Tensor], warm: int, clips: int) -> dict[str,
     """Clips per second of wall time and of CPU time, after ``warm`` clips, over at least ``clips``; then it stops."""
     began = time.perf_counter()
     first_s = done = 0.0
-    start, before = 0.0, Counter[str]()
+    start, before = 0.0, dict[str, float]()
     for batch_BT in batches:
         assert batch_BT.shape == (BATCH, 240_000), batch_BT.shape
         first_s = first_s or time.perf_counter() - began
@@ -65,9 +67,10 @@ def measure(batches: Iterator[torch.Tensor], warm: int, clips: int) -> dict[str,
             break
     assert start, "the reader ended before its steady state"
     wall_s, spent = time.perf_counter() - start, cpu_by_process()
-    spent.subtract(before)
-    parts = {f"{name} ms/clip": 1000 * seconds / done for name, seconds in spent.most_common(6) if seconds > 0}
-    rates = {"clips_per_s": done / wall_s, "clips_per_cpu_s": done / max(spent.total(), 1e-9)}
+    spent = {name: seconds - before.get(name, 0.0) for name, seconds in spent.items()}
+    largest = sorted(spent, key=lambda name: -spent[name])[:6]
+    parts = {f"{name} ms/clip": 1000 * spent[name] / done for name in largest}
+    rates = {"clips_per_s": done / wall_s, "clips_per_cpu_s": done / max(sum(spent.values()), 1e-9)}
     return {**rates, "first_s": first_s, **parts}
 
 
@@ -135,7 +138,10 @@ def ratios(found: dict[str, dict[str, float] | str], suffix: str = "") -> dict[s
     for unit, per in (("clips_per_s", ""), ("clips_per_cpu_s", "_per_cpu")):
         rate = {name: values[unit] for name, values in found.items() if not isinstance(values, str)}
         figures |= {f"{name}{per}{suffix}": round(value, 1) for name, value in rate.items()}
-        ours, peers = rate.get("ours", 0.0), [value for name, value in rate.items() if name not in ("ours", "floor")]
+        ours, peers = (
+            rate.get("ours", 0.0),
+            [value for name, value in rate.items() if name not in ("ours", "ours_windows", "floor")],
+        )
         if ours and peers:
             figures[f"vs_best_peer{per}{suffix}"] = round(ours / max(peers), 2)
         for name, label in (("floor", "share_of_floor"), ("ray_read_webdataset", "vs_ray_read_webdataset")):
@@ -158,14 +164,15 @@ def main() -> None:
         for name, write in WRITERS.items():
             if not (Path(place.root) / name).exists() and not any(map(_absent, needs(name))):
                 write(place)
-        found = {name: run_apart(name, place, settings) for name in names}
+        os.environ["BENCH_SCRATCH"] = str(folder)  # where readers that keep shards keep them
+        found = {name: run_apart(name, place, settings) for name in names if name not in ONLY_FAR}
         print_table("local files", found)
         figures = ratios(found)
         if settings["s3"]:
             far, proxy = stack.enter_context(bucket_of(place, folder))
             for delay_ms in settings["s3"].split(","):
                 proxy.delay_s = float(delay_ms) / 1000  # type: ignore[attr-defined]
-                found = {name: run_apart(name, far, settings) for name in names if name != "floor"}
+                found = {name: run_apart(name, far, settings) for name in names if name not in ONLY_NEAR}
                 print_table(f"S3, {delay_ms} ms more", found)
                 figures |= ratios(found, f"_s3_{delay_ms}ms")
     print(json.dumps({"benchmark": "stream", "figures": figures}))
