@@ -33,7 +33,7 @@ from genrescale.data.source import CropGroup, StreamSource
 from genrescale.data.spans import ReadStats
 
 TASK_BYTES = 120 << 20  # audio that one read task returns: a task costs Ray 8 ms of the training worker's process
-READ_AHEAD_BYTES = 1 << 30  # object store that a worker's stream may fill
+READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
 CHAIN_TASKS = 512  # read tasks of one dataset
 READ_CPUS = 0.25  # a read task mostly waits and copies
 MAX_TASK_RETRIES = 5  # of a task whose process died; Ray Data's own number is infinite, and a run would hang
