@@ -78,12 +78,12 @@ def _ours(place: Place, cores: int, source: Any) -> Iterator[torch.Tensor]:
     import ray
 
     from genrescale.cluster import connect
-    from genrescale.data.stream import READ_CPUS, group_stream
+    from genrescale.data.stream import READ_CPUS, GroupStream
 
     with connect(num_cpus=max(4, cores)):
         # one read task for each core; those that wait for a bucket may be more
         cpus = READ_CPUS * cores * (4 if place.endpoint else 1)
-        for group in group_stream(source, ray.put(source), source.plan.items(0, 1), cpus):
+        for group in GroupStream(source, ray.put(source), source.plan.items(0, 1), cpus):
             if len(group) == BATCH:
                 yield torch.from_numpy(group.wave_nT)
 

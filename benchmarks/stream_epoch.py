@@ -23,7 +23,7 @@ from genrescale.data.embedded import SynthesisConfig, embedded_corpus
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store
-from genrescale.data.stream import group_stream
+from genrescale.data.stream import GroupStream
 from genrescale.prepare import prepare_data
 
 
@@ -74,7 +74,7 @@ def epoch(manifest: Manifest, size: int) -> dict[str, float]:
     items = (item for item in source.plan.items(0, 1) if item.kind == "train")
     clips, first = 0, 0.0
     with peak_memory() as peak:
-        for group in group_stream(source, reference, items, 1.0):
+        for group in GroupStream(source, reference, items, 1.0):
             first = first or time.perf_counter()
             clips += len(group)
     ended = time.perf_counter()

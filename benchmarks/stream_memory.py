@@ -35,7 +35,7 @@ from genrescale.data.plan import RunPlan, ScorePlan, TrainPlan  # noqa: E402
 from genrescale.data.samplers import Uniform  # noqa: E402
 from genrescale.data.source import StreamSource  # noqa: E402
 from genrescale.data.store import Store  # noqa: E402
-from genrescale.data.stream import group_stream  # noqa: E402
+from genrescale.data.stream import GroupStream  # noqa: E402
 
 SONGS_PER_SHARD, REAL_SHARDS = 267, 5  # 256 MB each
 SECONDS = SONG_LEN // 16_000
@@ -117,7 +117,7 @@ def measure(source: StreamSource, clips: int) -> dict[str, float]:
     reference = ray.put(source)
     began, done, first_s = time.perf_counter(), 0, 0.0
     with Peaks() as peaks:
-        for group in group_stream(source, reference, source.plan.items(0, 1), 0.5):
+        for group in GroupStream(source, reference, source.plan.items(0, 1), 0.5):
             first_s = first_s or time.perf_counter() - began
             done += len(group)
             if done >= clips:

@@ -27,7 +27,7 @@ from genrescale.data.manifest import read_manifest
 from genrescale.data.plan import RunPlan, score_items
 from genrescale.data.source import StreamSource
 from genrescale.data.store import Store
-from genrescale.data.stream import group_stream, read_tasks
+from genrescale.data.stream import GroupStream, read_tasks
 from genrescale.engine import Engine, initialise_process
 from genrescale.loop import SongScores, TrainingLoop, loop_summary
 from genrescale.losses import build_loss
@@ -160,14 +160,14 @@ def _run_worker(config: dict[str, Any]) -> None:
     with checkpoint.as_directory() if checkpoint else TemporaryDirectory() as folder:
         start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
         items = source.plan.items(rank, world, start_step)
-        groups = group_stream(source, config["source"], items, data_cpus)
+        groups = GroupStream(source, config["source"], items, data_cpus)
         loop = build_loop(run, site, config["vocabulary"], source.plan, report)
         if checkpoint:
             loop.load(Path(folder))
     outcome = loop.train(groups)
     groups.close()
     test_items = list(score_items(source.test, rank, world))
-    test_groups = group_stream(source, config["source"], iter(test_items), data_cpus)
+    test_groups = GroupStream(source, config["source"], iter(test_items), data_cpus)
     scores = loop.score_best(test_items, test_groups)
     table = score_table(scores, source.tables["test"], source.crop_len)
     path = f"{run_folder(config['run_id'])}/scores-{rank}.parquet"

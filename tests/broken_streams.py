@@ -22,7 +22,7 @@ from traces import CROP, plan_of, ten_thousand_songs, train_items
 from genrescale.cluster import connect
 from genrescale.data.plan import ScorePlan
 from genrescale.data.source import StreamSource
-from genrescale.data.stream import group_stream
+from genrescale.data.stream import GroupStream
 
 FLIPPED_SONG = 4_321
 
@@ -46,7 +46,7 @@ def main(kind: str, failed: Path) -> None:
         reference: Any = ray.put(Poison() if kind == "poison" else source)
         began = time.monotonic()
         try:
-            list(group_stream(source, reference, iter(train_items(plan, 0, 1)), 0.5))
+            list(GroupStream(source, reference, iter(train_items(plan, 0, 1)), 0.5))
         except RayError as error:
             failed.write_text(f"{time.monotonic() - began}\n{error}")
         for thread in threading.enumerate():

@@ -198,34 +198,44 @@ def _binaries(column: pa.LargeBinaryArray) -> list[pa.Buffer]:
     return [data.slice(low, high - low) for low, high in itertools.pairwise(bounds)]
 
 
-def group_stream(
-    source: StreamSource, reference: ray.ObjectRef[StreamSource], items: Iterator[GroupId], cpus: float
-) -> Generator[CropGroup, None, None]:
+class GroupStream(Iterator[CropGroup]):
     """The groups of ``items``, in order, through a chain of datasets of CHAIN_TASKS tasks each.
 
-    Ray Data plans a dataset's every task before it starts, so one dataset over a run of a million groups would not
-    start for minutes. Each starts in the background, the next when half of the one before is consumed.
+    Reading begins at once, before the first group is asked for. Ray Data plans a dataset's every task before it starts,
+    so one dataset over a run of a million groups would not start for minutes: each of the chain starts in the
+    background, the next when half of the one before is consumed.
     """
 
-    def begin() -> _Part:
-        ids = list(itertools.islice(items, CHAIN_TASKS * _groups_per_task(source)))
-        return _Part(len(ids), iter_groups(source, song_stream(source, reference, ids, cpus)) if ids else _nothing())
+    def __init__(
+        self, source: StreamSource, reference: ray.ObjectRef[StreamSource], items: Iterator[GroupId], cpus: float
+    ) -> None:
+        self._source, self._reference, self._items, self._cpus = source, reference, items, cpus
+        self._current, self._upcoming = self._begin(), None
+        self._groups = self._delivered()
 
-    current, upcoming = begin(), None
-    try:
-        while current.length:
-            for count, group in enumerate(current):
+    def __next__(self) -> CropGroup:
+        return next(self._groups)
+
+    def close(self) -> None:
+        """Stop reading: of a stream that was left before its end, Ray Data would read on."""
+        self._groups.close()
+        for part in filter(None, (self._current, self._upcoming)):
+            part.close()
+
+    def _begin(self) -> _Part:
+        ids = list(itertools.islice(self._items, CHAIN_TASKS * _groups_per_task(self._source)))
+        if not ids:
+            return _Part(0, (group for group in ()))
+        dataset = song_stream(self._source, self._reference, ids, self._cpus)
+        return _Part(len(ids), iter_groups(self._source, dataset))
+
+    def _delivered(self) -> Generator[CropGroup, None, None]:
+        while self._current.length:
+            for count, group in enumerate(self._current):
                 yield group
-                if upcoming is None and count >= current.length // 2:
-                    upcoming = begin()
-            current, upcoming = upcoming or begin(), None
-    finally:
-        for part in filter(None, (current, upcoming)):
-            part.close()  # of a stream that was left before its end, Ray Data would read on
-
-
-def _nothing() -> Generator[CropGroup, None, None]:
-    yield from ()
+                if self._upcoming is None and count >= self._current.length // 2:
+                    self._upcoming = self._begin()
+            self._current, self._upcoming = self._upcoming or self._begin(), None
 
 
 class _Part:

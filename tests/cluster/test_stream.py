@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,7 @@ from genrescale.cluster import connect
 from genrescale.data import stream
 from genrescale.data.crops import SongTable
 from genrescale.data.plan import ScorePlan
-from genrescale.data.stream import group_stream
+from genrescale.data.stream import GroupStream
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def stream_all(source: DelayedSource, workers: int, start: int = 0, stop: int = 
     table, plan = source.tables["train"], source.plan
 
     def consume(rank: int) -> np.ndarray:
-        groups = list(group_stream(source, reference, iter(train_items(plan, rank, workers, start, stop)), 0.5))
+        groups = list(GroupStream(source, reference, iter(train_items(plan, rank, workers, start, stop)), 0.5))
         assert [group.id for group in groups] == list(train_items(plan, rank, workers, start, stop))
         assert all(audio_is_right(table, group) for group in groups)
         assert all(group.read.num_bytes and group.ready_at for group in groups)
@@ -108,16 +108,29 @@ def executors() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if isinstance(thread, StreamingExecutor)]
 
 
+def wait_until(true: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 30
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return true()
+
+
+def test_reading_begins_before_the_first_group_is_asked_for(ray_cluster: None, table: SongTable):
+    """A worker builds its model meanwhile."""
+    source = source_of(table)
+    stream = GroupStream(source, ray.put(source), iter(train_items(source.plan, 0, 1)), 0.5)
+    assert wait_until(lambda: len(executors()) == 1)
+    stream.close()
+    assert wait_until(lambda: not executors())
+
+
 def test_a_stream_that_is_left_reads_no_more(ray_cluster: None, table: SongTable):
     source = source_of(table, longest_s=0.3)
-    stream = group_stream(source, ray.put(source), iter(train_items(source.plan, 0, 1)), 0.5)
+    stream = GroupStream(source, ray.put(source), iter(train_items(source.plan, 0, 1)), 0.5)
     assert len(list(islice(stream, 70))) == 70  # more than half of the first dataset: the second has begun
     assert len(executors()) == 2
     stream.close()
-    deadline = time.monotonic() + 30
-    while executors() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not executors()
+    assert wait_until(lambda: not executors())
 
 
 def failure(kind: str, file: Path, environment: dict[str, str]) -> tuple[float, str]:
