@@ -122,6 +122,7 @@ class SpectrogramTagger(nn.Module):
         self.dials = SpectrogramDials(**dials)
         base = self.dials.base_filters
         self.log_mel = LogMel(self.dials.log_mel_mean, self.dials.log_mel_std)
+        self.spec_augment: nn.Module = nn.Identity()
         self.timbral = nn.ModuleList(TimbralBank(height, base) for height in TIMBRAL_HEIGHTS)
         self.temporal = TemporalBank(base)
         num_features = base * (2 * sum(t for _, t in TIMBRAL) + sum(t for _, t in TEMPORAL))
@@ -136,4 +137,4 @@ class SpectrogramTagger(nn.Module):
 
     def forward(self, wave_BT: Tensor) -> Tensor:
         check_length(wave_BT.shape[1], self.dials.min_input_len)
-        return self.backend(self.features(self.log_mel(wave_BT)))
+        return self.backend(self.features(self.spec_augment(self.log_mel(wave_BT))))
