@@ -123,10 +123,26 @@ class RawLogMel(nn.Module):
     def forward(self, wave_BT: Tensor) -> Tensor:
         # The mel product is a matrix product: autocast would round powers over six decades to 8 bits.
         with torch.autocast(device_type=wave_BT.device.type, enabled=False):
-            power_BFN = self.mel(wave_BT.float())
+            power_BFN = self._power(wave_BT.float())
             if self.settings.compression == "log10":
                 return power_BFN.mul_(LOG_GAIN).add_(1.0).log10_()
             return power_BFN.clamp_(min=DB_FLOOR).log10_().mul_(10.0)
+
+    def _power(self, wave_BT: Tensor) -> Tensor:
+        """Mel power (B, F, N), as ``self.mel`` gives it, but with re² + im² in place of a hypotenuse and its square."""
+        settings = self.settings
+        spectrum_BRN = torch.stft(
+            wave_BT,
+            settings.n_fft,
+            settings.hop_len,
+            settings.win_len,
+            self.mel.get_buffer("spectrogram.window"),
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        power_BRN = spectrum_BRN.real.square() + spectrum_BRN.imag.square()
+        return torch.matmul(power_BRN.transpose(1, 2), self.mel.get_buffer("mel_scale.fb")).transpose(1, 2)
 
 
 class LogMel(RawLogMel):
