@@ -10,13 +10,37 @@ from typing import Any
 
 from torch import nn
 
+from genrescale.models.choi_fcn import ChoiFcn
+from genrescale.models.crnn import Crnn
+from genrescale.models.dieleman import Dieleman
+from genrescale.models.fcn import Fcn
+from genrescale.models.mediaeval_res import MediaevalRes
+from genrescale.models.musicnn import Musicnn
+from genrescale.models.musicnn_layernorm import MusicnnLayernorm
 from genrescale.models.protocol import FixedLength, ModelDials, Tagger
+from genrescale.models.sample_cnn import SampleCnn
+from genrescale.models.short_chunk import ShortChunk
+from genrescale.models.short_chunk_res import ShortChunkRes
 from genrescale.models.spectrogram import SpectrogramTagger
+from genrescale.models.timbre_cnn import TimbreCnn
+from genrescale.models.vgg_gtzan import VggGtzan
 from genrescale.models.waveform import WaveformTagger
 
 MODELS: dict[str, type[Tagger]] = {
     "waveform": WaveformTagger,
     "spectrogram": SpectrogramTagger,
+    "sample_cnn": SampleCnn,
+    "dieleman": Dieleman,
+    "choi_fcn": ChoiFcn,
+    "timbre_cnn": TimbreCnn,
+    "fcn": Fcn,
+    "crnn": Crnn,
+    "musicnn": Musicnn,
+    "short_chunk": ShortChunk,
+    "short_chunk_res": ShortChunkRes,
+    "mediaeval_res": MediaevalRes,
+    "vgg_gtzan": VggGtzan,
+    "musicnn_layernorm": MusicnnLayernorm,
 }
 
 
