@@ -196,15 +196,15 @@ def test_choi_fcn_flattens_two_frames_of_one_bin():
 
 
 def test_dieleman_equals_the_literal_form():
-    dials = {"first_filters": 3, "filters": 4, "units": 6, "input_len": 16_000}
+    dials = {"first_filters": 3, "filters": 4, "units": 6, "input_len": 24_000}
     model: Any = scrambled(build_model("dieleman", 5, **dials))
-    wave_BT = torch.randn(2, 16_000, dtype=torch.float64)
+    wave_BT = torch.randn(2, 24_000, dtype=torch.float64)
     frames = wave_BT.unfold(1, 256, 256)
     h = F.relu(torch.einsum("bnt,ct->bcn", frames, model.first.weight[:, 0]) + model.first.bias[:, None])
     for conv in model.convs:
         h = F.max_pool1d(F.relu(F.conv1d(h, conv.weight, conv.bias)), 4)
-    assert h.shape == (2, 4, 2)
-    units = F.relu(h.reshape(2, 8) @ model.dense.weight.T + model.dense.bias)
+    assert h.shape == (2, 4, 3)
+    units = F.relu(h.reshape(2, 12) @ model.dense.weight.T + model.dense.bias)
     expected = units @ model.output.weight.T + model.output.bias
     torch.testing.assert_close(model(wave_BT), expected, rtol=1e-9, atol=1e-9)
 
