@@ -19,7 +19,7 @@ from genrescale.data.samplers import ClassAware, Mixture, Sampler, Uniform, Wind
 from genrescale.data.shard_cache import ShardCache
 from genrescale.data.source import StreamSource
 from genrescale.losses import build_loss
-from genrescale.models import full_dials, min_crop_len
+from genrescale.models import fixed_crop_len, full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
 
 READ_AT_ONCE = 32  # crops
@@ -147,5 +147,11 @@ def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
         raise ValueError(
             f"model {run.model.name} with {run.model.dials} needs crops of {shortest / SAMPLE_RATE:.2f} s or more; "
             f"crop_s is {run.data.crop_s}"
+        )
+    fixed = fixed_crop_len(run.model.name, **run.model.dials)
+    if fixed is not None and seconds_to_len(run.data.crop_s) != fixed:
+        raise ValueError(
+            f"model {run.model.name} with {run.model.dials} takes crops of {fixed / SAMPLE_RATE:g} s only "
+            f"(its dense layer is as wide as its input is long); crop_s is {run.data.crop_s}: change it or input_len"
         )
     build_loss(run.loss, vocabulary)

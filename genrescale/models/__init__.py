@@ -10,40 +10,73 @@ from typing import Any
 
 from torch import nn
 
+from genrescale.models.choi_fcn import ChoiFcn
+from genrescale.models.crnn import Crnn
+from genrescale.models.dieleman import Dieleman
+from genrescale.models.fcn import Fcn
+from genrescale.models.mediaeval_res import MediaevalRes
+from genrescale.models.musicnn import Musicnn
+from genrescale.models.musicnn_layernorm import MusicnnLayernorm
+from genrescale.models.protocol import FixedLength, ModelDials, Tagger
+from genrescale.models.sample_cnn import SampleCnn
+from genrescale.models.short_chunk import ShortChunk
+from genrescale.models.short_chunk_res import ShortChunkRes
 from genrescale.models.spectrogram import SpectrogramTagger
+from genrescale.models.timbre_cnn import TimbreCnn
+from genrescale.models.vgg_gtzan import VggGtzan
 from genrescale.models.waveform import WaveformTagger
 
-MODELS: dict[str, type[WaveformTagger] | type[SpectrogramTagger]] = {
+MODELS: dict[str, type[Tagger]] = {
     "waveform": WaveformTagger,
     "spectrogram": SpectrogramTagger,
+    "sample_cnn": SampleCnn,
+    "dieleman": Dieleman,
+    "choi_fcn": ChoiFcn,
+    "timbre_cnn": TimbreCnn,
+    "fcn": Fcn,
+    "crnn": Crnn,
+    "musicnn": Musicnn,
+    "short_chunk": ShortChunk,
+    "short_chunk_res": ShortChunkRes,
+    "mediaeval_res": MediaevalRes,
+    "vgg_gtzan": VggGtzan,
+    "musicnn_layernorm": MusicnnLayernorm,
 }
 
 
-def _check_names(name: str, dials: dict[str, Any]) -> None:
+def _dials(name: str, dials: dict[str, Any]) -> ModelDials:
+    """``dials`` over the model's defaults, checked."""
     if name not in MODELS:
         raise ValueError(f"model {name!r} is none of {sorted(MODELS)}")
     allowed = sorted(field.name for field in fields(MODELS[name].Dials))
     unknown = sorted(set(dials) - set(allowed))
     if unknown:
         raise ValueError(f"model {name!r} has no dials {unknown}; it has {allowed}")
+    return MODELS[name].Dials(**dials)
 
 
 def full_dials(name: str, dials: dict[str, Any]) -> dict[str, Any]:
     """All dials of a model with their values: ``dials`` over the defaults. Refuses what build_model refuses."""
-    _check_names(name, dials)
-    return asdict(MODELS[name].Dials(**dials))
+    return asdict(_dials(name, dials))
 
 
 def build_model(name: str, num_tags: int, **dials: Any) -> nn.Module:
     """A freshly initialised model of ``MODELS``. Raises ValueError for an unknown name, dial or value."""
-    _check_names(name, dials)
-    return MODELS[name](num_tags, **dials)
+    _dials(name, dials)
+    model = MODELS[name](num_tags, **dials)
+    assert isinstance(model, nn.Module)
+    return model
 
 
 def min_crop_len(name: str, **dials: Any) -> int:
     """The shortest crop, in samples, that the model can take; nothing is built. Refuses what build_model refuses."""
-    _check_names(name, dials)
-    return MODELS[name].Dials(**dials).min_input_len
+    return _dials(name, dials).min_input_len
+
+
+def fixed_crop_len(name: str, **dials: Any) -> int | None:
+    """The only crop length, in samples, that the model takes, or None where it takes any from ``min_crop_len`` on."""
+    chosen = _dials(name, dials)
+    return chosen.fixed_input_len if isinstance(chosen, FixedLength) else None
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -31,6 +31,14 @@ def check_whole(**values: object) -> None:
             raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
 
 
+def check_training(dropout: float, norm_momentum: float) -> None:
+    """Raise ValueError for a dropout rate or a batch norm's momentum outside of their ranges."""
+    if not 0 < norm_momentum <= 1:
+        raise ValueError(f"norm_momentum={norm_momentum!r} must be above 0 and at most 1")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout={dropout!r} must be at least 0 and below 1")
+
+
 def scale_filters(filters: int, width: float) -> int:
     """``filters`` times the multiplier ``frontend_width``, which must be from 1/8 to 4 and give a whole number."""
     scaled = filters * width
@@ -72,10 +80,7 @@ class BackendDials:
             backend_units=self.backend_units,
             backend_layers=self.backend_layers,
         )
-        if not 0 < self.norm_momentum <= 1:
-            raise ValueError(f"norm_momentum={self.norm_momentum!r} must be above 0 and at most 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout!r} must be at least 0 and below 1")
+        check_training(self.dropout, self.norm_momentum)
 
     @property
     def min_frames(self) -> int:

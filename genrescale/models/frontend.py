@@ -1,13 +1,17 @@
-"""Log-mel front end, computed on the training device in fp32 (Pons et al. 2018, section 4; musicnn's settings).
+"""Log-mel front ends, computed on the training device in fp32: one validated record for the settings of each system.
 
-Shapes: B batch, T samples, F mel bins (96), N frames. ``wave_BT`` is mono 16 kHz in [-1, 1]; frames are centred
-(reflected at the ends), so T samples give ``T // 256 + 1`` frames: 188 for 3 s, 938 for 15 s.
+Shapes: B batch, T samples, R bins of the Fourier transform, F mel bins, N frames. ``wave_BT`` is mono 16 kHz in
+[-1, 1]; frames are centred (reflected at the ends), so T samples give ``T // hop_len + 1`` frames: with a hop of 256,
+188 for 3 s and 938 for 15 s. Input batch norm, where a model has it, is a module of the model.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,22 +19,74 @@ from torchaudio.transforms import MelSpectrogram
 
 from genrescale.audio import SAMPLE_RATE
 
-N_FFT = 512
-HOP_LEN = 256
-NUM_MELS = 96
 LOG_GAIN = 10_000.0
-# Reflection at the ends needs more samples than it reflects.
-MIN_LEN = N_FFT // 2 + 1
+DB_FLOOR = 1e-10
+Scale = Literal["slaney", "htk"]
+Compression = Literal["log10", "db"]
 
 
-def num_frames(num_samples: int) -> int:
-    """Frames that ``num_samples`` give."""
-    return num_samples // HOP_LEN + 1
+@dataclass(frozen=True, kw_only=True)
+class MelSettings:
+    """What a log-mel spectrogram is: lengths in samples at 16 kHz, frequencies in Hz.
+
+    ``scale``: ``slaney`` has Slaney's mel scale and bands of equal area (librosa's default), ``htk`` the HTK formula
+    and bands that peak at 1 (torchaudio's default). ``compression``: ``log10`` is log10(10000 x + 1) of the power x,
+    ``db`` is 10 log10(max(x, 1e-10)), without a limit below the maximum. The window is a periodic Hann window of
+    ``win_len``, centred in ``n_fft``.
+    """
+
+    num_mels: int = 96
+    n_fft: int = 512
+    win_len: int = 512
+    hop_len: int = 256
+    f_min: float = 0.0
+    f_max: float = SAMPLE_RATE / 2
+    scale: Scale = "slaney"
+    compression: Compression = "log10"
+
+    def __post_init__(self) -> None:
+        for name in ("num_mels", "n_fft", "win_len", "hop_len"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+        if not self.hop_len <= self.win_len <= self.n_fft:
+            raise ValueError(
+                f"hop_len={self.hop_len}, win_len={self.win_len}, n_fft={self.n_fft}: a window must not be shorter "
+                "than the hop (samples would be lost) nor longer than the transform"
+            )
+        if not 0 <= self.f_min < self.f_max <= SAMPLE_RATE / 2:
+            raise ValueError(f"f_min={self.f_min!r} and f_max={self.f_max!r} must rise within 0 and {SAMPLE_RATE / 2}")
+        for name, choices in (("scale", get_args(Scale)), ("compression", get_args(Compression))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}={getattr(self, name)!r} is none of {sorted(choices)}")
+
+    @property
+    def min_len(self) -> int:
+        """The fewest samples: reflection at the ends needs more of them than it reflects."""
+        return self.n_fft // 2 + 1
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames that ``num_samples`` give."""
+        return num_samples // self.hop_len + 1
+
+    def min_samples(self, frames: int) -> int:
+        """The fewest samples that give at least ``frames`` frames."""
+        return max((frames - 1) * self.hop_len, self.min_len)
 
 
-def min_samples(frames: int) -> int:
-    """The fewest samples that give at least ``frames`` frames."""
-    return max((frames - 1) * HOP_LEN, MIN_LEN)
+# Pons et al. 2018 as in musicnn-training; Kroher et al. 2024 has the same.
+PONS_MEL = MelSettings()
+# Won et al. 2020: fcn, crnn and musicnn; the short-chunk models and MediaEval 2020 have 128 bins.
+WON_MEL = MelSettings(scale="htk", compression="db")
+WON_MEL_128 = MelSettings(scale="htk", compression="db", num_mels=128)
+# The CNN of the GTZAN project: windows of 25 ms in a transform of 2048.
+GTZAN_MEL = MelSettings(num_mels=128, n_fft=2048, win_len=400, hop_len=160, scale="htk", compression="db")
+
+HOP_LEN = PONS_MEL.hop_len
+NUM_MELS = PONS_MEL.num_mels
+MIN_LEN = PONS_MEL.min_len
+num_frames = PONS_MEL.num_frames
+min_samples = PONS_MEL.min_samples
 
 
 def check_normalisation(log_mel_mean: float, log_mel_std: float) -> None:
@@ -41,8 +97,56 @@ def check_normalisation(log_mel_mean: float, log_mel_std: float) -> None:
         )
 
 
-class LogMel(nn.Module):
-    """``wave_BT`` -> ``logmel_BFN``: log10(10000 x + 1) of a Slaney power mel spectrogram, normalised by two scalars.
+class RawLogMel(nn.Module):
+    """``wave_BT`` -> ``logmel_BFN``, not normalised: for models that do it themselves, by an input batch norm."""
+
+    def __init__(self, settings: MelSettings = PONS_MEL) -> None:
+        super().__init__()
+        self.settings = settings
+        # torchaudio makes the window and the filter bank, and checkpoints name them as it does.
+        with warnings.catch_warnings():
+            # 128 bands on a transform of 512 leave one empty, in the published systems as here.
+            warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
+            self.mel = MelSpectrogram(
+                sample_rate=SAMPLE_RATE,
+                n_fft=settings.n_fft,
+                win_length=settings.win_len,
+                hop_length=settings.hop_len,
+                f_min=settings.f_min,
+                f_max=settings.f_max,
+                n_mels=settings.num_mels,
+                power=2.0,
+                norm="slaney" if settings.scale == "slaney" else None,
+                mel_scale=settings.scale,
+            )
+
+    def forward(self, wave_BT: Tensor) -> Tensor:
+        # The mel product is a matrix product: autocast would round powers over six decades to 8 bits.
+        with torch.autocast(device_type=wave_BT.device.type, enabled=False):
+            power_BFN = self._power(wave_BT.float())
+            if self.settings.compression == "log10":
+                return power_BFN.mul_(LOG_GAIN).add_(1.0).log10_()
+            return power_BFN.clamp_(min=DB_FLOOR).log10_().mul_(10.0)
+
+    def _power(self, wave_BT: Tensor) -> Tensor:
+        """Mel power (B, F, N), as ``self.mel`` gives it, but with re² + im² in place of a hypotenuse and its square."""
+        settings = self.settings
+        spectrum_BRN = torch.stft(
+            wave_BT,
+            settings.n_fft,
+            settings.hop_len,
+            settings.win_len,
+            self.mel.get_buffer("spectrogram.window"),
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        power_BRN = spectrum_BRN.real.square() + spectrum_BRN.imag.square()
+        return torch.matmul(power_BRN.transpose(1, 2), self.mel.get_buffer("mel_scale.fb")).transpose(1, 2)
+
+
+class LogMel(RawLogMel):
+    """``wave_BT`` -> ``logmel_BFN``, normalised by two scalars over a corpus (``log_mel_statistics``).
 
     The scalars are buffers, so a checkpoint carries the normalisation that it was trained with.
     """
@@ -50,39 +154,25 @@ class LogMel(nn.Module):
     log_mel_mean: Tensor
     log_mel_std: Tensor
 
-    def __init__(self, log_mel_mean: float = 0.0, log_mel_std: float = 1.0) -> None:
-        super().__init__()
+    def __init__(self, log_mel_mean: float = 0.0, log_mel_std: float = 1.0, settings: MelSettings = PONS_MEL) -> None:
+        super().__init__(settings)
         check_normalisation(log_mel_mean, log_mel_std)
-        self.mel = MelSpectrogram(
-            sample_rate=SAMPLE_RATE,
-            n_fft=N_FFT,
-            hop_length=HOP_LEN,
-            f_min=0.0,
-            f_max=SAMPLE_RATE / 2,
-            n_mels=NUM_MELS,
-            power=2.0,
-            norm="slaney",
-            mel_scale="slaney",
-        )
         self.register_buffer("log_mel_mean", torch.tensor(log_mel_mean, dtype=torch.float32))
         self.register_buffer("log_mel_std", torch.tensor(log_mel_std, dtype=torch.float32))
 
     def forward(self, wave_BT: Tensor) -> Tensor:
-        # The mel product is a matrix product: autocast would round powers over six decades to 8 bits.
         with torch.autocast(device_type=wave_BT.device.type, enabled=False):
-            power_BFN = self.mel(wave_BT.float())
-            logmel_BFN = torch.log10(LOG_GAIN * power_BFN + 1.0)
-            return (logmel_BFN - self.log_mel_mean) / self.log_mel_std
+            return (super().forward(wave_BT) - self.log_mel_mean) / self.log_mel_std
 
 
 @torch.no_grad()
-def log_mel_statistics(waves: Iterable[Tensor]) -> tuple[float, float]:
+def log_mel_statistics(waves: Iterable[Tensor], settings: MelSettings = PONS_MEL) -> tuple[float, float]:
     """Mean and standard deviation of every log-mel cell of ``waves`` ((T,) or (B, T) each), read one at a time.
 
     Sums are kept in float64, so a million songs lose no digits. Raises ValueError where there is no audio, or
     nothing but one constant value (digital silence), by which no model can be normalised.
     """
-    log_mel = LogMel()
+    log_mel = RawLogMel(settings)
     count, total, squares = 0, 0.0, 0.0
     for wave in waves:
         cells = log_mel(torch.atleast_2d(torch.as_tensor(wave))).double()

@@ -1,0 +1,87 @@
+"""``sample_cnn``: the sample-level CNN of Lee et al. 2017, the baseline of Pons et al. 2018, table 2.
+
+wave_BT -> convolution of 3 samples with stride 3, BN, ReLU -> nine layers of convolution of 3, BN, ReLU and max-pool 3,
+channels 128, then 128-128-256-256-256-256-256-256-512 -> convolution with 512 filters, BN, ReLU -> maximum over time
+-> dropout -> dense -> logits_BK. Published input: 3^10 = 59,049 samples (2.68 s at Lee's 22.05 kHz, 3.69 s at 16 kHz),
+which leaves one frame.
+
+Two readings of the last convolution: 3 frames (``last_kernel=3``, 2,394,162 parameters with 50 tags) is the 2.4M that
+both papers print, and the default; both public codes have 1 frame (``last_kernel=1``, 1,869,874). Batch norm and
+initialisation are TensorFlow's, as in the other models of Pons. Differs from the papers: logits instead of a sigmoid;
+longer inputs leave more frames, of which the maximum is taken. From 59,049 samples on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genrescale.models.backend import (
+    BN_EPS,
+    BN_MOMENTUM,
+    check_length,
+    check_whole,
+    init_he_truncated,
+    set_norm_momentum,
+)
+from genrescale.models.blocks import CnnDials
+
+CHANNELS = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512, 512)
+KERNEL = 3
+POOL = 3
+LAST_KERNELS = (1, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleCnnDials(CnnDials):
+    """See CnnDials; ``norm_momentum`` 0.01 is TensorFlow's. ``last_kernel``: frames of the last convolution, 1 or 3."""
+
+    last_kernel: int = 3
+    norm_momentum: float = BN_MOMENTUM
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.scaled(*CHANNELS)
+        check_whole(last_kernel=self.last_kernel)
+        if self.last_kernel not in LAST_KERNELS:
+            raise ValueError(f"last_kernel={self.last_kernel} is none of {list(LAST_KERNELS)}")
+
+    @property
+    def min_input_len(self) -> int:
+        return KERNEL * POOL ** (len(CHANNELS) - 2)
+
+
+class SampleCnn(nn.Module):
+    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: SampleCnnDials."""
+
+    Dials = SampleCnnDials
+
+    def __init__(self, num_tags: int, **dials: Any) -> None:
+        super().__init__()
+        check_whole(num_tags=num_tags)
+        self.dials = SampleCnnDials(**dials)
+        channels = self.dials.scaled(*CHANNELS)
+        kernels = [KERNEL] * (len(channels) - 1) + [self.dials.last_kernel]
+        self.convs = nn.ModuleList(
+            nn.Conv1d(before, after, kernel, stride=KERNEL if i == 0 else 1, padding=0 if i == 0 else kernel // 2)
+            for i, (before, after, kernel) in enumerate(zip([1, *channels], channels, kernels, strict=False))
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(after, eps=BN_EPS) for after in channels)
+        self.dropout = nn.Dropout(self.dials.dropout)
+        self.dense = nn.Linear(channels[-1], num_tags)
+        self.apply(init_he_truncated)
+        set_norm_momentum(self, self.dials.norm_momentum)
+
+    def forward(self, wave_BT: Tensor) -> Tensor:
+        check_length(wave_BT.shape[1], self.dials.min_input_len)
+        h_BCN = wave_BT.unsqueeze(1)
+        last = len(self.convs) - 1
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            h_BCN = norm(conv(h_BCN))
+            if 0 < i < last:
+                h_BCN = F.max_pool1d(h_BCN, POOL)
+            h_BCN = F.relu(h_BCN, inplace=True)
+        return self.dense(self.dropout(h_BCN.amax(dim=2)))
