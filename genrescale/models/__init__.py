@@ -10,13 +10,21 @@ from typing import Any
 
 from torch import nn
 
+from genrescale.models.cnn_transformer import CnnTransformerTagger
 from genrescale.models.protocol import FixedLength, ModelDials, Tagger
+from genrescale.models.recurrent import GruTagger, LstmTagger, RnnTagger
 from genrescale.models.spectrogram import SpectrogramTagger
+from genrescale.models.ssast import SsastTagger
 from genrescale.models.waveform import WaveformTagger
 
 MODELS: dict[str, type[Tagger]] = {
     "waveform": WaveformTagger,
     "spectrogram": SpectrogramTagger,
+    "rnn": RnnTagger,
+    "gru": GruTagger,
+    "lstm": LstmTagger,
+    "ssast": SsastTagger,
+    "cnn_transformer": CnnTransformerTagger,
 }
 
 

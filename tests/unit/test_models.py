@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from genrescale.models import MODELS, build_model, min_crop_len
+from genrescale.models import build_model, min_crop_len
 from genrescale.models.backend import Backend, BackendDials, Residual
 from genrescale.models.spectrogram import SpectrogramTagger, TimbralBank
 from genrescale.models.waveform import WaveformDials, WaveformFrontend
 
 SMALL: dict[str, Any] = {"frontend_width": 0.125, "backend_filters": 8, "backend_units": 6}
+PONS = ["spectrogram", "waveform"]
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
 
@@ -150,7 +151,7 @@ def test_a_residual_has_one_gamma_and_one_beta():
     assert norm.weight.shape == norm.bias.shape == (1,)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", PONS)
 def test_tensorflow_details(name):
     model = build_model(name, 50, frontend_width=1, backend_filters=64)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
@@ -167,7 +168,7 @@ def test_tensorflow_details(name):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", PONS)
 def test_every_parameter_gets_a_gradient(name, device):
     model = small(name).to(device)
     model(waves().to(device)).square().sum().backward()
@@ -176,7 +177,7 @@ def test_every_parameter_gets_a_gradient(name, device):
     assert [n for n, p in model.named_parameters() if "weight" in n and not p.grad.any()] == []
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", PONS)
 def test_any_length_from_the_shortest(name):
     model = small(name).eval()
     shortest = min_crop_len(name, **SMALL)
@@ -206,7 +207,7 @@ def test_impossible_pairs_are_known_before_a_sweep():
 @pytest.mark.parametrize(
     ("name", "dials", "message"),
     [
-        ("wave", {}, r"model 'wave' is none of \['spectrogram', 'waveform'\]"),
+        ("wave", {}, r"model 'wave' is none of \[.*'spectrogram'.*'waveform'\]"),
         ("spectrogram", {"frontend_layers": 7}, r"no dials \['frontend_layers'\]; it has .*'frontend_width'"),
         ("waveform", {"log_mel_mean": 1.0}, r"no dials \['log_mel_mean'\]"),
         ("waveform", {"frontend_layers": 4}, r"frontend_layers=4 is none of \[5, 6, 7, 8, 9\]"),
@@ -232,7 +233,7 @@ def test_num_tags_must_be_a_count():
         build_model("waveform", 0)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", PONS)
 def test_dropout_before_every_dense_and_only_in_training(name):
     model, wave_BT, widths = small(name), waves(), []
     model.get_submodule("backend.dropout").register_forward_pre_hook(lambda _, x: widths.append(x[0].shape[1]))
@@ -243,7 +244,7 @@ def test_dropout_before_every_dense_and_only_in_training(name):
         assert torch.equal(model(wave_BT), model(wave_BT))
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", PONS)
 def test_a_song_scores_the_same_alone_and_in_a_batch(name):
     model = small(name).eval()
     with torch.no_grad():
@@ -251,7 +252,7 @@ def test_a_song_scores_the_same_alone_and_in_a_batch(name):
     torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", PONS)
 def test_state_dict_round_trip(name):
     dials = {"log_mel_mean": 2.0, "log_mel_std": 0.7} if name == "spectrogram" else {}
     model, other = small(name, **dials), small(name, seed=1)
@@ -262,7 +263,7 @@ def test_state_dict_round_trip(name):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", PONS)
 def test_bf16_autocast_is_close_and_keeps_statistics_fp32(name, device):
     model = small(name).to(device).eval()
     with torch.no_grad():
@@ -278,7 +279,7 @@ def test_bf16_autocast_is_close_and_keeps_statistics_fp32(name, device):
     assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", PONS)
 def test_can_learn(name):
     """Two kinds of clip (a low and a high tone in noise) are told apart within a few steps."""
     model = small(name, backend_filters=32, backend_units=64)
