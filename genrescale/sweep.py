@@ -32,14 +32,15 @@ from genrescale.config import (
 )
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store, StoreError
-from genrescale.models import full_dials
+from genrescale.models import MODELS, full_dials
 from genrescale.prepare import check_run, complete_run, prepare_data
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
 from genrescale.telemetry import Progress
 from genrescale.train import error_sentence, launch_training, read_error, resolve_site
 
 TRIALS_WIDTH = 200  # characters of the list of trials, so that no cell is cut
-FAMILIES = ("waveform", "spectrogram")
+FAMILIES = ("waveform", "spectrogram")  # what a sweep compares unless it says otherwise: any of MODELS
+# layer counts that the axes backend_layers and frontend_layers vary; other models have none
 LAYER_DIALS = {"waveform": ("backend_layers", "frontend_layers"), "spectrogram": ("backend_layers",)}
 
 
@@ -69,9 +70,9 @@ class SweepConfig:
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name}={values} must hold at least one value, and none twice")
-        unknown = sorted((set(self.families) | set(self.dials)) - set(FAMILIES))
+        unknown = sorted((set(self.families) | set(self.dials)) - set(MODELS))
         if unknown:
-            raise ValueError(f"families {unknown} are none of {list(FAMILIES)}")
+            raise ValueError(f"families {unknown} are none of {sorted(MODELS)}")
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _coordinates(sweep: SweepConfig) -> list[tuple[str, RunConfig, dict[str, int
         if sweep.lrs:
             rates = sorted({*sweep.lrs, base.optim.lr})
             cells += [("lr", replace(base, optim=replace(base.optim, lr=rate)), {}) for rate in rates]
-        for dial in LAYER_DIALS[family]:
+        for dial in LAYER_DIALS.get(family, ()):
             for count in getattr(sweep, dial):
                 cells.append(("layers", _with_dial(base, dial, count), {dial: count}))
     return cells

@@ -67,6 +67,20 @@ def test_a_model_that_its_crops_cannot_feed_is_refused(corpus: Manifest):
         planned(corpus, frontend_layers=[9])
 
 
+def test_a_model_of_one_length_refuses_other_crops(corpus: Manifest):
+    with pytest.raises(ValueError, match=r"model dieleman .* takes crops of 2 s only .* crop_s is 3.0: change it or"):
+        planned(corpus, families=["dieleman"], dials={"dieleman": {"input_len": 32_000}})
+    assert planned(corpus, families=["dieleman"], dials={"dieleman": {"input_len": 48_000}})
+
+
+def test_a_sweep_takes_any_model_of_the_registry(corpus: Manifest):
+    trials = planned(corpus, families=["waveform", "short_chunk"], backend_layers=[2], seeds=[0])
+    models = Counter(t.run.model.name for t in trials)
+    assert models == {"waveform": 3, "short_chunk": 2}, "an axis of layers leaves out the models that have no such dial"
+    with pytest.raises(ValueError, match=r"families \['vgg'\] are none of \[.*'vgg_gtzan', 'waveform'\]"):
+        sweep_config(families=["vgg"])
+
+
 def test_a_size_above_the_corpus_is_refused(corpus: Manifest):
     with pytest.raises(ValueError, match="train songs"):
         planned(corpus, sizes=[8, 10_000])
