@@ -1,6 +1,8 @@
-"""Every parameter count of Pons et al. 2018: tables 2 and 3, section 5.1 (1.2M songs) and the MSD models.
+"""Every published parameter count: Pons et al. 2018 (tables 2 and 3, section 5.1, MSD) and the baselines of its tables;
+the checkpoints of Won et al. 2020; MediaEval 2020; the GTZAN project; Kroher et al. 2024.
 
-The counts are an independent arithmetic of the architecture, and the paper prints them truncated, not rounded.
+Pons's counts are an independent arithmetic of the architecture, and the paper prints them truncated, not rounded. The
+other systems' are those of their published checkpoints and code.
 """
 
 from __future__ import annotations
@@ -40,6 +42,36 @@ ROWS = [
     ("spectrogram", 1 / 2, 512, 200, None, 50, 4_744_542, "4.7M"),
     ("spectrogram", 1, 512, 500, None, 139, 5_968_743, "5.9M"),
 ]
+
+
+# model, tags, dials, exact count, what a paper prints or where the count is from
+OTHERS = [
+    ("sample_cnn", 50, {}, 2_394_162, "2.4M, rounded: Lee 2017; Pons 2018, table 2"),
+    ("sample_cnn", 50, {"last_kernel": 1}, 1_869_874, "Lee's code"),
+    ("dieleman", 50, {}, 194_078, "194k: Pons 2018, table 2"),
+    ("dieleman", 50, {"first_kernel": 512, "first_filters": 96}, 194_046, "194k: another reading"),
+    ("dieleman", 50, {"first_kernel": 1024, "first_filters": 64}, 194_014, "194k: another reading"),
+    ("choi_fcn", 50, {}, 450_932, "450k: Pons 2018, table 3"),
+    ("choi_fcn", 50, {"channels": [128] * 5}, 605_748, "musicnn-training's vgg with 128 filters"),
+    ("choi_fcn", 50, {"channels": [32] * 5}, 40_884, "musicnn-training's vgg"),
+    ("timbre_cnn", 50, {}, 221_056, "231 frames"),
+    ("timbre_cnn", 50, {"input_len": 47_872}, 185_856, "187 frames"),
+    ("timbre_cnn", 50, {"batch_norm": False}, 220_870, "220k: Pons 2018, table 3"),
+    ("fcn", 50, {}, 447_732, "checkpoints"),
+    ("crnn", 50, {}, 394_100, "checkpoints"),
+    ("musicnn", 50, {}, 784_300, "checkpoints"),
+    ("short_chunk", 50, {}, 3_687_348, "checkpoints"),
+    ("short_chunk_res", 50, {}, 12_104_244, "checkpoints"),
+    ("mediaeval_res", 56, {}, 11_961_146, "code"),
+    ("vgg_gtzan", 10, {}, 422_986, "code"),
+    ("musicnn_layernorm", 10, {}, 1_253_045, "code"),
+]
+
+
+@pytest.mark.parametrize("row", OTHERS, ids=lambda row: f"{row[0]}-{row[3]}")
+def test_a_model_has_its_published_parameters(row):
+    name, tags, dials, count, _ = row
+    assert count_parameters(build_model(name, tags, **dials)) == count
 
 
 def formula(family: str, width: float, filters: int, units: int, layers: int | None, tags: int) -> int:

@@ -1,0 +1,230 @@
+"""What every model of the registry promises: shapes, lengths, refusals, gradients, learning. Tiny dials, all layers."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from genrescale.models import MODELS, build_model, fixed_crop_len, full_dials, min_crop_len
+
+# dials that leave every layer in place and make it narrow; a model without an entry cannot be tested quickly
+PONS: dict[str, Any] = {"frontend_width": 0.125, "backend_filters": 8, "backend_units": 6}
+MUSICNN: dict[str, Any] = {"timbral_filters": 4, "temporal_filters": 2, "backend_filters": 4, "backend_units": 8}
+TINY: dict[str, dict[str, Any]] = {
+    "waveform": PONS,
+    "spectrogram": PONS,
+    "sample_cnn": {"width": 1 / 16},
+    "dieleman": {"first_filters": 8, "filters": 8, "units": 10, "input_len": 24_000},
+    "choi_fcn": {"channels": [8, 8, 8, 8, 8], "input_len": 24_000},
+    "timbre_cnn": {"backend_filters": 8, "backend_units": 10, "input_len": 12_000},
+    "fcn": {"width": 1 / 16},
+    "crnn": {"width": 1 / 8},
+    "musicnn": MUSICNN,
+    "short_chunk": {"width": 1 / 16},
+    "short_chunk_res": {"width": 1 / 16},
+    "mediaeval_res": {"width": 1 / 16},
+    "vgg_gtzan": {"width": 1 / 8},
+    "musicnn_layernorm": {"timbral_filters": 16, "temporal_filters": 8, "backend_filters": 16, "backend_units": 32},
+}
+# learning rate and steps of test_can_learn where 0.01 and 25 are not it: no batch norm behind the first layer
+LEARNING = {"timbre_cnn": (1e-3, 25), "musicnn_layernorm": (3e-3, 100)}
+DIALS_NO_MODEL_TAKES = [
+    ("sample_cnn", {"last_kernel": 2}, r"last_kernel=2 is none of \[1, 3\]"),
+    ("sample_cnn", {"width": 0.3}, r"width=0.3 must leave whole numbers of channels of \[128, 256, 512\]"),
+    ("fcn", {"width": 1 / 128}, "width=0.0078125 must leave whole numbers"),
+    ("fcn", {"width": 0}, "width=0 must be a positive number"),
+    ("fcn", {"width": float("nan")}, "width=nan must be a positive number"),
+    ("crnn", {"dropout": 1.0}, "dropout=1.0 must be at least 0 and below 1"),
+    ("crnn", {"width": 1 / 64}, "width=0.015625 must leave whole numbers of channels of"),
+    ("short_chunk", {"norm_momentum": 0.0}, "norm_momentum=0.0 must be above 0"),
+    ("short_chunk_res", {"stride_time": 3}, r"no dials \['stride_time'\]"),
+    ("mediaeval_res", {"stride_time": 5}, "stride_time=5 must be at most 4"),
+    ("mediaeval_res", {"stride_freq": 1.5}, "stride_freq=1.5 must be a whole number"),
+    ("musicnn", {"timbral_filters": 0}, "timbral_filters=0 must be a whole number"),
+    ("musicnn_layernorm", {"dropout": -0.1}, "dropout=-0.1 must be"),
+    ("vgg_gtzan", {"width": 1 / 64}, "width=0.015625 must leave whole numbers"),
+    ("dieleman", {"input_len": 9_000}, "input_len=9000 is too short: these layers need at least 13056 samples"),
+    ("dieleman", {"first_kernel": 0}, "first_kernel=0 must be a whole number"),
+    ("choi_fcn", {"channels": [8] * 4}, r"channels=\[8, 8, 8, 8\] must be a list of 5 numbers"),
+    ("choi_fcn", {"channels": [8, 8, 0, 8, 8]}, r"channels\[2\]=0 must be a whole number"),
+    ("choi_fcn", {"input_len": 16_000}, "input_len=16000 is too short: the pools need at least 16640 samples"),
+    ("timbre_cnn", {"input_len": 2_000}, "input_len=2000 is too short: the back end needs at least 2560 samples"),
+    ("timbre_cnn", {"batch_norm": 1}, "batch_norm=1 must be true or false"),
+]
+NAMES = sorted(MODELS)
+MEL = [name for name in NAMES if name not in ("waveform", "sample_cnn", "dieleman")]
+
+
+def tiny(name: str, num_tags: int = 5, seed: int = 0, **dials: Any) -> nn.Module:
+    torch.manual_seed(seed)
+    return build_model(name, num_tags, **{**TINY[name], **dials})
+
+
+def tiny_len(name: str) -> int:
+    """A length that the tiny model takes: a second where that is enough; two frames for a recurrent layer to recur."""
+    if name == "crnn":
+        return 2 * min_crop_len(name) + 256
+    return fixed_crop_len(name, **TINY[name]) or max(min_crop_len(name, **TINY[name]), 16_000)
+
+
+def noise(name: str, clips: int = 2, seed: int = 0) -> torch.Tensor:
+    return 0.1 * torch.randn(clips, tiny_len(name), generator=torch.Generator().manual_seed(seed))
+
+
+def test_every_model_has_tiny_dials():
+    assert set(TINY) == set(MODELS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_waves_become_logits(name):
+    model = tiny(name).eval()
+    with torch.no_grad():
+        logits_BK = model(100 * noise(name, 3))
+    assert logits_BK.shape == (3, 5)
+    assert logits_BK.dtype == torch.float32
+    assert torch.isfinite(logits_BK).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_are_logits(name):
+    """Nothing squashes them: a bias far outside of [0, 1] comes through whole."""
+    model = tiny(name).eval()
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        before = model(noise(name))
+        last.bias += torch.tensor([50.0, -50.0, 0.0, 0.0, 0.0])
+        shift = model(noise(name)) - before
+    torch.testing.assert_close(shift, torch.tensor([50.0, -50.0, 0.0, 0.0, 0.0]).expand(2, 5), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lengths(name):
+    """Any length from the shortest on, or one length only; anything else is refused with that length."""
+    model = tiny(name).eval()
+    fixed, shortest = fixed_crop_len(name, **TINY[name]), min_crop_len(name, **TINY[name])
+    with torch.no_grad():
+        if fixed is not None:
+            assert shortest == fixed
+            for samples in (fixed - 1, fixed + 1):
+                with pytest.raises(ValueError, match=rf"takes {fixed} samples .* only, because its dense .*input_len"):
+                    model(torch.zeros(1, samples))
+            return
+        for samples in (shortest, shortest + 1, 2 * shortest + 5_001):
+            assert model(torch.randn(1, samples)).shape == (1, 5)
+        with pytest.raises(ValueError, match=rf"too short: this model needs at least {shortest} samples"):
+            model(torch.zeros(1, shortest - 1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_dials_are_written_out(name):
+    dials = full_dials(name, {})
+    assert full_dials(name, dials) == dials
+    assert min_crop_len(name) == min_crop_len(name, **dials)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_refuses_no_tags_and_unknown_dials(name):
+    with pytest.raises(ValueError, match="num_tags=0 must be a whole number of at least 1"):
+        build_model(name, 0)
+    with pytest.raises(ValueError, match=rf"model '{name}' has no dials \['depth'\]; it has \["):
+        build_model(name, 5, depth=3)
+
+
+@pytest.mark.parametrize(("name", "dials", "message"), DIALS_NO_MODEL_TAKES)
+def test_refuses_dials_that_cannot_be(name, dials, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(name, 5, **dials)
+    with pytest.raises(ValueError, match=message):
+        min_crop_len(name, **dials)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_gets_a_gradient(name):
+    model = tiny(name)
+    model(noise(name, 4)).square().sum().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+    assert [n for n, p in model.named_parameters() if "weight" in n and not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_song_scores_the_same_alone_and_in_a_batch(name):
+    model = tiny(name).eval()
+    wave_BT = noise(name, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(model(wave_BT[:1]), model(wave_BT)[:1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_carries_all_that_a_model_is(name):
+    model, other = tiny(name), tiny(name, seed=1)
+    model(noise(name))  # moves the running statistics
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(model.eval()(noise(name, seed=3)), other.eval()(noise(name, seed=3)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bf16_autocast_keeps_statistics_and_gradients_fp32(name):
+    model = tiny(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(noise(name)).float().sum().backward()
+    assert {b.dtype for n, b in model.named_buffers() if "running" in n} <= {torch.float32}
+    assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", MEL)
+def test_spec_augment_stands_between_the_front_end_and_the_trunk(name):
+    """It is given the whole log-mel picture in fp32, and what it returns is what the model sees."""
+    model, seen = tiny(name).eval(), []
+
+    class Flat(nn.Module):
+        def forward(self, logmel_BFN: torch.Tensor) -> torch.Tensor:
+            seen.append(logmel_BFN)
+            return torch.zeros_like(logmel_BFN)
+
+    assert isinstance(model.spec_augment, nn.Identity)
+    model.spec_augment = Flat()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        one, other = model(noise(name, seed=1)), model(noise(name, seed=2))
+    assert torch.equal(one, other)
+    assert seen[0].dtype == torch.float32
+    assert seen[0].shape[:2] in ((2, 96), (2, 128))
+    assert not torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seeded_models_are_equal(name):
+    def digest(seed: int) -> str:
+        return hashlib.sha256(
+            b"".join(p.detach().numpy().tobytes() for p in tiny(name, seed=seed).parameters())
+        ).hexdigest()
+
+    assert digest(0) == digest(0) != digest(1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_can_learn(name):
+    """A low and a high tone in noise are told apart in clips that were not trained on."""
+    dials = {"norm_momentum": 0.5} if "norm_momentum" in full_dials(name, {}) else {}
+    dials |= {"dropout": 0.0} if "dropout" in full_dials(name, {}) else {}
+    model = tiny(name, num_tags=1, **dials)
+    t = torch.arange(tiny_len(name)) / 16_000
+    tones_BT = torch.stack([torch.sin(2 * torch.pi * f * t) for f in (200, 3000)] * 2)
+    tags_B1 = torch.tensor([[0.0], [1.0]] * 2)
+    lr, steps = LEARNING.get(name, (1e-2, 25))
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+    for step in range(steps):
+        loss = F.binary_cross_entropy_with_logits(model(0.3 * tones_BT + noise(name, 4, seed=step)), tags_B1)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.eval()
+    with torch.no_grad():
+        logits_B1 = model(0.3 * tones_BT + noise(name, 4, seed=99))
+    assert torch.equal(logits_B1 > 0, tags_B1 > 0)
+    assert F.binary_cross_entropy_with_logits(logits_B1, tags_B1) < 0.5
