@@ -30,14 +30,9 @@ TINY: dict[str, dict[str, Any]] = {
     "mediaeval_res": {"width": 1 / 16},
     "vgg_gtzan": {"width": 1 / 8},
     "musicnn_layernorm": {"timbral_filters": 16, "temporal_filters": 8, "backend_filters": 16, "backend_units": 32},
-    "rnn": {"hidden": 16, "frames": 100},
-    "gru": {"hidden": 16, "frames": 100},
-    "lstm": {"hidden": 16, "frames": 100},
-    "ssast": {"size": "tiny", "depth": 2, "position_frames": 128},
-    "cnn_transformer": {"channels": 16, "heads": 2},
 }
 # learning rate and steps of test_can_learn where 0.01 and 25 are not it: no batch norm behind the first layer
-LEARNING = {"timbre_cnn": (1e-3, 25), "musicnn_layernorm": (3e-3, 100), "cnn_transformer": (3e-3, 60)}
+LEARNING = {"timbre_cnn": (1e-3, 25), "musicnn_layernorm": (3e-3, 100)}
 DIALS_NO_MODEL_TAKES = [
     ("sample_cnn", {"last_kernel": 2}, r"last_kernel=2 is none of \[1, 3\]"),
     ("sample_cnn", {"width": 0.3}, r"width=0.3 must leave whole numbers of channels of \[128, 256, 512\]"),
@@ -136,8 +131,8 @@ def test_the_default_dials_are_written_out(name):
 def test_refuses_no_tags_and_unknown_dials(name):
     with pytest.raises(ValueError, match="num_tags=0 must be a whole number of at least 1"):
         build_model(name, 0)
-    with pytest.raises(ValueError, match=rf"model '{name}' has no dials \['colour'\]; it has \["):
-        build_model(name, 5, colour=3)
+    with pytest.raises(ValueError, match=rf"model '{name}' has no dials \['depth'\]; it has \["):
+        build_model(name, 5, depth=3)
 
 
 @pytest.mark.parametrize(("name", "dials", "message"), DIALS_NO_MODEL_TAKES)

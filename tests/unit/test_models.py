@@ -15,6 +15,7 @@ from genrescale.models.backend import Backend, BackendDials, Residual
 from genrescale.models.spectrogram import SpectrogramTagger, TimbralBank
 from genrescale.models.waveform import WaveformDials, WaveformFrontend
 
+PONS = ["spectrogram", "waveform"]
 SMALL: dict[str, Any] = {"frontend_width": 0.125, "backend_filters": 8, "backend_units": 6}
 PONS = ["spectrogram", "waveform"]
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
