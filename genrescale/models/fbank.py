@@ -101,8 +101,9 @@ class KaldiFbank(nn.Module):
     def _log_mel(self, wave_BT: Tensor) -> Tensor:
         if self.remove_mean:
             wave_BT = wave_BT - wave_BT.mean(dim=1, keepdim=True)
-        # Kaldi subtracts a frame's mean m, then emphasises: (x[i] - m) - .97 (x[i-1] - m) = (x[i] - .97 x[i-1]) - .03 m.
-        # The first bracket is the same in every frame; a frame's first sample meets the window's zero.
+        # Kaldi subtracts a frame's mean m, then emphasises:
+        # (x[i] - m) - .97 (x[i-1] - m) = (x[i] - .97 x[i-1]) - .03 m, whose bracket is the same in every frame.
+        # A frame's first sample meets the window's zero.
         emphasised_BT = F.pad(wave_BT[:, 1:] - PREEMPHASIS * wave_BT[:, :-1], (1, 0))
         mean_BN1 = wave_BT.unfold(1, FRAME_LEN, HOP_LEN).mean(dim=2, keepdim=True)
         padded_BNQ = wave_BT.new_zeros(*mean_BN1.shape[:2], N_FFT)

@@ -1,8 +1,8 @@
 """The Kaldi filter bank against torchaudio's Kaldi compliance and against transformers' ASTFeatureExtractor.
 
 Tolerance: 1e-2 of a natural-log unit (values lie in [-16, 10]) in the worst cell, 2e-5 on average. Both work in fp32,
-whose transform rounds against the loudest bin of a frame: against float64 our worst cell here is 0.0032 off, torchaudio's
-fp32 0.0040.
+whose transform rounds against the loudest bin of a frame: against float64 our worst cell here is 0.0032 off,
+torchaudio's fp32 0.0040.
 """
 
 from __future__ import annotations

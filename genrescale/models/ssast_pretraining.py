@@ -1,0 +1,144 @@
+"""Masked-patch pretraining of SSAST (Gong et al. 2022, section 2), without labels, with both of its objectives.
+
+Most patches of a clip (400 of 512) are replaced by one learned token, in clusters of C x C patches with C from
+{3, 4, 5}. From the tokens that come out, one head has to tell which of the masked patches stood where (discriminative:
+InfoNCE among the masked patches of the same clip), another has to redraw them (generative: mean squared error). The
+loss is ``L_d + 10 L_g``; each objective has a masking, and a pass, of its own.
+
+Shapes: B batch, T samples, P patches, M masked patches, D width, Q cells of a patch (256).
+
+As the authors' code, not equation 1: the softmax of InfoNCE runs along the predictions. Their recipe: Adam 1e-4 with
+betas (.95, .999) and weight decay 5e-7, batches of 24, 1,000 steps of warm-up, 10.24 s clips (``frames=1024``).
+Differs: they cut surplus masked patches at the end of the clip's list of patches, here the last cluster is cut short.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genrescale.models.backend import check_length
+from genrescale.models.fbank import KaldiFbank
+from genrescale.models.ssast import CLASS_TOKENS, PATCH, SIZES, Grid, PatchTransformer, SsastDials, patch_grid
+
+CLUSTERS = (3, 4, 5)
+CELLS = PATCH * PATCH
+
+
+@dataclass(frozen=True, kw_only=True)
+class SsastPretrainingDials(SsastDials):
+    """SsastDials with patches side by side; ``masked_share`` of them are masked. ``pooling`` is of no use here."""
+
+    stride: int = PATCH
+    masked_share: float = 400 / 512
+    generative_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stride != PATCH:
+            raise ValueError(f"stride={self.stride}: overlapping patches would give masked cells away; use {PATCH}")
+        if not 0 < self.masked_share < 1:
+            raise ValueError(f"masked_share={self.masked_share!r} must be between 0 and 1")
+        if not self.generative_weight >= 0:
+            raise ValueError(f"generative_weight={self.generative_weight!r} must not be negative")
+
+
+class PretrainingStep(NamedTuple):
+    """What a batch gives: the loss to minimise, its two parts, and the share of masked patches that were told apart."""
+
+    loss: Tensor
+    discriminative: Tensor
+    generative: Tensor
+    accuracy: Tensor
+
+
+def random_masks(clips: int, grid: Grid, count: int, device: torch.device) -> Tensor:
+    """Indices ``masked_BM`` of ``count`` patches of every clip, in clusters of C x C, C drawn for each clip.
+
+    A cluster starts at a random patch and goes C patches to the right and C up; over the edge in time it goes on in
+    the next row, as the authors' flat indices do. Patch 0 is never masked. Clusters are drawn until ``count`` patches
+    are masked. Drawing the start patches without repetition gives the same masks, as a repeated one adds nothing: so
+    each patch is masked when the first of the clusters that hold it is drawn, and all clips are drawn at once.
+    """
+    rows, columns = grid
+    patches = rows * columns
+    if not 0 < count < patches:
+        raise ValueError(f"{count} patches to mask of {patches}: at least one, and not all, can be masked")
+    turn_BP = torch.rand(clips, patches, device=device).argsort(dim=1).argsort(dim=1)
+    size_B1 = torch.randint(min(CLUSTERS), max(CLUSTERS) + 1, (clips, 1), device=device)
+    first_BP = turn_BP.clone()
+    for up in range(max(CLUSTERS)):
+        for right in range(max(CLUSTERS)):
+            offset = up * columns + right
+            if 0 < offset < patches:
+                reached = turn_BP[:, :-offset].masked_fill(size_B1 <= max(up, right), patches)
+                first_BP[:, offset:] = torch.minimum(first_BP[:, offset:], reached)
+    first_BP[:, 0] = patches
+    return first_BP.argsort(dim=1, stable=True)[:, :count]
+
+
+def take(values_BPX: Tensor, indices_BM: Tensor) -> Tensor:
+    """The rows ``indices_BM`` of each clip, (B, M, X)."""
+    return values_BPX.gather(1, indices_BM.unsqueeze(2).expand(-1, -1, values_BPX.shape[2]))
+
+
+def pretext_head(width: int) -> nn.Sequential:
+    """The authors' two layers from a token to the cells of a patch."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, CELLS))
+
+
+class SsastPretraining(nn.Module):
+    """``wave_BT`` -> ``PretrainingStep``, for any T of at least ``dials.min_input_len``. Dials: SsastPretrainingDials.
+
+    ``backbone`` is the part that fine-tuning goes on with: ``fit_positions`` brings it to a tagger's patches. Maskings
+    are drawn from torch's generator of the device.
+    """
+
+    Dials = SsastPretrainingDials
+
+    def __init__(self, **dials: Any) -> None:
+        super().__init__()
+        self.dials = SsastPretrainingDials(**dials)
+        self.fbank = KaldiFbank(self.dials.normalisation, self.dials.frames, self.dials.remove_mean)
+        self.backbone = PatchTransformer(self.dials)
+        width, _ = SIZES[self.dials.size]
+        self.mask_token = nn.Parameter(width**-0.5 * torch.randn(width))
+        self.discriminative = pretext_head(width)
+        self.generative = pretext_head(width)
+
+    def forward(self, wave_BT: Tensor) -> PretrainingStep:
+        check_length(wave_BT.shape[1], self.dials.min_input_len)
+        fbank_BNF = self.fbank(wave_BT)
+        patches_BPQ = F.unfold(fbank_BNF.transpose(1, 2).unsqueeze(1), PATCH, stride=PATCH).transpose(1, 2)
+        predicted_BMQ, target_BMQ = self._predict(fbank_BNF, patches_BPQ, self.discriminative)
+        discriminative, accuracy = info_nce(predicted_BMQ, target_BMQ)
+        predicted_BMQ, target_BMQ = self._predict(fbank_BNF, patches_BPQ, self.generative)
+        generative = F.mse_loss(predicted_BMQ, target_BMQ)
+        loss = discriminative + self.dials.generative_weight * generative
+        return PretrainingStep(loss, discriminative.detach(), generative.detach(), accuracy)
+
+    def _predict(self, fbank_BNF: Tensor, patches_BPQ: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
+        """What a head makes of the masked patches, and what they are, in float32, under a masking of its own."""
+        clips, patches, _ = patches_BPQ.shape
+        grid = patch_grid(fbank_BNF.shape[1], PATCH)
+        masked_BM = random_masks(clips, grid, round(self.dials.masked_share * patches), fbank_BNF.device)
+        masked_BP = torch.zeros(clips, patches, dtype=torch.bool, device=fbank_BNF.device).scatter_(1, masked_BM, True)
+        tokens_BPD = self.backbone(fbank_BNF, masked_BP, self.mask_token)[:, CLASS_TOKENS:]
+        return head(take(tokens_BPD, masked_BM)).float(), take(patches_BPQ, masked_BM)
+
+
+def info_nce(predicted_BMQ: Tensor, target_BMQ: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean InfoNCE loss of the masked patches of each clip among each other, and the share of right choices.
+
+    The score of a patch and a prediction is their dot product. The softmax runs along the predictions; a choice is
+    right if a prediction has no higher probability under another patch than under its own.
+    """
+    with torch.autocast(device_type=predicted_BMQ.device.type, enabled=False):
+        log_share_BMM = (target_BMQ @ predicted_BMQ.transpose(1, 2)).log_softmax(dim=2)
+    right_M = torch.arange(log_share_BMM.shape[1], device=log_share_BMM.device)
+    accuracy = (log_share_BMM.detach().argmax(dim=1) == right_M).float().mean()
+    return -log_share_BMM.diagonal(dim1=1, dim2=2).mean(), accuracy
