@@ -176,6 +176,8 @@ class Engine:
     @torch.no_grad()
     def _set_summed(self, targets: Sequence[Tensor], sums: Sequence[Tensor]) -> None:
         """Write the float64 ``sums``, added over all ranks, into ``targets``."""
+        if not targets:
+            return
         flat = torch.cat([total.flatten() for total in sums])
         if self.world_size > 1:
             dist.all_reduce(flat)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from genrescale.models.choi_fcn import ChoiFcn
+from genrescale.models.cnn_transformer import CnnTransformerTagger
 from genrescale.models.crnn import Crnn
 from genrescale.models.dieleman import Dieleman
 from genrescale.models.fcn import Fcn
@@ -18,10 +19,12 @@ from genrescale.models.mediaeval_res import MediaevalRes
 from genrescale.models.musicnn import Musicnn
 from genrescale.models.musicnn_layernorm import MusicnnLayernorm
 from genrescale.models.protocol import FixedLength, ModelDials, Tagger
+from genrescale.models.recurrent import GruTagger, LstmTagger, RnnTagger
 from genrescale.models.sample_cnn import SampleCnn
 from genrescale.models.short_chunk import ShortChunk
 from genrescale.models.short_chunk_res import ShortChunkRes
 from genrescale.models.spectrogram import SpectrogramTagger
+from genrescale.models.ssast import SsastTagger
 from genrescale.models.timbre_cnn import TimbreCnn
 from genrescale.models.vgg_gtzan import VggGtzan
 from genrescale.models.waveform import WaveformTagger
@@ -41,6 +44,11 @@ MODELS: dict[str, type[Tagger]] = {
     "mediaeval_res": MediaevalRes,
     "vgg_gtzan": VggGtzan,
     "musicnn_layernorm": MusicnnLayernorm,
+    "rnn": RnnTagger,
+    "gru": GruTagger,
+    "lstm": LstmTagger,
+    "ssast": SsastTagger,
+    "cnn_transformer": CnnTransformerTagger,
 }
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from golden.write_ten_steps import arithmetic, ten_steps
+from golden.write_ten_steps import DIALS, arithmetic, ten_steps
 
 from genrescale.engine import single_process_group
 
@@ -31,5 +32,13 @@ def test_ten_steps_are_as_recorded(model: str):
         assert losses == pytest.approx(RECORD["losses"][model], rel=ELSEWHERE)
 
 
-def test_a_run_repeats_to_the_digit():
-    assert ten_steps("waveform") == ten_steps("waveform")
+@pytest.mark.parametrize(
+    ("model", "dials"),
+    [
+        ("waveform", DIALS),
+        ("lstm", {"hidden": 8, "frames": 0}),  # no batch norm: the engine has no statistics to average
+        ("cnn_transformer", {"channels": 4, "heads": 2, "checkpoint_activations": True}),
+    ],
+)
+def test_a_run_repeats_to_the_digit(model: str, dials: dict[str, Any]):
+    assert ten_steps(model, dials) == ten_steps(model, dials)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,11 +31,11 @@ def arithmetic() -> list[str]:
     return [model[1] if model else "", torch.backends.cpu.get_cpu_capability(), torch.__version__]
 
 
-def ten_steps(model: str) -> list[float]:
+def ten_steps(model: str, dials: dict[str, Any] = DIALS) -> list[float]:
     """Losses of ten steps, each of two groups of four clips of 2 s; the second step's learning rate is halved."""
     rng = np.random.default_rng(0)
     device = initialise_process(use_gpu=False, threads=1, seed=0)
-    network = build_model(model, len(VOCABULARY), **DIALS)
+    network = build_model(model, len(VOCABULARY), **dials)
     loss = build_loss("by_kind", VOCABULARY)
     optim = OptimConfig(lr=1e-3, clip_norm=1.0)
     settings = {"precision": "fp32", "zero_stage": 0, "seed": 0, "group": 4, "groups_per_step": 2}
