@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from genrescale.models.choi_fcn import ChoiFcn
-from genrescale.models.cnn_transformer import CnnTransformerTagger
+from genrescale.models.cnn_transformer import CnnTransformer
 from genrescale.models.crnn import Crnn
 from genrescale.models.dieleman import Dieleman
 from genrescale.models.fcn import Fcn
@@ -48,7 +48,7 @@ MODELS: dict[str, type[Tagger]] = {
     "gru": GruTagger,
     "lstm": LstmTagger,
     "ssast": SsastTagger,
-    "cnn_transformer": CnnTransformerTagger,
+    "cnn_transformer": CnnTransformer,
 }
 
 

@@ -6,8 +6,7 @@ network. This one is chosen because it has published figures on the same splits 
 two transformer layers read the sequence behind a class token; its output tags the clip. There are no positions:
 attention sees a set of features, each of which covers 2.7 s of sound.
 
-Shapes: B batch, T samples, F mel bins (128), N frames, M frames after the CNN (N / 8, rounded up), C channels, D width,
-K tags.
+Shapes: B batch, T samples, M frames after the CNN (an eighth of the spectrogram's, rounded up), D width, K tags.
 
 Lengths: any clip of at least 257 samples; the published models took 15 s (240,000 samples: 118 frames after the CNN).
 ``checkpoint_activations`` computes the transformer's layers twice instead of keeping their activations.
@@ -19,93 +18,72 @@ fixed numbers, drawn by numpy's generator with seed 0. Differs: logits come out,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import check_length, check_whole
-from genrescale.models.frontend import WON_MEL_128, RawLogMel
+from genrescale.models.backend import check_whole, set_norm_momentum
+from genrescale.models.blocks import CnnDials, NormedMelTagger, ResidualBlock2d
+from genrescale.models.frontend import WON_MEL_128
 from genrescale.models.transformer import TransformerLayer, run_layers
 
-# Halvings of frequency and of time, and width as a multiple of ``channels``, block by block.
+CHANNELS = (128, 128, 256, 256, 256, 256, 256)
+# Of frequency and of time, block by block.
 STRIDES = ((2, 2), (2, 2), (2, 2), (2, 1), (2, 1), (2, 1), (2, 1))
-WIDTHS = (1, 1, 2, 2, 2, 2, 2)
 HIDDEN_FACTOR = 4
 NORM_EPS = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
-class CnnTransformerDials:
-    """``channels`` of the first blocks; the transformer is twice as wide. ``layers`` and ``heads`` are its.
+class CnnTransformerDials(CnnDials):
+    """See CnnDials; the transformer is as wide as the last block. ``layers`` and ``heads`` are its.
 
-    ``dropout`` is on each of its branches, ``attention_dropout`` on its attention, ``head_dropout`` before the logits.
+    ``transformer_dropout`` is on each of its branches, ``attention_dropout`` on its attention.
     """
 
-    channels: int = 128
     layers: int = 2
     heads: int = 8
-    dropout: float = 0.4
+    transformer_dropout: float = 0.4
     attention_dropout: float = 0.5
-    head_dropout: float = 0.5
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
-        check_whole(channels=self.channels, layers=self.layers, heads=self.heads)
-        if self.width % self.heads:
-            raise ValueError(
-                f"heads={self.heads} must divide the transformer's width, {self.width} (twice the channels)"
-            )
-        for name in ("dropout", "attention_dropout", "head_dropout"):
+        super().__post_init__()
+        check_whole(layers=self.layers, heads=self.heads)
+        if self.attention_width % self.heads:
+            raise ValueError(f"heads={self.heads} must divide the transformer's width, {self.attention_width}")
+        for name in ("transformer_dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be at least 0 and below 1")
 
     @property
-    def width(self) -> int:
-        return WIDTHS[-1] * self.channels
+    def attention_width(self) -> int:
+        return self.scaled(*CHANNELS)[-1]
 
     @property
     def min_input_len(self) -> int:
         return WON_MEL_128.min_len
 
 
-class ResidualBlock(nn.Module):
-    """ReLU(BN(conv3(ReLU(BN(conv3 with stride)))) + BN(conv3 with stride)), each row and column padded by one."""
+class CnnTransformer(NormedMelTagger):
+    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``.
 
-    def __init__(self, before: int, after: int, stride: tuple[int, int]) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1)
-        self.norm1 = nn.BatchNorm2d(after)
-        self.conv2 = nn.Conv2d(after, after, 3, padding=1)
-        self.norm2 = nn.BatchNorm2d(after)
-        self.shortcut = nn.Conv2d(before, after, 3, stride=stride, padding=1)
-        self.shortcut_norm = nn.BatchNorm2d(after)
-
-    def forward(self, x_BCFN: Tensor) -> Tensor:
-        h_BCFN = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_BCFN)))))
-        return F.relu(h_BCFN + self.shortcut_norm(self.shortcut(x_BCFN)))
-
-
-class CnnTransformerTagger(nn.Module):
-    """``wave_BT`` -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: CnnTransformerDials."""
+    Dials: CnnTransformerDials.
+    """
 
     Dials = CnnTransformerDials
     class_token_D: Tensor
 
     def __init__(self, num_tags: int, **dials: Any) -> None:
-        super().__init__()
-        check_whole(num_tags=num_tags)
         self.dials = CnnTransformerDials(**dials)
-        width = self.dials.width
-        self.log_mel = RawLogMel(WON_MEL_128)
-        self.spec_augment: nn.Module = nn.Identity()
-        self.input_norm = nn.BatchNorm2d(1)
-        channels = [1, *(times * self.dials.channels for times in WIDTHS)]
+        super().__init__(WON_MEL_128, self.dials.min_input_len)
+        check_whole(num_tags=num_tags)
+        channels, width = self.dials.scaled(*CHANNELS), self.dials.attention_width
+        before = [1, *channels[:-1]]
         self.blocks = nn.Sequential(
-            *(ResidualBlock(*pair, stride) for pair, stride in zip(pairwise(channels), STRIDES, strict=True))
+            *(ResidualBlock2d(*block) for block in zip(before, channels, STRIDES, strict=True)),
         )
         token_D = np.random.RandomState(0).random_sample(width).astype(np.float32)
         self.register_buffer("class_token_D", torch.from_numpy(token_D), persistent=False)
@@ -116,20 +94,19 @@ class CnnTransformerTagger(nn.Module):
                 HIDDEN_FACTOR * width,
                 norm_first=False,
                 norm_eps=NORM_EPS,
-                dropout=self.dials.dropout,
+                dropout=self.dials.transformer_dropout,
                 attention_dropout=self.dials.attention_dropout,
             )
             for _ in range(self.dials.layers)
         )
-        self.pool = nn.Linear(width, width)
-        self.dropout = nn.Dropout(self.dials.head_dropout)
-        self.output = nn.Linear(width, num_tags)
+        self.pooler = nn.Linear(width, width)
+        self.dropout = nn.Dropout(self.dials.dropout)
+        self.dense = nn.Linear(width, num_tags)
+        set_norm_momentum(self, self.dials.norm_momentum)
 
     def forward(self, wave_BT: Tensor) -> Tensor:
-        check_length(wave_BT.shape[1], self.dials.min_input_len)
-        logmel_BFN = self.spec_augment(self.log_mel(wave_BT))
-        features_BDM = self.blocks(self.input_norm(logmel_BFN.unsqueeze(1))).squeeze(2)
+        features_BDM = self.blocks(self.image(wave_BT)).squeeze(2)
         class_B1D = self.class_token_D.expand(len(wave_BT), 1, -1).to(features_BDM.dtype)
         tokens_BMD = torch.cat([class_B1D, features_BDM.transpose(1, 2)], dim=1)
         tokens_BMD = run_layers(self.layers, tokens_BMD, self.dials.checkpoint_activations)
-        return self.output(self.dropout(torch.tanh(self.pool(tokens_BMD[:, 0]))))
+        return self.dense(self.dropout(torch.tanh(self.pooler(tokens_BMD[:, 0]))))

@@ -37,7 +37,7 @@ def test_ten_steps_are_as_recorded(model: str):
     [
         ("waveform", DIALS),
         ("lstm", {"hidden": 8, "frames": 0}),  # no batch norm: the engine has no statistics to average
-        ("cnn_transformer", {"channels": 4, "heads": 2, "checkpoint_activations": True}),
+        ("cnn_transformer", {"width": 1 / 16, "heads": 2, "checkpoint_activations": True}),
     ],
 )
 def test_a_run_repeats_to_the_digit(model: str, dials: dict[str, Any]):

@@ -15,6 +15,7 @@ from genrescale.models import MODELS, build_model, fixed_crop_len, full_dials, m
 # dials that leave every layer in place and make it narrow; a model without an entry cannot be tested quickly
 PONS: dict[str, Any] = {"frontend_width": 0.125, "backend_filters": 8, "backend_units": 6}
 MUSICNN: dict[str, Any] = {"timbral_filters": 4, "temporal_filters": 2, "backend_filters": 4, "backend_units": 8}
+RECURRENT: dict[str, Any] = {"hidden": 16, "recurrent_dropout": 0.1, "frames": 0}
 TINY: dict[str, dict[str, Any]] = {
     "waveform": PONS,
     "spectrogram": PONS,
@@ -30,9 +31,14 @@ TINY: dict[str, dict[str, Any]] = {
     "mediaeval_res": {"width": 1 / 16},
     "vgg_gtzan": {"width": 1 / 8},
     "musicnn_layernorm": {"timbral_filters": 16, "temporal_filters": 8, "backend_filters": 16, "backend_units": 32},
+    "rnn": RECURRENT,
+    "gru": RECURRENT,
+    "lstm": RECURRENT,
+    "ssast": {"size": "tiny", "depth": 2, "position_frames": 96},
+    "cnn_transformer": {"width": 1 / 16, "heads": 2, "transformer_dropout": 0.1, "attention_dropout": 0.1},
 }
 # learning rate and steps of test_can_learn where 0.01 and 25 are not it: no batch norm behind the first layer
-LEARNING = {"timbre_cnn": (1e-3, 25), "musicnn_layernorm": (3e-3, 100)}
+LEARNING = {"timbre_cnn": (1e-3, 25), "musicnn_layernorm": (3e-3, 100), "ssast": (1e-3, 25)}
 DIALS_NO_MODEL_TAKES = [
     ("sample_cnn", {"last_kernel": 2}, r"last_kernel=2 is none of \[1, 3\]"),
     ("sample_cnn", {"width": 0.3}, r"width=0.3 must leave whole numbers of channels of \[128, 256, 512\]"),
@@ -55,6 +61,19 @@ DIALS_NO_MODEL_TAKES = [
     ("choi_fcn", {"input_len": 16_000}, "input_len=16000 is too short: the pools need at least 16640 samples"),
     ("timbre_cnn", {"input_len": 2_000}, "input_len=2000 is too short: the back end needs at least 2560 samples"),
     ("timbre_cnn", {"batch_norm": 1}, "batch_norm=1 must be true or false"),
+    ("lstm", {"linear_layers": 3}, "linear_layers=3 must be 1 or 2"),
+    ("lstm", {"dropout": 1.0}, "dropout=1.0 must be at least 0 and below 1"),
+    ("gru", {"recurrent_dropout": -0.1}, "recurrent_dropout=-0.1 must be"),
+    ("rnn", {"layers": 0}, "layers=0 must be a whole number"),
+    ("rnn", {"frames": 10.0}, "frames=10.0 must be a whole number"),
+    ("ssast", {"size": "huge"}, r"size='huge' is none of \['tiny', 'small', 'base'\]"),
+    ("ssast", {"stride": 17}, "stride=17 would skip cells"),
+    ("ssast", {"pooling": "max"}, r"pooling='max' is none of \['patches', 'class'\]"),
+    ("ssast", {"frames": 8}, "frames=8 must be at least 16"),
+    ("ssast", {"position_frames": 15}, "position_frames=15 must be at least 16"),
+    ("ssast", {"normalisation": "gtzan"}, "normalisation='gtzan' is none of"),
+    ("cnn_transformer", {"heads": 7}, r"heads=7 must divide the transformer's width, 256"),
+    ("cnn_transformer", {"attention_dropout": 1.5}, "attention_dropout=1.5 must be"),
 ]
 NAMES = sorted(MODELS)
 MEL = [name for name in NAMES if name not in ("waveform", "sample_cnn", "dieleman")]
@@ -131,8 +150,8 @@ def test_the_default_dials_are_written_out(name):
 def test_refuses_no_tags_and_unknown_dials(name):
     with pytest.raises(ValueError, match="num_tags=0 must be a whole number of at least 1"):
         build_model(name, 0)
-    with pytest.raises(ValueError, match=rf"model '{name}' has no dials \['depth'\]; it has \["):
-        build_model(name, 5, depth=3)
+    with pytest.raises(ValueError, match=rf"model '{name}' has no dials \['wings'\]; it has \["):
+        build_model(name, 5, wings=2)
 
 
 @pytest.mark.parametrize(("name", "dials", "message"), DIALS_NO_MODEL_TAKES)

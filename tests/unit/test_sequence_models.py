@@ -1,4 +1,4 @@
-"""What the recurrent networks, SSAST and the CNN + transformer hybrid promise alike, and each one's literal form."""
+"""Recurrent networks and the CNN + transformer hybrid against their literal forms; checkpointing of activations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from genrescale.models import build_model, min_crop_len
-from genrescale.models.cnn_transformer import CnnTransformerTagger
+from genrescale.models import build_model
+from genrescale.models.cnn_transformer import CnnTransformer
 from genrescale.models.recurrent import AttentionPool, LstmTagger, RecurrentTagger
 
 RECURRENT: dict[str, Any] = {"hidden": 16, "layers": 2, "frames": 0}
@@ -19,9 +19,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "gru": RECURRENT,
     "lstm": RECURRENT,
     "ssast": {"size": "tiny", "depth": 2, "position_frames": 96},
-    "cnn_transformer": {"channels": 8, "heads": 2},
+    "cnn_transformer": {"width": 1 / 16, "heads": 2},
 }
-NAMES = list(SMALL)
 TRANSFORMERS = ["ssast", "cnn_transformer"]
 
 
@@ -34,97 +33,21 @@ def small(name: str, seed: int = 0, **dials: Any) -> Any:
     return build_model(name, 5, **(SMALL[name] | dials))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_parameter_gets_a_gradient(name):
-    model = small(name)
-    model(waves()).square().sum().backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
-    assert [n for n, p in model.named_parameters() if "weight" in n and not p.grad.any()] == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_any_length_from_the_shortest(name):
-    model = small(name).eval()
-    shortest = min_crop_len(name, **SMALL[name])
-    with torch.no_grad():
-        for samples in (shortest, shortest + 1, 31_007, 48_000):
-            assert torch.isfinite(model(waves(1, samples))).all()
-        with pytest.raises(ValueError, match=rf"too short: this model needs at least {shortest} samples"):
-            model(waves(1, shortest - 1))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_song_scores_the_same_alone_and_in_a_batch(name):
-    model = small(name).eval()
-    with torch.no_grad():
-        torch.testing.assert_close(model(waves(4)[:1]), model(waves(4))[:1], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_state_dict_round_trip(name):
-    model, other = small(name), small(name, seed=1)
-    model(waves())  # moves running statistics
-    other.load_state_dict(model.state_dict())
-    with torch.no_grad():
-        assert torch.equal(model.eval()(waves(seed=3)), other.eval()(waves(seed=3)))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_bf16_autocast_is_close_and_gradients_are_fp32(name):
-    model = small(name).eval()
-    with torch.no_grad():
-        exact = model(waves())
-        with torch.autocast("cpu", torch.bfloat16):
-            rounded = model(waves())
-    torch.testing.assert_close(rounded.float(), exact, rtol=0.1, atol=0.1)
-    model.train()
-    with torch.autocast("cpu", torch.bfloat16):
-        model(waves()).float().sum().backward()
-    assert {p.grad.dtype for p in model.parameters()} == {torch.float32}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_spec_augment_gets_the_spectrogram(name):
-    """Bins by frames, float32; in the Kaldi models before the normalisation, where digital silence is far below 0."""
-    model = small(name).eval()
-    seen = []
+@pytest.mark.parametrize("name", ["lstm", "ssast"])
+def test_spec_augment_comes_before_the_normalisation(name):
+    """What it is given of digital silence is Kaldi's floor, log(1.2e-7), not a normalised value."""
+    model, seen = small(name).eval(), []
 
     class Watch(nn.Module):
         def forward(self, spectrogram_BFN: torch.Tensor) -> torch.Tensor:
             seen.append(spectrogram_BFN)
-            return torch.zeros_like(spectrogram_BFN)
+            return spectrogram_BFN
 
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        plain = model(waves())
-        model.spec_augment = Watch()
-        masked = model(waves())
-        assert torch.equal(masked[0], masked[1]), "all is masked, so all clips are the same"
-        assert not torch.equal(plain, masked)
+    model.spec_augment = Watch()
+    with torch.no_grad():
         model(torch.zeros(2, 16_000))
-    assert seen[0].shape == (2, 128, 63 if name == "cnn_transformer" else 98)
-    assert seen[0].dtype == torch.float32
-    if name != "cnn_transformer":
-        assert seen[1].unique().tolist() == pytest.approx([-15.9424], abs=1e-3)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_can_learn(name):
-    """Two kinds of clip (a low and a high tone in noise) are told apart within a few steps."""
-    recurrent = {"hidden": 32, "recurrent_dropout": 0.0, "dropout": 0.0}
-    dials = {"ssast": {}, "cnn_transformer": {"dropout": 0.1, "attention_dropout": 0.1}}.get(name, recurrent)
-    model = small(name, **dials)
-    t = torch.arange(8_000) / 16_000
-    tones_BT = torch.stack([torch.sin(2 * torch.pi * f * t) for f in (200, 3000)] * 4)
-    tags_B1 = torch.tensor([[0.0], [1.0]] * 4)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3 if name == "ssast" else 3e-3)
-    losses = []
-    for step in range(25):
-        loss = F.binary_cross_entropy_with_logits(model(0.3 * tones_BT + waves(8, 8_000, seed=step))[:, :1], tags_B1)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert sum(losses[-5:]) / 5 < 0.5 * losses[0]
+    assert seen[0].shape == (2, 128, 98)
+    assert seen[0].unique().tolist() == pytest.approx([-15.9424], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
@@ -160,26 +83,6 @@ def test_checkpointing_keeps_less():
             model(waves())
         kept[checkpoint_activations] = total[0]
     assert kept[True] < 0.4 * kept[False]
-
-
-@pytest.mark.parametrize(
-    ("name", "dials", "message"),
-    [
-        ("lstm", {"linear_layers": 3}, "linear_layers=3 must be 1 or 2"),
-        ("lstm", {"dropout": 1.0}, "dropout=1.0 must be at least 0 and below 1"),
-        ("gru", {"recurrent_dropout": -0.1}, "recurrent_dropout=-0.1 must be"),
-        ("rnn", {"layers": 0}, "layers=0 must be a whole number"),
-        ("rnn", {"frames": 10.0}, "frames=10.0 must be a whole number"),
-        ("cnn_transformer", {"heads": 7}, r"heads=7 must divide the transformer's width, 256"),
-        ("cnn_transformer", {"attention_dropout": 1.5}, "attention_dropout=1.5 must be"),
-        ("lstm", {"width": 3}, r"no dials \['width'\]; it has .*'hidden'"),
-    ],
-)
-def test_refusals(name, dials, message):
-    with pytest.raises(ValueError, match=message):
-        build_model(name, 5, **dials)
-    with pytest.raises(ValueError, match=message):
-        min_crop_len(name, **dials)
 
 
 def test_the_final_recurrent_system():
@@ -225,10 +128,10 @@ def test_attention_pool_finds_the_frame_of_the_highest_score():
 def test_cnn_transformer_equals_its_literal_form():
     """Won's network written out with torch's own encoder layer (normalising after, GELU)."""
     model = small("cnn_transformer").eval()
-    assert isinstance(model, CnnTransformerTagger)
+    assert isinstance(model, CnnTransformer)
     wave_BT = waves(2, 48_000)
     with torch.no_grad():
-        x = model.input_norm(model.log_mel(wave_BT)[:, None])
+        x = model.image(wave_BT)
         assert x.shape == (2, 1, 128, 188)
         shapes = []
         for block in model.blocks:
@@ -252,7 +155,7 @@ def test_cnn_transformer_equals_its_literal_form():
             }.items():
                 theirs.get_submodule(name).load_state_dict(layer.get_submodule(part).state_dict())
             tokens = theirs(tokens)
-        logits = model.output(torch.tanh(model.pool(tokens[:, 0])))
+        logits = model.dense(torch.tanh(model.pooler(tokens[:, 0])))
     torch.testing.assert_close(model(wave_BT), logits, rtol=1e-4, atol=1e-5)
 
 
