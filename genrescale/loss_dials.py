@@ -14,8 +14,7 @@ from typing import Any
 def _within(low: float, high: float, **dials: object) -> None:
     """Raise ValueError for a dial that is not a number from ``low`` up to, but not including, ``high``."""
     for name, value in dials.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (number and low <= value < high):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
             allowed = f"a finite number of at least {low:g}" + (f" and below {high:g}" if math.isfinite(high) else "")
             raise ValueError(f"dial {name}={value!r} of the loss must be {allowed}")
 
