@@ -25,11 +25,11 @@ SPEC_AUGMENTS = {
     "hard": SpecMasks(1, 48, 1, 192),
     "easy": SpecMasks(1, 24, 1, 96),
 }
-_SPEC_MASKS = re.compile(r"(\d+)x(\d+),(\d+)x(\d+)")
+_SPEC_MASKS = re.compile(r"(\d+)x(\d+)/(\d+)x(\d+)")
 
 
 def parse_spec_augment(text: str) -> SpecMasks:
-    """The masks of a name of SPEC_AUGMENTS, or of ``1x36,1x144``: masks x widest, of mel bins, then of frames.
+    """The masks of a name of SPEC_AUGMENTS, or of ``1x36/1x144``: masks x widest, of mel bins, then of frames.
 
     Raises ValueError for any other text.
     """
@@ -39,6 +39,6 @@ def parse_spec_augment(text: str) -> SpecMasks:
     if numbers is None:
         raise ValueError(
             f"spec_augment={text!r} is neither one of {list(SPEC_AUGMENTS)} nor masks x widest of mel bins and of "
-            "frames, e.g. '2x24,2x96'"
+            "frames, e.g. '2x24/2x96'"
         )
     return SpecMasks(*(int(number) for number in numbers.groups()))

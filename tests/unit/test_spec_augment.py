@@ -47,8 +47,8 @@ def test_the_studies_settings():
     found = {name: (masks.freq_width, masks.time_width) for name, masks in SPEC_AUGMENTS.items()}
     assert found == {"none": (0, 0), "median": (36, 144), "hard": (48, 192), "easy": (24, 96)}
     assert all(masks.freq_masks == masks.time_masks == 1 for name, masks in SPEC_AUGMENTS.items() if name != "none")
-    assert parse_spec_augment("1x36,1x144") == SPEC_AUGMENTS["median"]
-    assert parse_spec_augment("2x10,3x50") == SpecMasks(2, 10, 3, 50)
+    assert parse_spec_augment("1x36/1x144") == SPEC_AUGMENTS["median"]
+    assert parse_spec_augment("2x10/3x50") == SpecMasks(2, 10, 3, 50)
 
 
 def test_masks_are_whole_bands_and_stretches_and_leave_the_rest():
