@@ -12,9 +12,12 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from genrescale.loss_dials import LOSS_DIALS, loss_dials
+from genrescale.spec_masks import parse_spec_augment
+
 LABEL_MODES = ("true", "shuffled")
 SAMPLERS = ("uniform", "class_aware", "mixture", "windows")
-LOSSES = ("by_kind", "bce", "mse", "cross_entropy")
+LOSSES = tuple(LOSS_DIALS)
 OPTIMIZERS = ("adam",)
 PRECISIONS = ("fp32", "bf16")
 RUN_ID_LEN = 12
@@ -104,16 +107,28 @@ def parse_scoring(scoring: str) -> int | None:
 
 @dataclass
 class AugmentConfig:
-    """Augmentation of training clips: a level changed by up to ``gain_db`` decibels, and mixup by Beta(alpha, alpha).
+    """Augmentation of training clips; 0 and ``none`` are none of it. Random crops are part of every plan.
 
-    0 is none of it. Random crops are part of every plan.
+    ``gain_db``: a level changed by up to so many decibels. ``shift_ms``: moved in time by up to so many milliseconds
+    to either side, the end coming round to the front. ``mixup_alpha`` and ``cutmix_alpha``: mixed with another clip of
+    the group by a share of Beta(alpha, alpha), in level or in time; MediaEval 2020 mixed up by Beta(1, 1), and only
+    BCE gained by it. ``spec_augment``: masks on the spectrogram (``spec_masks``).
     """
 
     gain_db: float = 0.0
+    shift_ms: float = 0.0
     mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+    spec_augment: str = "none"
 
     def __post_init__(self) -> None:
-        _not_negative(gain_db=self.gain_db, mixup_alpha=self.mixup_alpha)
+        _not_negative(
+            gain_db=self.gain_db,
+            shift_ms=self.shift_ms,
+            mixup_alpha=self.mixup_alpha,
+            cutmix_alpha=self.cutmix_alpha,
+        )
+        parse_spec_augment(self.spec_augment)
 
 
 @dataclass
@@ -153,7 +168,8 @@ class RunConfig:
     """The science of one run: everything that may change its result, and nothing else.
 
     ``loss=by_kind`` is cross entropy for an exclusive vocabulary, otherwise BCE on classify tags and MSE on regress
-    tags. Pons 2018 trained its 1.2M-songs models with ``mse`` on all tags.
+    tags. Pons 2018 trained its 1.2M-songs models with ``mse`` on all tags. ``loss_dials`` are the loss's dials
+    (``genrescale.loss_dials``), those left out at their defaults.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -161,11 +177,12 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: str = "by_kind"
+    loss_dials: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("loss", self.loss, LOSSES)
+        loss_dials(self.loss, self.loss_dials)
         _one_of("precision", self.precision, PRECISIONS)
         _not_negative(seed=self.seed)
 

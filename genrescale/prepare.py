@@ -18,9 +18,12 @@ from genrescale.data.retry import Patience
 from genrescale.data.samplers import ClassAware, Mixture, Sampler, Uniform, Windows
 from genrescale.data.shard_cache import ShardCache
 from genrescale.data.source import StreamSource
+from genrescale.loss_dials import full_loss_dials
 from genrescale.losses import build_loss
-from genrescale.models import fixed_crop_len, full_dials, min_crop_len
+from genrescale.models import build_model, fixed_crop_len, full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
+from genrescale.models.spec_augment import put_spec_augment
+from genrescale.spec_masks import parse_spec_augment
 
 READ_AT_ONCE = 32  # crops
 NORMALISATION_SONGS = 512  # enough for two scalars: their error is far below a model's seed spread
@@ -49,6 +52,11 @@ class RunData:
         return StreamSource(tables, self.plan, self.test)
 
     @property
+    def class_counts_K(self) -> np.ndarray:
+        """Training songs that carry each tag (of a regress tag: those above 0)."""
+        return (self.train_labels_NK > 0).sum(axis=0)
+
+    @property
     def test_keys(self) -> list[str]:
         return self.manifest.songs["key"].take(self.rows["test"]).to_pylist()
 
@@ -63,7 +71,10 @@ def _selected(manifest: Manifest, kind: Kind, limit: int) -> tuple[np.ndarray, s
 
 
 def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
-    """Select the run's songs and plan its reading. Raises ValueError for a size above the corpus."""
+    """Select the run's songs and plan its reading.
+
+    Raises ValueError for a size above the corpus, and for a loss that cannot be trained on these songs' tags.
+    """
     crop_len = seconds_to_len(run.data.crop_s)
     num_validation = len(manifest.select("validation"))
     limits: dict[Kind, int] = {
@@ -91,7 +102,9 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
         validate_every=run.optim.validate_every,
     )
     test = ScorePlan(len_N[rows["test"]], crop_len, run.data.scoring, "test")
-    return RunData(manifest, rows, labels_NK, plan, test, "-".join(chosen[kind][1] for kind in KINDS))
+    data = RunData(manifest, rows, labels_NK, plan, test, "-".join(chosen[kind][1] for kind in KINDS))
+    build_loss(run.loss, manifest.vocabulary, data.class_counts_K, run.data.size, **run.loss_dials)
+    return data
 
 
 def _sampler(data: DataConfig, manifest: Manifest, rows: np.ndarray, labels_NK: np.ndarray) -> Sampler:
@@ -110,7 +123,7 @@ def _sampler(data: DataConfig, manifest: Manifest, rows: np.ndarray, labels_NK: 
 
 
 def complete_run(run: RunConfig, manifest: Manifest, normalisation_size: int) -> RunConfig:
-    """The run with every dial of its model written out, so that a default and the same value given are one run.
+    """The run with every dial of model and loss written out, so that a default and the same value given are one run.
 
     A model of log-mel spectrograms gets its normalisation: two scalars over the first ``normalisation_size`` train
     songs. A sweep measures them once, on its smallest size, so that they do not differ between sizes. At most
@@ -120,7 +133,7 @@ def complete_run(run: RunConfig, manifest: Manifest, normalisation_size: int) ->
     if "log_mel_mean" in dials and not {"log_mel_mean", "log_mel_std"} <= set(run.model.dials):
         mean, std = _normalisation(manifest, min(normalisation_size, NORMALISATION_SONGS), run.data.crop_s)
         dials |= {"log_mel_mean": mean, "log_mel_std": std}
-    return replace(run, model=ModelConfig(run.model.name, dials))
+    return replace(run, model=ModelConfig(run.model.name, dials), loss_dials=full_loss_dials(run.loss, run.loss_dials))
 
 
 @lru_cache(maxsize=8)
@@ -154,4 +167,6 @@ def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
             f"model {run.model.name} with {run.model.dials} takes crops of {fixed / SAMPLE_RATE:g} s only "
             f"(its dense layer is as wide as its input is long); crop_s is {run.data.crop_s}: change it or input_len"
         )
-    build_loss(run.loss, vocabulary)
+    if run.augment.spec_augment != "none":
+        masks = parse_spec_augment(run.augment.spec_augment)
+        put_spec_augment(build_model(run.model.name, len(vocabulary), **run.model.dials), masks)

@@ -63,6 +63,7 @@ class SweepConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: str = "by_kind"
+    loss_dials: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
@@ -152,6 +153,7 @@ def _run(sweep: SweepConfig, family: str, size: int, seed: int) -> RunConfig:
         optim=sweep.optim,
         augment=sweep.augment,
         loss=sweep.loss,
+        loss_dials=dict(sweep.loss_dials),
         precision=sweep.precision,
         seed=seed,
     )

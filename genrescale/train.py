@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import ray
 import ray.train
 import torch
@@ -30,9 +31,11 @@ from genrescale.data.store import Store
 from genrescale.data.stream import GroupStream, read_tasks
 from genrescale.engine import Engine, initialise_process
 from genrescale.loop import SongScores, TrainingLoop, loop_summary
-from genrescale.losses import build_loss
+from genrescale.losses import OUTPUT_PRIOR, build_loss
 from genrescale.metrics import score
 from genrescale.models import build_model, count_parameters
+from genrescale.models.output import set_output_prior
+from genrescale.models.spec_augment import put_spec_augment
 from genrescale.prepare import RunData, check_run, complete_run, prepare_data
 from genrescale.results import (
     ResultRow,
@@ -45,6 +48,7 @@ from genrescale.results import (
     write_result,
     write_scores,
 )
+from genrescale.spec_masks import parse_spec_augment
 from genrescale.streams import streams_path, write_streams
 
 
@@ -87,6 +91,7 @@ def _fit(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: flo
             "site": site,
             "run_id": id,
             "vocabulary": data.manifest.vocabulary,
+            "class_counts_K": data.class_counts_K,
             "source": ray.put(data.source(site)),
             "launched": launched,
         },
@@ -161,7 +166,7 @@ def _run_worker(config: dict[str, Any]) -> None:
         start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
         items = source.plan.items(rank, world, start_step)
         groups = GroupStream(source, config["source"], items, data_cpus)
-        loop = build_loop(run, site, config["vocabulary"], source.plan, report)
+        loop = build_loop(run, site, config["vocabulary"], source.plan, report, config["class_counts_K"])
         if checkpoint:
             loop.load(Path(folder))
     outcome = loop.train(groups)
@@ -186,12 +191,24 @@ def _run_worker(config: dict[str, Any]) -> None:
 
 
 def build_loop(
-    run: RunConfig, site: SiteConfig, vocabulary: Vocabulary, plan: RunPlan, report: Callable[..., None]
+    run: RunConfig,
+    site: SiteConfig,
+    vocabulary: Vocabulary,
+    plan: RunPlan,
+    report: Callable[..., None],
+    class_counts_K: np.ndarray | None = None,
 ) -> TrainingLoop:
-    """The loop with its model, loss and engine, in an initialised process group."""
+    """The loop with its model, loss and engine, in an initialised process group.
+
+    ``class_counts_K`` are the training songs of each tag, for the losses that weigh tags by them.
+    """
     device = initialise_process(site.use_gpu, site.threads, run.seed)
     model = build_model(run.model.name, len(vocabulary), **run.model.dials)
-    loss = build_loss(run.loss, vocabulary)
+    if run.loss in OUTPUT_PRIOR:
+        set_output_prior(model, len(vocabulary), OUTPUT_PRIOR[run.loss])
+    if run.augment.spec_augment != "none":
+        put_spec_augment(model, parse_spec_augment(run.augment.spec_augment))
+    loss = build_loss(run.loss, vocabulary, class_counts_K, run.data.size, **run.loss_dials)
     engine = Engine(
         model,
         loss,

@@ -76,7 +76,8 @@ def _rank(
             save(Path(out) / "checkpoint")
             loop.progress.stopped_early = True
 
-    loop = build_loop(config, SiteConfig(workers=workers, **site), data.manifest.vocabulary, data.plan, report)
+    site_config, vocabulary = SiteConfig(workers=workers, **site), data.manifest.vocabulary
+    loop = build_loop(config, site_config, vocabulary, data.plan, report, data.class_counts_K)
     if resume:
         loop.load(Path(resume))
     step = loop.engine.train_step

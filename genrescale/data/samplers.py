@@ -43,7 +43,8 @@ class ClassAware:
 
     Classes come in shuffled rounds; a visit takes the next ``songs_per_visit`` songs of the class, which come in
     shuffled rounds too. An epoch has max(songs of a class) * classes / ``shorten`` entries. A song of several classes
-    is drawn for each; one of none is never drawn; a class without songs is not visited.
+    is drawn for each; one of none is never drawn; a class without songs is not visited. In the study, the rounds of an
+    epoch go on in the next (seed 0); here every epoch begins new ones, as it must be drawn without those before it.
 
     ``songs_M`` are the songs of class 0, then of class 1, ...; those of class k end at ``ends_K[k]``.
     """

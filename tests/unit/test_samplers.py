@@ -57,6 +57,12 @@ def test_class_aware_visits_every_class_equally_often():
         assert set.union(*classes) == {0, 1, 2, 3}
 
 
+def test_an_epoch_of_the_mediaeval_study_is_its_most_frequent_tags_songs_times_56_over_4():
+    counts = np.linspace(59, 927, 56).astype(int)  # the rarest and the most frequent tag of Jamendo mood/theme
+    labels_NK = np.eye(56, dtype=np.float32)[np.repeat(np.arange(56), counts)]
+    assert ClassAware.of(labels_NK).num_entries == len(draw(ClassAware.of(labels_NK))) == 12_978
+
+
 def test_class_aware_takes_every_song_of_a_class_before_any_comes_again():
     labels_NK = np.eye(3, dtype=np.float32)[np.repeat([0, 1, 2], [40, 10, 5])]
     order = draw(ClassAware.of(labels_NK))

@@ -1,0 +1,46 @@
+"""The output bias of any model can be found and set, and it is what moves the logits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from genrescale.losses import LOSSES, OUTPUT_PRIOR
+from genrescale.models import MODELS, build_model, min_crop_len
+from genrescale.models.output import output_layer, set_output_prior
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_models_logits_move_with_the_bias_that_is_set(name: str):
+    torch.manual_seed(0)
+    model = build_model(name, 7).eval()
+    wave_BT = 0.1 * torch.randn(2, min_crop_len(name))
+    with torch.no_grad():
+        before_BK, bias_K = model(wave_BT), output_layer(model, 7).bias.clone()
+        set_output_prior(model, 7, 0.01)
+        after_BK = model(wave_BT)
+    torch.testing.assert_close(after_BK - before_BK, (-math.log(99) - bias_K).expand(2, 7), atol=1e-4, rtol=1e-4)
+
+
+def test_a_fresh_output_layer_starts_at_the_prior():
+    model = nn.Sequential(nn.Linear(4, 7), nn.ReLU(), nn.Linear(7, 7))
+    set_output_prior(model, 7, 0.01)
+    assert torch.equal(model[2].bias, torch.full((7,), -math.log(99)))
+    assert not torch.equal(model[0].bias, model[2].bias)
+    logits_BK = model(torch.zeros(3, 4))
+    torch.testing.assert_close(torch.sigmoid(model[2].bias), torch.full((7,), 0.01))
+    assert logits_BK.shape == (3, 7)
+
+
+def test_focal_and_class_balanced_ask_for_it_as_in_the_study():
+    assert OUTPUT_PRIOR == {"focal": 0.01, "class_balanced": 0.01}
+    assert set(OUTPUT_PRIOR) < set(LOSSES)
+
+
+@pytest.mark.parametrize("model", [nn.Linear(4, 3), nn.Linear(4, 7, bias=False), nn.ReLU()])
+def test_a_model_without_such_a_layer_is_refused(model: nn.Module):
+    with pytest.raises(ValueError, match="has no dense layer of 7 outputs with a bias"):
+        set_output_prior(model, 7, 0.01)
