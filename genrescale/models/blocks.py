@@ -56,6 +56,8 @@ class NormedMelTagger(nn.Module):
     Published checkpoints call the front end ``spec.``, which is ``log_mel.mel.`` here; other names are as theirs.
     """
 
+    masked_value = None  # the clip's mean: 0 dB is loud
+
     def __init__(self, settings: MelSettings, min_input_len: int) -> None:
         super().__init__()
         self.min_input_len = min_input_len

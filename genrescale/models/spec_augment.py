@@ -17,36 +17,42 @@ class SpecAugment(nn.Module):
 
     A mask's width is even in [0, widest), its place even among all that fit (Park et al. 2019, section 2, without the
     warping of time); noise comes from torch's generator. A mask is never wider than the input. Masked cells hold
-    ``masked_value``: 0 is the mean of a normalised spectrogram, as in Park et al.
+    ``masked_value``: 0 is the mean of a normalised spectrogram, as in Park et al.; None is the mean of the clip, for
+    spectrograms in dB that are normalised later (0 dB is loud there).
     """
 
-    def __init__(self, masks: SpecMasks, masked_value: float = 0.0) -> None:
+    def __init__(self, masks: SpecMasks, masked_value: float | None = 0.0) -> None:
         super().__init__()
         self.masks, self.masked_value = masks, masked_value
 
     def forward(self, logmel_BFN: Tensor) -> Tensor:
         if not self.training:
             return logmel_BFN
+        if self.masked_value is None:
+            mean_B11 = logmel_BFN.mean(dim=(1, 2), keepdim=True)
+            return self._masked(logmel_BFN - mean_B11, 0.0) + mean_B11
+        return self._masked(logmel_BFN, self.masked_value)
+
+    def _masked(self, logmel_BFN: Tensor, value: float) -> Tensor:
         masks = self.masks
         for axis, count, width in ((1, masks.freq_masks, masks.freq_width), (2, masks.time_masks, masks.time_width)):
             for _ in range(count):
                 widest = min(width, logmel_BFN.shape[axis])
-                logmel_BFN = mask_along_axis_iid(logmel_BFN, widest, self.masked_value, axis)
+                logmel_BFN = mask_along_axis_iid(logmel_BFN, widest, value, axis)
         return logmel_BFN
 
     def extra_repr(self) -> str:
-        return f"{self.masks}, masked_value={self.masked_value:g}"
+        return f"{self.masks}, masked_value={self.masked_value}"
 
 
 def put_spec_augment(model: nn.Module, masks: SpecMasks) -> None:
     """Have ``model`` train with ``masks``. Raises ValueError for a model that has no spectrogram.
 
-    A model whose published recipe masks with another value than 0 says so in an attribute ``masked_value``: the SSAST
-    masks before it normalises, so its masked cells are raw 0, not the mean.
+    A model whose spectrogram is not normalised when it is masked says so in an attribute ``masked_value``.
     """
     if not isinstance(getattr(model, "spec_augment", None), nn.Module):
         raise ValueError(
             f"spec_augment masks spectrograms, and {type(model).__name__} has none: train it with spec_augment=none, "
             "or another model"
         )
-    model.spec_augment = SpecAugment(masks, float(getattr(model, "masked_value", 0.0)))
+    model.spec_augment = SpecAugment(masks, getattr(model, "masked_value", 0.0))

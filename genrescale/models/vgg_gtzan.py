@@ -41,6 +41,7 @@ class VggGtzan(nn.Module):
     """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: VggGtzanDials."""
 
     Dials = VggGtzanDials
+    masked_value = None  # the clip's mean: 0 dB is loud
 
     def __init__(self, num_tags: int, **dials: Any) -> None:
         super().__init__()

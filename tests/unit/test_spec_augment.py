@@ -123,6 +123,20 @@ def test_a_model_may_say_what_a_masked_cell_holds():
     assert model.spec_augment.masked_value == 0.467
 
 
+def test_a_spectrogram_in_dB_is_masked_with_the_clips_own_mean():
+    """Raw decibels: 0 would be the loudest cell there is."""
+    logmel_BFN = -60 + 10 * torch.randn(3, 96, 200)
+    masked_BFN = SpecAugment(SpecMasks(2, 40, 2, 80), None).train()(logmel_BFN)
+    for clip, masked in zip(logmel_BFN, masked_BFN, strict=True):
+        changed = (clip - masked).abs() > 1e-3
+        assert 0.01 < changed.float().mean() < 0.99
+        torch.testing.assert_close(masked[changed], clip.mean().expand(int(changed.sum())), rtol=0, atol=1e-3)
+    for name in ("fcn", "vgg_gtzan", "cnn_transformer"):
+        model = build_model(name, 3)
+        put_spec_augment(model, SPEC_AUGMENTS["median"])
+        assert model.get_submodule("spec_augment").masked_value is None
+
+
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_model_masks_or_refuses(name: str):
     model = build_model(name, 4)
