@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from torch import nn
 
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Vocabulary, seconds_to_len
 from genrescale.config import ModelConfig, RunConfig, SiteConfig
@@ -17,9 +18,12 @@ from genrescale.data.plan import KINDS, Kind, RunPlan, ScorePlan, TrainPlan, che
 from genrescale.data.retry import Patience
 from genrescale.data.samplers import ClassAware, Sampler, Uniform
 from genrescale.data.source import StreamSource
+from genrescale.data.store import Store
+from genrescale.exported import read_header
 from genrescale.losses import build_loss
-from genrescale.models import full_dials, min_crop_len
+from genrescale.models import build_model, full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
+from genrescale.parameters import choose_trained, match_weights
 
 READ_AT_ONCE = 32  # crops
 NORMALISATION_SONGS = 512  # enough for two scalars: their error is far below a model's seed spread
@@ -138,3 +142,29 @@ def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
             f"crop_s is {run.data.crop_s}"
         )
     build_loss(run.loss, vocabulary)
+    check_layers(run, vocabulary)
+    if run.init.run:
+        check_parent(run, parents_store(site), vocabulary)
+
+
+def check_layers(run: RunConfig, vocabulary: Vocabulary) -> None:
+    """Refuse names in ``freeze`` that the model does not have, and rates by layer where it has no head."""
+    optim = run.optim
+    if optim.freeze or optim.layer_decay != 1 or optim.backbone_lr:
+        choose_trained(_model(run, vocabulary), optim, len(vocabulary))
+
+
+def parents_store(site: SiteConfig) -> Store:
+    """Where the runs lie that others start from."""
+    return Store(site.parents or site.out)
+
+
+def check_parent(run: RunConfig, parents: Store, vocabulary: Vocabulary) -> None:
+    """Refuse a parent that is absent, unfinished, of other tags (where its head is taken), or of another shape."""
+    header = read_header(parents, run.init.run)
+    same_tags = header.tags == vocabulary.names
+    match_weights(_model(run, vocabulary), header.shapes, run.init.take, len(vocabulary), same_tags)
+
+
+def _model(run: RunConfig, vocabulary: Vocabulary) -> nn.Module:
+    return build_model(run.model.name, len(vocabulary), **run.model.dials)

@@ -17,6 +17,7 @@ from typing import Any
 import ray
 import ray.train
 import torch
+from torch import nn
 
 from genrescale.audio import Vocabulary
 from genrescale.capacity import capacity
@@ -29,11 +30,13 @@ from genrescale.data.source import StreamSource
 from genrescale.data.store import Store
 from genrescale.data.stream import group_stream, read_tasks
 from genrescale.engine import Engine, initialise_process
-from genrescale.loop import SongScores, TrainingLoop, loop_summary
+from genrescale.exported import read_header, read_weights, write_model
+from genrescale.loop import SongScores, TrainingLoop
 from genrescale.losses import build_loss
 from genrescale.metrics import score
-from genrescale.models import build_model, count_parameters
-from genrescale.prepare import RunData, check_run, complete_run, prepare_data
+from genrescale.models import build_model
+from genrescale.parameters import transfer
+from genrescale.prepare import RunData, check_run, complete_run, parents_store, prepare_data
 from genrescale.results import (
     ResultRow,
     ScoreTable,
@@ -45,12 +48,14 @@ from genrescale.results import (
     write_result,
     write_scores,
 )
+from genrescale.schedules import loop_summary
 from genrescale.streams import streams_path, write_streams
 
 
 def resolve_site(site: SiteConfig) -> SiteConfig:
     """The site with absolute addresses, for processes that run in other folders."""
-    return replace(site, corpus=Store(site.corpus).uri, out=Store(site.out).uri)
+    parents = Store(site.parents).uri if site.parents else ""
+    return replace(site, corpus=Store(site.corpus).uri, out=Store(site.out).uri, parents=parents)
 
 
 def launch_training(run: RunConfig, site: SiteConfig, callbacks: list[Any] | None = None) -> ResultRow:
@@ -168,19 +173,21 @@ def _run_worker(config: dict[str, Any]) -> None:
     groups.close()
     test_items = list(score_items(source.test, rank, world))
     test_groups = group_stream(source, config["source"], iter(test_items), data_cpus)
-    scores = loop.score_best(test_items, test_groups)
+    scores = loop.score_best(source.test, test_items, test_groups)
     table = score_table(scores, source.tables["test"], source.crop_len)
     path = f"{run_folder(config['run_id'])}/scores-{rank}.parquet"
     write_scores(Store(site.out), path, table, config["vocabulary"].names)
     summary = {
         **loop_summary(outcome.progress),
         "seconds_to_first_step": outcome.first_step_at - config["launched"],
-        "num_params": count_parameters(loop.engine.module),
+        "num_params": loop.engine.num_params,
+        "fresh_weights": loop.fresh_weights,
         "device": device_name(loop.engine.device),
         "nodes": len(set(loop.engine.gather(context.get_node_rank()))),
         "curve": outcome.progress.curve,
     }
     if rank == 0:
+        write_model(Store(site.out), config["run_id"], run, config["vocabulary"].names, loop.best_weights)
         # Not as a last report: Ray Train's result is that of the last checkpoint.
         Store(site.out).write_bytes(_loop_path(config["run_id"]), json.dumps(summary).encode())
 
@@ -191,6 +198,9 @@ def build_loop(
     """The loop with its model, loss and engine, in an initialised process group."""
     device = initialise_process(site.use_gpu, site.threads, run.seed)
     model = build_model(run.model.name, len(vocabulary), **run.model.dials)
+    fresh: list[str] = []
+    if run.init.run:
+        fresh = start_from_parent(model, run, parents_store(site), vocabulary)
     loss = build_loss(run.loss, vocabulary)
     engine = Engine(
         model,
@@ -203,9 +213,16 @@ def build_loop(
         seed=run.seed,
         group=run.data.group,
         groups_per_step=run.data.batch // run.data.group,
+        num_tags=len(vocabulary),
     )
     tasks = read_tasks(site.data_cpus / engine.world_size)
-    return TrainingLoop(run, vocabulary, plan, engine, loss, report, tasks)
+    return TrainingLoop(run, vocabulary, plan, engine, loss, report, tasks, fresh)
+
+
+def start_from_parent(model: nn.Module, run: RunConfig, parents: Store, vocabulary: Vocabulary) -> list[str]:
+    """Put the weights of the run's parent into ``model``; returns the names of those that it did not give."""
+    same_tags = read_header(parents, run.init.run).tags == vocabulary.names
+    return transfer(model, read_weights(parents, run.init.run), run.init.take, len(vocabulary), same_tags)
 
 
 def _report_to_ray(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:
@@ -271,6 +288,7 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
 
 _LOOP_FIELDS = (
     "num_params",
+    "fresh_weights",
     "val_loss",
     "best_step",
     "steps",

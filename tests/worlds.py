@@ -89,7 +89,7 @@ def _rank(
     loop.engine.train_step = recorded  # type: ignore[method-assign]
     outcome = loop.train(local_stream(source, data.plan.items(rank, workers, loop.progress.step)))
     items = list(score_items(data.test, rank, workers))
-    scores = loop.engine.gather(loop.score_best(items, local_stream(source, items)))
+    scores = loop.engine.gather(loop.score_best(data.test, items, local_stream(source, items)))
     if rank == 0:
         songs = sorted(int(song) for part in scores for song in part.songs_N)
         means = [float(part.score_NK.sum()) for part in scores]
