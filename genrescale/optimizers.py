@@ -42,6 +42,9 @@ class AdamThenSgd(torch.optim.Adam):
         for group in self.param_groups:
             group["sgd_momentum"] = sgd_momentum
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        torch.optim.Optimizer.__setstate__(self, state)  # Adam's own, for old checkpoints, refuses SGD's state
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore
         if not self.param_groups[0]["sgd"]:

@@ -26,7 +26,7 @@ def small_run(model: str = "waveform", *, steps: int = 20, size: int = 45, batch
     return RunConfig(
         model=ModelConfig(model, dict(SMALL)),
         data=DataConfig(size=size, crop_s=3.0, batch=batch, group=4),
-        optim=OptimConfig(max_steps=steps, validate_every=10, plateau_steps=1000, patience_steps=0, **optim),
+        optim=OptimConfig(**{"max_steps": steps, "validate_every": 10, "patience_steps": 0, **optim}),
     )
 
 
