@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from genrescale.optim_config import OptimConfig
+from genrescale.optim_config import ContrastConfig, OptimConfig
 from genrescale.optim_config import not_negative as _not_negative
 from genrescale.optim_config import one_of as _one_of
 from genrescale.optim_config import positive as _positive
@@ -124,6 +124,7 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     init: InitConfig = field(default_factory=InitConfig)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
     loss: str = "by_kind"
     precision: str = "fp32"
     seed: int = 0
@@ -132,6 +133,10 @@ class RunConfig:
         _one_of("loss", self.loss, LOSSES)
         _one_of("precision", self.precision, PRECISIONS)
         _not_negative(seed=self.seed)
+        _require(
+            self.contrast.weight == 0 or self.augment.mixup_alpha == 0,
+            "contrast needs clips of one class each: use mixup_alpha=0",
+        )
 
 
 @dataclass
@@ -175,6 +180,7 @@ def run_from_dict(values: dict[str, Any]) -> RunConfig:
             "optim": OptimConfig(**values["optim"]),
             "augment": AugmentConfig(**values["augment"]),
             "init": InitConfig(**values["init"]),
+            "contrast": ContrastConfig(**values["contrast"]),
         }
     )
 

@@ -27,6 +27,7 @@ from torch._C._distributed_c10d import HashStore
 
 from genrescale.audio import PCM_SCALE
 from genrescale.config import AugmentConfig, OptimConfig
+from genrescale.contrast import Contrast
 from genrescale.data.augment import augment
 from genrescale.models import count_parameters
 from genrescale.optimizers import build_optimizer
@@ -42,13 +43,14 @@ class TrainGroup:
     """One group on its way into the model: ``wave_BT`` int16, ``tags_BK`` float32, its number within the step.
 
     ``share`` is its part of the step's clips; a rank that has no group left in a step trains on one of share 0, so
-    that all ranks run the same collectives.
+    that all ranks run the same collectives. ``real_B`` marks real clips, for contrastive training.
     """
 
     group: int
     wave_BT: np.ndarray
     tags_BK: np.ndarray
     share: float
+    real_B: np.ndarray | None = None
 
 
 def noise_seed(seed: int, step: int, group: int) -> int:
@@ -96,12 +98,13 @@ class Engine:
         group: int,
         groups_per_step: int,
         num_tags: int | None = None,
+        contrast: Contrast | None = None,
     ) -> None:
         import deepspeed  # takes seconds, and must see DS_ACCELERATOR
 
         _use_no_kernels()
         self.device, self.rank, self.world_size = device, dist.get_rank(), dist.get_world_size()
-        self._loss, self._augmentation = loss, augmentation
+        self._loss, self._augmentation, self._contrast = loss, augmentation, contrast
         self._seed, self._zero_stage = seed, zero_stage
         model = model.to(device)
         self.num_params = count_parameters(model)
@@ -152,7 +155,10 @@ class Engine:
             engine.set_gradient_accumulation_boundary(not self._sums_exactly and i == len(groups) - 1)
             torch.manual_seed(noise_seed(self._seed, step, group.group))
             wave_BT, tags_BK = augment(self.to_wave(group.wave_BT), self._to_device(group.tags_BK), self._augmentation)
-            loss = self._loss(engine(wave_BT), tags_BK) * group.share
+            loss = self._loss(engine(wave_BT), tags_BK)
+            if self._contrast and group.real_B is not None:
+                loss = self._contrast.loss(loss, tags_BK, self._to_device(group.real_B))
+            loss = loss * group.share
             engine.backward(loss if self._sums_exactly else loss * self.world_size, scale_wrt_gas=False)
             if self._sums_exactly:
                 self._take_gradients()

@@ -71,10 +71,12 @@ class TrainingLoop:
         report: Report,
         read_tasks: int = 1,
         fresh_weights: Sequence[str] = (),
+        real_N: np.ndarray | None = None,
     ) -> None:
         self.run, self.vocabulary, self.plan, self.engine, self.report = run, vocabulary, plan, engine, report
         self._loss, self._read_tasks = loss, read_tasks
         self.fresh_weights = list(fresh_weights)  # those that the run's parent did not give
+        self._real_N = real_N  # which train songs are real, where the objective asks
         self.progress = Progress(lr=run.optim.lr)
         self.best_weights = engine.weights()
 
@@ -102,7 +104,8 @@ class TrainingLoop:
         num_groups = self.plan.train.num_groups(step)
         clips = self.plan.train.num_clips(step)
         mine = [
-            train_group(groups.take(GroupId("train", step, group)), clips) for group in range(rank, num_groups, world)
+            train_group(groups.take(GroupId("train", step, group)), clips, self._real_N)
+            for group in range(rank, num_groups, world)
         ]
         if len(mine) < -(-num_groups // world):
             mine.append(idle_group(self.plan.train.crop_len, len(self.vocabulary)))
@@ -183,8 +186,9 @@ class TrainingLoop:
         self.progress.resumed_at.append(self.progress.step)
 
 
-def train_group(group: CropGroup, step_clips: int) -> TrainGroup:
-    return TrainGroup(group.id.group, group.wave_nT, group.labels_nK, len(group) / step_clips)
+def train_group(group: CropGroup, step_clips: int, real_N: np.ndarray | None = None) -> TrainGroup:
+    real_n = None if real_N is None else real_N[group.songs_n]
+    return TrainGroup(group.id.group, group.wave_nT, group.labels_nK, len(group) / step_clips, real_n)
 
 
 def idle_group(crop_len: int, num_tags: int) -> TrainGroup:

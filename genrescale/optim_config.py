@@ -1,4 +1,4 @@
-"""How a run is optimised: OptimConfig, and the checks that every config shares."""
+"""How a run is optimised: OptimConfig and ContrastConfig, and the checks that every config shares."""
 
 from __future__ import annotations
 
@@ -170,3 +170,25 @@ class OptimConfig:
         for name, value in default.items():
             if name.startswith(prefix) and getattr(self, name) != value:
                 raise ValueError(f"{name}={getattr(self, name)} has no effect {why}; leave it at its default, {value}")
+
+
+@dataclass
+class ContrastConfig:
+    """Contrastive domain adaptation (Kroher et al. 2024): ``weight`` of the contrastive loss, the rest is the loss.
+
+    ``weight`` 0 is none of it; the paper has 0.7 and ``margin`` 2. Songs whose key matches the shell pattern ``real``
+    (``gtzan_*``) are the real ones, to which all clips of their class are drawn; the others are synthetic.
+    """
+
+    weight: float = 0.0
+    margin: float = 2.0
+    real: str = ""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight < 1, f"contrast.weight={self.weight!r} must be at least 0 and below 1")
+        positive(margin=self.margin)
+        require(
+            bool(self.real) == (self.weight > 0) and (self.weight > 0 or self.margin == 2.0),
+            f"contrast.weight={self.weight}, margin={self.margin} and real={self.real!r} go together: with weight 0 "
+            "the others have no effect, above 0 real must say which songs are real (a pattern of keys, '*' for all)",
+        )

@@ -12,6 +12,7 @@ from torch import nn
 
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Vocabulary, seconds_to_len
 from genrescale.config import ModelConfig, RunConfig, SiteConfig
+from genrescale.contrast import real_songs
 from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest
 from genrescale.data.plan import KINDS, Kind, RunPlan, ScorePlan, TrainPlan, check_workers
@@ -74,6 +75,8 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
     chosen = {kind: _selected(manifest, kind, limits[kind]) for kind in KINDS}
     rows: dict[Kind, np.ndarray] = {kind: chosen[kind][0] for kind in KINDS}
     labels_NK = manifest.labels_NK[rows["train"]]
+    if run.contrast.weight:
+        check_contrast(run, manifest, rows["train"])
     if run.data.labels == "shuffled":
         labels_NK = np.random.default_rng([run.seed, 1]).permutation(labels_NK)
     len_N = manifest.column("num_samples")
@@ -92,6 +95,13 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
     )
     test = ScorePlan(len_N[rows["test"]], crop_len, run.data.scoring, "test")
     return RunData(manifest, rows, labels_NK, plan, test, "-".join(chosen[kind][1] for kind in KINDS))
+
+
+def check_contrast(run: RunConfig, manifest: Manifest, rows: np.ndarray) -> None:
+    """Refuse contrastive training where songs have several tags, or where no train song is real."""
+    if not manifest.vocabulary.exclusive:
+        raise ValueError("contrast.weight needs an exclusive vocabulary (one tag per song): classes make its pairs")
+    real_songs(manifest.songs["key"].take(rows).to_pylist(), run.contrast.real)
 
 
 def _sampler(name: str, labels_NK: np.ndarray, vocabulary: Vocabulary) -> Sampler:

@@ -7,7 +7,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from genrescale.audio import Vocabulary
 from genrescale.capacity import capacity
 from genrescale.cluster import cluster_nodes
 from genrescale.config import RunConfig, SiteConfig, run_id
+from genrescale.contrast import Contrast, real_songs
 from genrescale.data.crops import SongTable
 from genrescale.data.manifest import read_manifest
 from genrescale.data.plan import RunPlan, score_items
@@ -166,7 +167,7 @@ def _run_worker(config: dict[str, Any]) -> None:
         start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
         items = source.plan.items(rank, world, start_step)
         groups = group_stream(source, config["source"], items, data_cpus)
-        loop = build_loop(run, site, config["vocabulary"], source.plan, report)
+        loop = build_loop(run, site, config["vocabulary"], source.plan, report, source.tables["train"].keys.to_pylist())
         if checkpoint:
             loop.load(Path(folder))
     outcome = loop.train(groups)
@@ -193,15 +194,24 @@ def _run_worker(config: dict[str, Any]) -> None:
 
 
 def build_loop(
-    run: RunConfig, site: SiteConfig, vocabulary: Vocabulary, plan: RunPlan, report: Callable[..., None]
+    run: RunConfig,
+    site: SiteConfig,
+    vocabulary: Vocabulary,
+    plan: RunPlan,
+    report: Callable[..., None],
+    train_keys: Sequence[str] = (),
 ) -> TrainingLoop:
-    """The loop with its model, loss and engine, in an initialised process group."""
+    """The loop with its model, loss and engine, in an initialised process group.
+
+    ``train_keys`` are those of the train songs, by which contrastive training knows the real ones.
+    """
     device = initialise_process(site.use_gpu, site.threads, run.seed)
     model = build_model(run.model.name, len(vocabulary), **run.model.dials)
     fresh: list[str] = []
     if run.init.run:
         fresh = start_from_parent(model, run, parents_store(site), vocabulary)
     loss = build_loss(run.loss, vocabulary)
+    adapts = run.contrast.weight > 0
     engine = Engine(
         model,
         loss,
@@ -214,9 +224,11 @@ def build_loop(
         group=run.data.group,
         groups_per_step=run.data.batch // run.data.group,
         num_tags=len(vocabulary),
+        contrast=Contrast(model, len(vocabulary), run.contrast) if adapts else None,
     )
     tasks = read_tasks(site.data_cpus / engine.world_size)
-    return TrainingLoop(run, vocabulary, plan, engine, loss, report, tasks, fresh)
+    real_N = real_songs(train_keys, run.contrast.real) if adapts else None
+    return TrainingLoop(run, vocabulary, plan, engine, loss, report, tasks, fresh, real_N)
 
 
 def start_from_parent(model: nn.Module, run: RunConfig, parents: Store, vocabulary: Vocabulary) -> list[str]:
