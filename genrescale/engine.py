@@ -29,6 +29,7 @@ from genrescale.audio import PCM_SCALE
 from genrescale.config import AugmentConfig, OptimConfig
 from genrescale.contrast import Contrast
 from genrescale.data.augment import augment
+from genrescale.deepspeed_settings import deepspeed_settings, use_no_kernels
 from genrescale.models import count_parameters
 from genrescale.optimizers import build_optimizer
 from genrescale.parameters import choose_trained
@@ -102,7 +103,7 @@ class Engine:
     ) -> None:
         import deepspeed  # takes seconds, and must see DS_ACCELERATOR
 
-        _use_no_kernels()
+        use_no_kernels()
         self.device, self.rank, self.world_size = device, dist.get_rank(), dist.get_world_size()
         self._loss, self._augmentation, self._contrast = loss, augmentation, contrast
         self._seed, self._zero_stage = seed, zero_stage
@@ -291,33 +292,7 @@ def _layout(folder: Path) -> tuple[int, int]:
     return stage, workers
 
 
-def deepspeed_settings(
-    precision: str, zero_stage: int, clip_norm: float, group: int, accumulation: int
-) -> dict[str, Any]:
-    """DeepSpeed's configuration. A group is a micro-batch; masters and batch norm stay fp32 under autocast."""
-    return {
-        "train_micro_batch_size_per_gpu": group,
-        "gradient_accumulation_steps": accumulation,
-        "gradient_clipping": clip_norm,
-        # DeepSpeed leaves weights of up to 100,000 numbers whole on every rank: most of an audio model's.
-        "zero_optimization": {"stage": zero_stage, "stage3_param_persistence_threshold": 1_000},
-        "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
-        "zero_allow_untested_optimizer": True,
-        "steps_per_print": 1_000_000_000,
-    }
-
-
 def _running_statistics(module: nn.Module, frozen: Sequence[nn.Module]) -> list[Tensor]:
     """The running mean and variance of every batch norm that is not frozen."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m not in frozen]
     return [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None]
-
-
-def _use_no_kernels() -> None:
-    """Keep DeepSpeed from probing every kernel that it knows and compiling one for inference on CPUs (half a minute).
-
-    Training uses none of them; without this, every worker process pays for the probe.
-    """
-    import deepspeed.ops
-
-    setattr(deepspeed.ops, "__compatible_ops__", {})  # noqa: B010  (a dunder name, which no type checker knows)
