@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -108,6 +109,11 @@ class InitConfig:
 
     def __post_init__(self) -> None:
         _one_of("init.take", self.take, TAKES)
+        _require(
+            re.fullmatch("[A-Za-z0-9_-]*", self.run) is not None and self.run not in ("inf", "nan"),
+            f"init.run={self.run!r} is no run id; on a command line quote one that reads as a number (1e5...): "
+            "\"run.init.run='12345678e901'\"",
+        )
         _require(bool(self.run) or self.take == "new_head", f"init.take={self.take} has no effect without init.run")
 
 

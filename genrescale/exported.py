@@ -1,7 +1,7 @@
 """The trained model that a run leaves, ``runs/{run_id}/model.safetensors``: its best weights by their names.
 
 The names are those of the module's state dict. The file's metadata are text: ``model`` (a name of MODELS), ``dials``
-and ``tags`` (JSON) and ``crop_s``. Another run may start from it (``init.run``).
+and ``tags`` (JSON) and ``crop_s``. It is written when training has ended; another run may start from it (``init.run``).
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def read_header(files: Store, run_id: str) -> ModelHeader:
         raise ValueError(
             f"init.run={run_id}: {files.uri} holds no such run; train it first, or give its folder as site.parents"
         )
-    if not is_finished(files, run_id):
-        raise ValueError(f"init.run={run_id}: the run in {files.uri} has not finished (it has no result yet)")
+    if not files.exists(path) and not is_finished(files, run_id):
+        raise ValueError(f"init.run={run_id}: the run in {files.uri} has not finished; continue it first")
     if not files.exists(path):
         raise ValueError(
             f"init.run={run_id}: the run in {files.uri} left no weights ({path} is missing: it was made by an earlier "

@@ -14,12 +14,13 @@ from torch import Tensor
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import AugmentConfig, OptimConfig, RunConfig
 from genrescale.contrast import Contrast, contrastive, real_songs
-from genrescale.engine import Engine, TrainGroup, initialise_process, single_process_group
+from genrescale.engine import Engine, TrainGroup, initialise_process
 from genrescale.losses import build_loss
 from genrescale.models import build_model
 from genrescale.optim_config import ContrastConfig
 from genrescale.parameters import head_name
 
+pytestmark = pytest.mark.usefixtures("process_group")
 CLASSES = Vocabulary((Tag("blues"), Tag("disco"), Tag("rock")), exclusive=True)
 
 
@@ -124,24 +125,22 @@ def groups_of(count: int) -> list[TrainGroup]:
 
 def test_the_engine_trains_on_both_losses():
     """The first step's loss is the weighted sum of the classifier's and that of the head's inputs."""
-    with single_process_group():
-        [group] = groups_of(1)
-        plain = engine_of(ContrastConfig())
-        classifier = plain.train_step(0, [group])
-        adapting = engine_of(ContrastConfig(0.7, 2.0, "*"))
-        inputs: list[Tensor] = []
-        head = adapting.module.get_submodule(head_name(adapting.module, 3))
-        head.register_forward_pre_hook(lambda module, args: inputs.append(args[0].detach().clone()))
-        both = adapting.train_step(0, [group])
-        term = literal(inputs[0].double().numpy(), [0, 0, 1, 1, 2, 2], [True, False] * 3, 2.0)
-        assert both == pytest.approx(0.3 * classifier + 0.7 * term, rel=1e-5)
-        assert term > 0.1
+    [group] = groups_of(1)
+    plain = engine_of(ContrastConfig())
+    classifier = plain.train_step(0, [group])
+    adapting = engine_of(ContrastConfig(0.7, 2.0, "*"))
+    inputs: list[Tensor] = []
+    head = adapting.module.get_submodule(head_name(adapting.module, 3))
+    head.register_forward_pre_hook(lambda module, args: inputs.append(args[0].detach().clone()))
+    both = adapting.train_step(0, [group])
+    term = literal(inputs[0].double().numpy(), [0, 0, 1, 1, 2, 2], [True, False] * 3, 2.0)
+    assert both == pytest.approx(0.3 * classifier + 0.7 * term, rel=1e-5)
+    assert term > 0.1
 
 
 def test_training_draws_the_synthetic_clips_to_the_real_ones_of_their_class():
-    with single_process_group():
-        [group], losses = groups_of(1), []
-        engine = engine_of(ContrastConfig(0.7, 2.0, "*"))
-        for step in range(12):
-            losses.append(engine.train_step(step, [replace(group, group=step)]))
-        assert losses[-1] < 0.5 * losses[0]
+    [group], losses = groups_of(1), []
+    engine = engine_of(ContrastConfig(0.7, 2.0, "*"))
+    for step in range(12):
+        losses.append(engine.train_step(step, [replace(group, group=step)]))
+    assert losses[-1] < 0.5 * losses[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,14 @@ from worlds import small_run
 from genrescale.config import AugmentConfig, OptimConfig, RunConfig, SiteConfig
 from genrescale.data.manifest import Manifest
 from genrescale.data.source import local_stream
-from genrescale.engine import Engine, TrainGroup, initialise_process, single_process_group
+from genrescale.engine import Engine, TrainGroup, initialise_process
 from genrescale.loop import TrainingLoop
 from genrescale.models import build_model
 from genrescale.optimizers import build_optimizer
 from genrescale.prepare import prepare_data
 from genrescale.train import build_loop
 
+pytestmark = pytest.mark.usefixtures("process_group")
 NUM_TAGS = 3
 DIALS = {"frontend_width": 0.125, "backend_filters": 8, "backend_units": 8}
 SGD_LATER: dict[str, Any] = {"sgd_after": 500, "sgd_lrs": [0.05], "schedule": "constant", "patience_steps": 0}
@@ -29,12 +29,6 @@ SGD_PHASE: dict[str, Any] = {
     **{"sgd_after": 9, "sgd_lrs": [0.05, 0.005], "sgd_lr_steps": 4, "schedule": "constant"},
     **{"steps": 18, "validate_every": 3, "momentum": 0.8, "weight_decay": 1e-4},
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def process_group() -> Iterator[None]:
-    with single_process_group():
-        yield
 
 
 def engine_of(optim: OptimConfig, zero_stage: int = 0) -> Engine:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from worlds import SMALL, small_run
 from genrescale.config import InitConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_id
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
-from genrescale.engine import single_process_group
 from genrescale.exported import model_path, read_header, read_weights, write_model
 from genrescale.models import build_model
 from genrescale.prepare import check_run, prepare_data
 from genrescale.train import build_loop
 
+pytestmark = pytest.mark.usefixtures("process_group")
 PARENT = "0123456789ab"
 
 
@@ -60,12 +59,6 @@ def test_the_header_is_read_without_the_weights(out: Store, corpus: Manifest):
     assert header.shapes == {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def process_group() -> Iterator[None]:
-    with single_process_group():
-        yield
-
-
 def test_a_run_starts_from_its_parents_weights_with_a_head_of_its_own(out: Store, corpus: Manifest):
     run = child()
     data = prepare_data(run, corpus)
@@ -85,7 +78,9 @@ def test_the_parent_may_lie_in_another_folder(out: Store, corpus: Manifest, tmp_
 
 
 def test_an_unfinished_parent_is_refused_before_anything_starts(out: Store, corpus: Manifest):
+    out.delete(model_path(PARENT))
     out.delete(f"runs/{PARENT}/result.json")
+    out.write_bytes(f"runs/{PARENT}/error.txt", b"killed")
     with pytest.raises(ValueError, match=f"init.run={PARENT}: the run in .* has not finished"):
         check(child(), corpus, SiteConfig(out=out.uri))
 
@@ -107,6 +102,12 @@ def test_a_frozen_name_that_the_model_lacks_is_refused_before_anything_starts(co
     run = replace(small_run(), optim=OptimConfig(freeze=["trunk"]))
     with pytest.raises(ValueError, match=r"freeze=\['trunk'\]"):
         check(run, corpus, SiteConfig(out=str(tmp_path)))
+
+
+@pytest.mark.parametrize("run", ["inf", "1230000.0", "a/b"])
+def test_what_a_command_line_made_a_number_is_no_run_id(run: str):
+    with pytest.raises(ValueError, match=r"init\.run='.*' is no run id.*quote"):
+        InitConfig(run)
 
 
 def test_the_parent_is_part_of_a_runs_identity_and_its_folder_is_not():
