@@ -118,7 +118,7 @@ class Engine:
         deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
         # DeepSpeed's engine hands attributes through to the module, which no type checker can follow.
         self._engine: Any = deepspeed.initialize(model=model, optimizer=self._optimizer, config=config)[0]
-        self._running = _running_statistics(self.module, self._frozen_norms)
+        self._running = _running_statistics(self.module)
         # Which worker has which group decides the order of a sum, and the rounding of fp32 sums grows from step to
         # step: after 15 steps losses differ by 1e-2. Summed in float64 they round to the same gradient on any number
         # of workers. ZeRO 1 to 3 reduce inside DeepSpeed, in fp32.
@@ -292,7 +292,7 @@ def _layout(folder: Path) -> tuple[int, int]:
     return stage, workers
 
 
-def _running_statistics(module: nn.Module, frozen: Sequence[nn.Module]) -> list[Tensor]:
-    """The running mean and variance of every batch norm that is not frozen."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m not in frozen]
+def _running_statistics(module: nn.Module) -> list[Tensor]:
+    """The running mean and variance of every batch norm."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     return [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None]

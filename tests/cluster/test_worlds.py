@@ -57,6 +57,9 @@ def test_zero_3_resumes_a_run_in_its_sgd_phase_and_scores_every_song(corpus: Man
     run_world(run, corpus.uri, tmp_path / "first", 2, site, stop_at=4)
     rest = run_world(run, corpus.uri, tmp_path / "rest", 2, site, resume=tmp_path / "first" / "checkpoint")
     np.testing.assert_allclose(rest["losses"], whole["losses"][4:], atol=TOLERANCE, rtol=0)
+    # the fourth loss is that of the best weights, put back into every worker's parts
+    plain = run_world(run, corpus.uri, tmp_path / "plain")
+    np.testing.assert_allclose(whole["losses"][:4], plain["losses"][:4], atol=TOLERANCE, rtol=0)
     assert rest["songs"] == whole["songs"] == list(range(len(corpus.select("test"))))
     assert rest["score_sum"] == pytest.approx(whole["score_sum"], rel=1e-4)
 

@@ -203,6 +203,8 @@ def test_sgd_takes_over_from_the_best_checkpoint(corpus: Manifest, monkeypatch: 
     assert all(torch.equal(after[name], weight) for name, weight in loop.best_weights.items())
     assert not torch.equal(before["backend.output.weight"], after["backend.output.weight"])
     assert [row["lr"] for row in loop.progress.curve] == [1e-3, 1e-3, 1e-3, 0.05, 0.005, 0.005]
+    states = loop.engine._optimizer.state.values()
+    assert {key for state in states for key in state} == {"momentum_buffer"}
 
 
 def test_a_run_resumed_in_its_sgd_phase_is_the_undisturbed_run_to_the_bit(

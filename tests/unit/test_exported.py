@@ -71,6 +71,14 @@ def test_a_run_starts_from_its_parents_weights_with_a_head_of_its_own(out: Store
     assert not (weights["backend.output.weight"] == 0.25).any()
 
 
+def test_a_run_of_the_same_tags_may_take_the_head_too(out: Store, corpus: Manifest):
+    run = child("matching")
+    data = prepare_data(run, corpus)
+    loop = build_loop(run, SiteConfig(out=out.uri), corpus.vocabulary, data.plan, lambda *_: None)
+    assert loop.fresh_weights == []
+    assert (loop.engine.weights()["backend.output.weight"] == 0.25).all()
+
+
 def test_the_parent_may_lie_in_another_folder(out: Store, corpus: Manifest, tmp_path: Path):
     check(child(), corpus, SiteConfig(out=str(tmp_path / "other"), parents=out.uri))
     with pytest.raises(ValueError, match=rf"init.run={PARENT}: .*other holds no such run.*site.parents"):
