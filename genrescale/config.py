@@ -150,9 +150,9 @@ class SiteConfig:
     """Where and on how much a run executes. Nothing here may change a result beyond floating-point order.
 
     ``corpus`` is a sharded corpus, ``out`` the folder of results, ``parents`` the one where the runs lie that others
-    start from ("": ``out``). ``data_cpus`` are kept free for Ray Data beside the workers. ``threads`` is fixed so that a
-    run on the same machine repeats to the digit. ``zero_stage`` 1 to 3 divides the optimiser's state, the gradients and
-    the weights over the workers. ``max_failures`` is how often one run may restart from its last checkpoint.
+    start from ("": ``out``). ``data_cpus`` are kept free for Ray Data beside the workers. ``threads`` is fixed so that
+    a run on the same machine repeats to the digit. ``zero_stage`` 1 to 3 divides the optimiser's state, the gradients
+    and the weights over the workers. ``max_failures`` is how often one run may restart from its last checkpoint.
     ``storage_patience_s`` is how long a read is tried again while the object store is busy or cannot be reached; a
     longer outage ends the attempt.
     """
