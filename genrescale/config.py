@@ -8,38 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from genrescale.loss_dials import LOSS_DIALS, loss_dials
+from genrescale.optim_config import ContrastConfig, OptimConfig
+from genrescale.optim_config import not_negative as _not_negative
+from genrescale.optim_config import one_of as _one_of
+from genrescale.optim_config import positive as _positive
+from genrescale.optim_config import require as _require
 from genrescale.spec_masks import parse_spec_augment
 
 LABEL_MODES = ("true", "shuffled")
 SAMPLERS = ("uniform", "class_aware", "mixture", "windows")
 LOSSES = tuple(LOSS_DIALS)
-OPTIMIZERS = ("adam",)
+TAKES = ("new_head", "all", "matching")
 PRECISIONS = ("fp32", "bf16")
 RUN_ID_LEN = 12
-
-
-def _require(ok: bool, message: str) -> None:
-    if not ok:
-        raise ValueError(message)
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    _require(value in allowed, f"{name}={value!r} is none of {list(allowed)}")
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        _require(math.isfinite(value) and value > 0, f"{name}={value!r} must be greater than 0")
-
-
-def _not_negative(**values: float) -> None:
-    for name, value in values.items():
-        _require(math.isfinite(value) and value >= 0, f"{name}={value!r} must not be negative")
 
 
 @dataclass
@@ -132,35 +118,26 @@ class AugmentConfig:
 
 
 @dataclass
-class OptimConfig:
-    """Optimiser, schedule and stopping rule. Steps, not epochs, so that every dataset size obeys the same rule.
+class InitConfig:
+    """Where a run's first weights come from: a finished run (fine-tuning, in chains of any length), or random.
 
-    Validation runs every ``validate_every`` steps. The learning rate is multiplied by ``plateau_factor`` after
-    ``plateau_steps`` steps without a better validation loss, and training stops after ``patience_steps`` such steps
-    (0: never). ``clip_norm`` 0 is no clipping.
+    ``run`` is the parent's run id, "" for none; its weights are read from SiteConfig's ``parents``. ``take`` says which
+    of them: ``all``, also the head, so both runs must have the same tags; ``new_head``, all but the head, which is
+    drawn anew; ``matching``, those whose name and shape match (a result row lists the others). Layers whose values
+    follow from the dials (filterbanks, log-mel normalisation) are the run's own.
     """
 
-    name: str = "adam"
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    clip_norm: float = 0.0
-    max_steps: int = 10_000
-    validate_every: int = 500
-    plateau_steps: int = 2_500
-    plateau_factor: float = 0.5
-    patience_steps: int = 7_500
+    run: str = ""
+    take: str = "new_head"
 
     def __post_init__(self) -> None:
-        _one_of("optim.name", self.name, OPTIMIZERS)
-        _positive(
-            lr=self.lr,
-            max_steps=self.max_steps,
-            validate_every=self.validate_every,
-            plateau_steps=self.plateau_steps,
-            plateau_factor=self.plateau_factor,
+        _one_of("init.take", self.take, TAKES)
+        _require(
+            re.fullmatch("[A-Za-z0-9_-]*", self.run) is not None and self.run not in ("inf", "nan"),
+            f"init.run={self.run!r} is no run id; on a command line quote one that reads as a number (1e5...): "
+            "\"run.init.run='12345678e901'\"",
         )
-        _not_negative(weight_decay=self.weight_decay, clip_norm=self.clip_norm, patience_steps=self.patience_steps)
-        _require(self.plateau_factor <= 1, f"plateau_factor={self.plateau_factor} must be at most 1")
+        _require(bool(self.run) or self.take == "new_head", f"init.take={self.take} has no effect without init.run")
 
 
 @dataclass
@@ -176,6 +153,8 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
     loss: str = "by_kind"
     loss_dials: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
@@ -185,21 +164,28 @@ class RunConfig:
         loss_dials(self.loss, self.loss_dials)
         _one_of("precision", self.precision, PRECISIONS)
         _not_negative(seed=self.seed)
+        _require(
+            self.contrast.weight == 0 or self.augment.mixup_alpha == self.augment.cutmix_alpha == 0,
+            "contrast needs clips of one class each: use mixup_alpha=0 and cutmix_alpha=0",
+        )
 
 
 @dataclass
 class SiteConfig:
     """Where and on how much a run executes. Nothing here may change a result beyond floating-point order.
 
-    ``corpus`` is a sharded corpus, ``out`` the folder of results. ``data_cpus`` are kept free for Ray Data beside the
-    workers. ``threads`` is fixed so that a run on the same machine repeats to the digit. ``max_failures`` is how
-    often one run may restart from its last checkpoint. ``storage_patience_s`` is how long a read is tried again
-    while the object store is busy or cannot be reached; a longer outage ends the attempt. ``shard_cache`` is a folder
-    on every node that keeps up to ``shard_cache_gb`` of a bucket's shards, whole; "" reads the ranges of crops.
+    ``corpus`` is a sharded corpus, ``out`` the folder of results, ``parents`` the one where the runs lie that others
+    start from ("": ``out``). ``data_cpus`` are kept free for Ray Data beside the workers. ``threads`` is fixed so that
+    a run on the same machine repeats to the digit. ``zero_stage`` 1 to 3 divides the optimiser's state, the gradients
+    and the weights over the workers. ``max_failures`` is how often one run may restart from its last checkpoint.
+    ``storage_patience_s`` is how long a read is tried again while the object store is busy or cannot be reached; a
+    longer outage ends the attempt. ``shard_cache`` is a folder on every node that keeps up to ``shard_cache_gb`` of a
+    bucket's shards, whole; "" reads the ranges of crops.
     """
 
     corpus: str = ""
     out: str = ""
+    parents: str = ""
     workers: int = 1
     cpus_per_worker: float = 1.0
     data_cpus: float = 0.5
@@ -217,8 +203,7 @@ class SiteConfig:
             workers=self.workers, cpus_per_worker=self.cpus_per_worker, data_cpus=self.data_cpus, threads=self.threads
         )
         _not_negative(max_failures=self.max_failures, storage_patience_s=self.storage_patience_s)
-        # Stage 3 gathers parameters in every forward pass, and workers score different numbers of windows.
-        _require(self.zero_stage in (0, 1, 2), f"zero_stage={self.zero_stage} must be 0, 1 or 2")
+        _require(self.zero_stage in (0, 1, 2, 3), f"zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
 
 
 def run_from_dict(values: dict[str, Any]) -> RunConfig:
@@ -230,6 +215,8 @@ def run_from_dict(values: dict[str, Any]) -> RunConfig:
             "data": DataConfig(**values["data"]),
             "optim": OptimConfig(**values["optim"]),
             "augment": AugmentConfig(**values["augment"]),
+            "init": InitConfig(**values["init"]),
+            "contrast": ContrastConfig(**values["contrast"]),
         }
     )
 

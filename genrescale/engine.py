@@ -27,7 +27,12 @@ from torch._C._distributed_c10d import HashStore
 
 from genrescale.audio import PCM_SCALE
 from genrescale.config import AugmentConfig, OptimConfig
+from genrescale.contrast import Contrast
 from genrescale.data.augment import augment
+from genrescale.deepspeed_settings import deepspeed_settings, use_no_kernels
+from genrescale.models import count_parameters
+from genrescale.optimizers import build_optimizer
+from genrescale.parameters import choose_trained
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 _CHECKPOINT_TAG = "last"
@@ -39,13 +44,14 @@ class TrainGroup:
     """One group on its way into the model: ``wave_BT`` int16, ``tags_BK`` float32, its number within the step.
 
     ``share`` is its part of the step's clips; a rank that has no group left in a step trains on one of share 0, so
-    that all ranks run the same collectives.
+    that all ranks run the same collectives. ``real_B`` marks real clips, for contrastive training.
     """
 
     group: int
     wave_BT: np.ndarray
     tags_BK: np.ndarray
     share: float
+    real_B: np.ndarray | None = None
 
 
 def noise_seed(seed: int, step: int, group: int) -> int:
@@ -92,28 +98,34 @@ class Engine:
         seed: int,
         group: int,
         groups_per_step: int,
+        num_tags: int | None = None,
+        contrast: Contrast | None = None,
     ) -> None:
         import deepspeed  # takes seconds, and must see DS_ACCELERATOR
 
-        _use_no_kernels()
+        use_no_kernels()
         self.device, self.rank, self.world_size = device, dist.get_rank(), dist.get_world_size()
-        self._loss, self._augmentation = loss, augmentation
+        self._loss, self._augmentation, self._contrast = loss, augmentation, contrast
         self._seed, self._zero_stage = seed, zero_stage
         model = model.to(device)
-        optimizer = torch.optim.Adam(model.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
+        self.num_params = count_parameters(model)
+        trained = choose_trained(model, optim, num_tags)
+        self._frozen_norms = trained.frozen_norms
+        self._optimizer = build_optimizer(trained.groups, optim)
         config = deepspeed_settings(
             precision, zero_stage, optim.clip_norm, group, -(-groups_per_step // self.world_size)
         )
         deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
         # DeepSpeed's engine hands attributes through to the module, which no type checker can follow.
-        self._engine: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+        self._engine: Any = deepspeed.initialize(model=model, optimizer=self._optimizer, config=config)[0]
         self._running = _running_statistics(self.module)
         # Which worker has which group decides the order of a sum, and the rounding of fp32 sums grows from step to
         # step: after 15 steps losses differ by 1e-2. Summed in float64 they round to the same gradient on any number
-        # of workers. ZeRO 1 and 2 reduce inside DeepSpeed, in fp32.
+        # of workers. ZeRO 1 to 3 reduce inside DeepSpeed, in fp32.
         self._sums_exactly = zero_stage == 0 and (groups_per_step > 1 or self.world_size > 1)
+        self._trained = [parameter for group in trained.groups for parameter in group["params"]]
         self._gradient_sum = (
-            [torch.zeros_like(parameter, dtype=torch.float64) for parameter in self.module.parameters()]
+            [torch.zeros_like(parameter, dtype=torch.float64) for parameter in self._trained]
             if self._sums_exactly
             else []
         )
@@ -122,9 +134,11 @@ class Engine:
     def module(self) -> nn.Module:
         return self._engine.module
 
-    def set_lr(self, lr: float) -> None:
+    def set_lr(self, lr: float, sgd: bool = False) -> None:
+        """The rate of the next steps, scaled for each layer, and whether SGD makes them instead of Adam."""
         for parameters in self._engine.optimizer.param_groups:
-            parameters["lr"] = lr
+            parameters["lr"] = lr * parameters["lr_scale"]
+            parameters["sgd"] = sgd
 
     def train_step(self, step: int, groups: Sequence[TrainGroup]) -> float:
         """One optimiser step over this rank's groups; every rank brings the same number.
@@ -133,6 +147,8 @@ class Engine:
         """
         engine = self._engine
         engine.train()
+        for norm in self._frozen_norms:
+            norm.eval()
         start = [buffer.clone() for buffer in self._running]
         running_sum = [torch.zeros_like(buffer, dtype=torch.float64) for buffer in self._running]
         loss_share = 0.0
@@ -140,7 +156,10 @@ class Engine:
             engine.set_gradient_accumulation_boundary(not self._sums_exactly and i == len(groups) - 1)
             torch.manual_seed(noise_seed(self._seed, step, group.group))
             wave_BT, tags_BK = augment(self.to_wave(group.wave_BT), self._to_device(group.tags_BK), self._augmentation)
-            loss = self._loss(engine(wave_BT), tags_BK) * group.share
+            loss = self._loss(engine(wave_BT), tags_BK)
+            if self._contrast and group.real_B is not None:
+                loss = self._contrast.loss(loss, tags_BK, self._to_device(group.real_B))
+            loss = loss * group.share
             engine.backward(loss if self._sums_exactly else loss * self.world_size, scale_wrt_gas=False)
             if self._sums_exactly:
                 self._take_gradients()
@@ -157,17 +176,17 @@ class Engine:
 
     def _take_gradients(self) -> None:
         """Move a group's gradients into the step's sum."""
-        for total, parameter in zip(self._gradient_sum, self.module.parameters(), strict=True):
+        for total, parameter in zip(self._gradient_sum, self._trained, strict=True):
             if parameter.grad is not None:
                 total.add_(parameter.grad)
                 parameter.grad = None
 
     def _step_on_sum(self) -> None:
         """The optimiser's step on the sum of the gradients of all groups of all ranks."""
-        parameters = list(self.module.parameters())
-        for parameter in parameters:
+        for parameter in self._trained:
             parameter.grad = torch.empty_like(parameter)
-        self._set_summed([parameter.grad for parameter in parameters if parameter.grad is not None], self._gradient_sum)
+        targets = [parameter.grad for parameter in self._trained if parameter.grad is not None]
+        self._set_summed(targets, self._gradient_sum)
         for total in self._gradient_sum:
             total.zero_()
         self._engine.set_gradient_accumulation_boundary(True)
@@ -187,7 +206,7 @@ class Engine:
 
     @torch.no_grad()
     def logits(self, wave_BT: np.ndarray) -> Tensor:
-        """Logits (B, K) in evaluation mode, float32."""
+        """Logits (B, K) in evaluation mode, float32. At ZeRO 3 all ranks must call it equally often."""
         self._engine.eval()
         return self._engine(self.to_wave(wave_BT)).float()
 
@@ -232,13 +251,36 @@ class Engine:
             )
         self._engine.load_checkpoint(str(folder), tag=_CHECKPOINT_TAG)
 
+    @property
+    def gathers(self) -> bool:
+        """True where every forward pass is a collective of all ranks (ZeRO 3: each holds a part of every weight)."""
+        return self._zero_stage == 3
+
+    @contextmanager
+    def _whole(self, writes: bool = False) -> Iterator[None]:
+        """The module with whole parameters. All ranks enter it; with ``writes``, rank 0's values are kept."""
+        import deepspeed
+
+        parameters = list(self.module.parameters())
+        with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0 if writes else None, enabled=self.gathers):
+            yield
+
     def weights(self) -> dict[str, Tensor]:
         """The module's parameters and buffers on the CPU. All ranks call it."""
-        return {name: value.detach().cpu().clone() for name, value in self.module.state_dict().items()}
+        with self._whole():
+            return {name: value.detach().cpu().clone() for name, value in self.module.state_dict().items()}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Put ``weights`` into the module for scoring; training cannot go on from them."""
-        self.module.load_state_dict(weights)
+        """Put ``weights`` into the module for scoring; training goes on from them after ``restart`` only."""
+        with self._whole(writes=True):
+            self.module.load_state_dict(weights)
+
+    def restart(self, weights: dict[str, Tensor]) -> None:
+        """Train on from ``weights`` with an optimiser that remembers nothing. All ranks call it."""
+        self.load_weights(weights)
+        if self._zero_stage:
+            self._engine.optimizer.refresh_fp32_params()  # ZeRO steps on copies of its own
+        self._optimizer.state.clear()
 
     def close(self) -> None:
         self._engine.destroy()
@@ -250,32 +292,7 @@ def _layout(folder: Path) -> tuple[int, int]:
     return stage, workers
 
 
-def deepspeed_settings(
-    precision: str, zero_stage: int, clip_norm: float, group: int, accumulation: int
-) -> dict[str, Any]:
-    """DeepSpeed's configuration. A group is a micro-batch; masters and batch norm stay fp32 under autocast."""
-    return {
-        "train_micro_batch_size_per_gpu": group,
-        "gradient_accumulation_steps": accumulation,
-        "gradient_clipping": clip_norm,
-        "zero_optimization": {"stage": zero_stage},
-        "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
-        "zero_allow_untested_optimizer": True,
-        "steps_per_print": 1_000_000_000,
-    }
-
-
 def _running_statistics(module: nn.Module) -> list[Tensor]:
     """The running mean and variance of every batch norm."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     return [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None]
-
-
-def _use_no_kernels() -> None:
-    """Keep DeepSpeed from probing every kernel that it knows and compiling one for inference on CPUs (half a minute).
-
-    Training uses none of them; without this, every worker process pays for the probe.
-    """
-    import deepspeed.ops
-
-    setattr(deepspeed.ops, "__compatible_ops__", {})  # noqa: B010  (a dunder name, which no type checker knows)

@@ -9,21 +9,22 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from genrescale.audio import Vocabulary
-from genrescale.config import OptimConfig, RunConfig
-from genrescale.data.plan import SCORE_GROUP, GroupId, RunPlan, score_items
+from genrescale.config import RunConfig
+from genrescale.data.plan import SCORE_GROUP, GroupId, RunPlan, ScorePlan, score_items
 from genrescale.data.source import CropGroup
 from genrescale.data.timed import TimedGroups
 from genrescale.engine import Engine, TrainGroup
 from genrescale.losses import Loss, probabilities
 from genrescale.metrics import score
+from genrescale.schedules import Progress, after_validation, check_finite, in_sgd_phase, learning_rate, selector
 from genrescale.telemetry import StreamStats
 
 
@@ -31,26 +32,6 @@ class Report(Protocol):
     """What the loop tells the world after each validation; ``save`` writes a checkpoint into the folder it is given."""
 
     def __call__(self, metrics: dict[str, float | None], save: Callable[[Path], None]) -> None: ...
-
-
-@dataclass
-class Progress:
-    """Where a run stands: what, besides the engine's state, a checkpoint holds."""
-
-    step: int = 0  # steps done
-    best_step: int = 0
-    best_loss: float = math.inf
-    last_cut_step: int = 0  # when the learning rate was last halved
-    lr: float = 0.0
-    stopped_early: bool = False
-    seconds: float = 0.0  # in the loop, over all attempts
-    wait_s: float = 0.0
-    clips: int = 0
-    bytes_read: int = 0
-    storage_retries: int = 0
-    streams: list[dict[str, float]] = field(default_factory=list)  # StreamStats by rank, of this attempt
-    resumed_at: list[int] = field(default_factory=list)  # steps at which an attempt continued
-    curve: list[dict[str, float | None]] = field(default_factory=list)
 
 
 @dataclass
@@ -77,30 +58,6 @@ class SongScores:
         return cls(rows, rows, np.zeros((0, num_tags), np.float32), np.zeros((0, num_tags)), 0.0)
 
 
-def check_finite(val_loss: float, step: int, lr: float) -> None:
-    """Raises ValueError where training has diverged."""
-    if not math.isfinite(val_loss):
-        raise ValueError(f"validation loss is {val_loss} at step {step}: training diverged; use a lower lr than {lr}")
-
-
-def after_validation(progress: Progress, optim: OptimConfig, val_loss: float) -> bool:
-    """Apply the schedule after a validation at ``progress.step``; True if this is the best checkpoint so far.
-
-    Halving and stopping count steps, not epochs, so that the rule is the same at every dataset size. As in
-    musicnn-training, the wait starts anew after each halving.
-    """
-    best = val_loss < progress.best_loss
-    if best:
-        progress.best_loss, progress.best_step = val_loss, progress.step
-    waited = progress.step - max(progress.best_step, progress.last_cut_step)
-    if waited >= optim.plateau_steps:
-        progress.lr *= optim.plateau_factor
-        progress.last_cut_step = progress.step
-    if optim.patience_steps and progress.step - progress.best_step >= optim.patience_steps:
-        progress.stopped_early = True
-    return best
-
-
 class TrainingLoop:
     """One run on one worker: train, validate every V steps, keep the best weights, report, and score."""
 
@@ -113,9 +70,13 @@ class TrainingLoop:
         loss: Loss,
         report: Report,
         read_tasks: int = 1,
+        fresh_weights: Sequence[str] = (),
+        real_N: np.ndarray | None = None,
     ) -> None:
         self.run, self.vocabulary, self.plan, self.engine, self.report = run, vocabulary, plan, engine, report
         self._loss, self._read_tasks = loss, read_tasks
+        self.fresh_weights = list(fresh_weights)  # those that the run's parent did not give
+        self._real_N = real_N  # which train songs are real, where the objective asks
         self.progress = Progress(lr=run.optim.lr)
         self.best_weights = engine.weights()
 
@@ -143,16 +104,22 @@ class TrainingLoop:
         num_groups = self.plan.train.num_groups(step)
         clips = self.plan.train.num_clips(step)
         mine = [
-            train_group(groups.take(GroupId("train", step, group)), clips) for group in range(rank, num_groups, world)
+            train_group(groups.take(GroupId("train", step, group)), clips, self._real_N)
+            for group in range(rank, num_groups, world)
         ]
         if len(mine) < -(-num_groups // world):
             mine.append(idle_group(self.plan.train.crop_len, len(self.vocabulary)))
         self.progress.clips += clips
+        optim = self.run.optim
+        if step == optim.sgd_after > 0:
+            self.engine.restart(self.best_weights)
+        self.progress.lr = learning_rate(optim, step, self.progress.cuts)
+        self.engine.set_lr(self.progress.lr, in_sgd_phase(optim, step))
         return self.engine.train_step(step, mine)
 
     def _validate(self, step: int, groups: TimedGroups, train_losses: Sequence[float]) -> None:
         items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
-        scores = join_songs(self.engine.gather(self._score(items, groups)))
+        scores = join_songs(self.engine.gather(self._score(self.plan.validation, items, groups)))
         sums = self.engine.sum_over_ranks(float(np.mean(train_losses)), groups.take_bytes(), groups.take_retries())
         train_loss = sums[0]
         self.progress.bytes_read += int(sums[1])
@@ -171,14 +138,16 @@ class TrainingLoop:
                 **{f"val_{name}": metrics[name] for name in ("roc_auc", "pr_auc", "rmse")},
             }
         )
-        if after_validation(self.progress, self.run.optim, val_loss):
+        rank = selector(self.run.optim, val_loss, metrics)
+        if after_validation(self.progress, self.run.optim, val_loss, rank):
             self.best_weights = self.engine.weights()
-        self.engine.set_lr(self.progress.lr)
         self.report(dict(self.progress.curve[-1]), self.save)
 
-    def _score(self, items: Sequence[GroupId], groups: TimedGroups) -> SongScores:
+    def _score(self, plan: ScorePlan, items: Sequence[GroupId], groups: TimedGroups) -> SongScores:
         """Scores of the songs in ``items``, this rank's part of a pass."""
         parts = []
+        passes = sum(-(-plan.group_windows(item.group) // SCORE_GROUP) for item in items)
+        idle = max(self.engine.gather(passes)) - passes if self.engine.gathers else 0
         for item in items:
             group = groups.take(item)
             # a song is never divided between groups, so a long one comes as more windows than fit at once
@@ -188,12 +157,14 @@ class TrainingLoop:
             loss_sum = float(self._loss(logits_BK, tags_BK)) * len(group)
             scores_BK = probabilities(logits_BK, self.vocabulary, self.run.loss).double().cpu().numpy()
             parts.append(song_means(group.songs_n, scores_BK, group.labels_nK, loss_sum))
+        for _ in range(idle):  # for the other ranks' sake: their forward passes need this rank's weights
+            self.engine.logits(np.zeros((1, plan.crop_len), np.int16))
         return join_songs([SongScores.none(len(self.vocabulary)), *parts])
 
-    def score_best(self, items: Sequence[GroupId], groups: Iterator[CropGroup]) -> SongScores:
-        """Scores of this rank's songs with the best weights. Training ends here."""
+    def score_best(self, plan: ScorePlan, items: Sequence[GroupId], groups: Iterator[CropGroup]) -> SongScores:
+        """Scores of this rank's songs of ``plan`` with the best weights. Training ends here."""
         self.engine.load_weights(self.best_weights)
-        return self._score(items, TimedGroups(groups))
+        return self._score(plan, items, TimedGroups(groups))
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint: the engine's state (all ranks), the best weights and the progress (rank 0)."""
@@ -213,11 +184,11 @@ class TrainingLoop:
         self.best_weights = torch.load(folder / "best.pt", weights_only=True, map_location="cpu")
         self.progress = Progress(**json.loads((folder / "progress.json").read_text()))
         self.progress.resumed_at.append(self.progress.step)
-        self.engine.set_lr(self.progress.lr)
 
 
-def train_group(group: CropGroup, step_clips: int) -> TrainGroup:
-    return TrainGroup(group.id.group, group.wave_nT, group.labels_nK, len(group) / step_clips)
+def train_group(group: CropGroup, step_clips: int, real_N: np.ndarray | None = None) -> TrainGroup:
+    real_n = None if real_N is None else real_N[group.songs_n]
+    return TrainGroup(group.id.group, group.wave_nT, group.labels_nK, len(group) / step_clips, real_n)
 
 
 def idle_group(crop_len: int, num_tags: int) -> TrainGroup:
@@ -246,20 +217,3 @@ def join_songs(parts: Sequence[SongScores]) -> SongScores:
         for name in ("songs_N", "windows_N", "true_NK", "score_NK")
     )
     return SongScores(*columns, loss_sum=math.fsum(part.loss_sum for part in parts))
-
-
-def loop_summary(progress: Progress) -> dict[str, Any]:
-    """The part of a result row that the loop knows."""
-    return {
-        "best_step": progress.best_step,
-        "steps": progress.step,
-        "stopped_early": progress.stopped_early,
-        "resumed_at": progress.resumed_at,
-        "val_loss": progress.best_loss,
-        "seconds_training": progress.seconds,
-        "songs_per_s": progress.clips / progress.seconds if progress.seconds else 0.0,
-        "bytes_read": progress.bytes_read,
-        "storage_retries": progress.storage_retries,
-        "streams": progress.streams,
-        "data_wait_share": progress.wait_s / progress.seconds if progress.seconds else 0.0,
-    }

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from torch import nn
 
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Vocabulary, seconds_to_len
 from genrescale.config import DataConfig, ModelConfig, RunConfig, SiteConfig
@@ -18,11 +19,14 @@ from genrescale.data.retry import Patience
 from genrescale.data.samplers import ClassAware, Mixture, Sampler, Uniform, Windows
 from genrescale.data.shard_cache import ShardCache
 from genrescale.data.source import StreamSource
+from genrescale.data.store import Store
+from genrescale.exported import read_header
 from genrescale.loss_dials import full_loss_dials
 from genrescale.losses import build_loss
 from genrescale.models import build_model, fixed_crop_len, full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
 from genrescale.models.spec_augment import put_spec_augment
+from genrescale.parameters import choose_trained, match_weights
 from genrescale.spec_masks import parse_spec_augment
 
 READ_AT_ONCE = 32  # crops
@@ -85,6 +89,8 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
     chosen = {kind: _selected(manifest, kind, limits[kind]) for kind in KINDS}
     rows: dict[Kind, np.ndarray] = {kind: chosen[kind][0] for kind in KINDS}
     labels_NK = manifest.labels_NK[rows["train"]]
+    if run.contrast.weight:
+        check_contrast(manifest, rows["train"])
     if run.data.labels == "shuffled":
         labels_NK = np.random.default_rng([run.seed, 1]).permutation(labels_NK)
     len_N = manifest.column("num_samples")
@@ -120,6 +126,17 @@ def _sampler(data: DataConfig, manifest: Manifest, rows: np.ndarray, labels_NK: 
             return Windows(shard_N, data.window_shards, data.group, data.batch // data.group)
         case _:
             return Uniform(len(rows))
+
+
+def check_contrast(manifest: Manifest, rows: np.ndarray) -> None:
+    """Refuse contrastive training where songs have several tags, or where only one corpus is trained on."""
+    if not manifest.vocabulary.exclusive:
+        raise ValueError("contrast.weight needs an exclusive vocabulary (one tag per song): classes make its pairs")
+    if len(np.unique(manifest.part_N()[rows])) < 2:
+        raise ValueError(
+            f"contrast.weight draws songs of other corpora to those of the first, and {manifest.uri} has one corpus "
+            "to train on; mix real songs with synthetic ones: jobs/mix_corpora.py corpora=[REAL,SYNTHETIC]"
+        )
 
 
 def complete_run(run: RunConfig, manifest: Manifest, normalisation_size: int) -> RunConfig:
@@ -168,5 +185,30 @@ def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
             f"(its dense layer is as wide as its input is long); crop_s is {run.data.crop_s}: change it or input_len"
         )
     if run.augment.spec_augment != "none":
-        masks = parse_spec_augment(run.augment.spec_augment)
-        put_spec_augment(build_model(run.model.name, len(vocabulary), **run.model.dials), masks)
+        put_spec_augment(_model(run, vocabulary), parse_spec_augment(run.augment.spec_augment))
+    check_layers(run, vocabulary)
+    if run.init.run:
+        check_parent(run, parents_store(site), vocabulary)
+
+
+def check_layers(run: RunConfig, vocabulary: Vocabulary) -> None:
+    """Refuse names in ``freeze`` that the model does not have, and rates by layer where it has no head."""
+    optim = run.optim
+    if optim.freeze or optim.layer_decay != 1 or optim.backbone_lr:
+        choose_trained(_model(run, vocabulary), optim, len(vocabulary))
+
+
+def parents_store(site: SiteConfig) -> Store:
+    """Where the runs lie that others start from."""
+    return Store(site.parents or site.out)
+
+
+def check_parent(run: RunConfig, parents: Store, vocabulary: Vocabulary) -> None:
+    """Refuse a parent that is absent, unfinished, of other tags (where its head is taken), or of another shape."""
+    header = read_header(parents, run.init.run)
+    same_tags = header.tags == vocabulary.names
+    match_weights(_model(run, vocabulary), header.shapes, run.init.take, len(vocabulary), same_tags)
+
+
+def _model(run: RunConfig, vocabulary: Vocabulary) -> nn.Module:
+    return build_model(run.model.name, len(vocabulary), **run.model.dials)

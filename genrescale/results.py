@@ -5,6 +5,7 @@ Layout under a sweep's ``out`` folder::
     sweep.json                      the planned trials: what a report must show, or show as missing
     runs/{run_id}/result.json       ResultRow
     runs/{run_id}/scores.parquet    one row per test song: key, num_crops, padded, true (K,), score (K,)
+    runs/{run_id}/model.safetensors the best weights (genrescale.exported)
     runs/{run_id}/curve.parquet     one row per validation: step, train_loss, val_loss, val_roc_auc, ...
 
 Every number in a report comes from a ResultRow, and a ResultRow's metrics recompute from its score table.
@@ -68,6 +69,7 @@ class ResultRow:
     resumed_at: list[int] = field(default_factory=list)  # steps at which a restarted attempt continued
     storage_retries: int = 0  # reads of the object store that failed and were tried again, over all attempts
     streams: list[dict[str, float]] = field(default_factory=list)  # telemetry.StreamStats by worker, last attempt
+    fresh_weights: list[str] = field(default_factory=list)  # weights that the run's parent (init.run) did not give
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

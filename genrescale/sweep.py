@@ -36,7 +36,8 @@ from genrescale.models import MODELS, full_dials
 from genrescale.prepare import check_run, complete_run, prepare_data
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
 from genrescale.telemetry import Progress
-from genrescale.train import error_sentence, launch_training, read_error, resolve_site
+from genrescale.train import launch_training, read_error, resolve_site
+from genrescale.worker import error_sentence
 
 TRIALS_WIDTH = 200  # characters of the list of trials, so that no cell is cut
 FAMILIES = ("waveform", "spectrogram")  # what a sweep compares unless it says otherwise: any of MODELS

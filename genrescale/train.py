@@ -4,42 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
-import traceback
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import ray
-import ray.train
-import torch
 
-from genrescale.audio import Vocabulary
 from genrescale.capacity import capacity
 from genrescale.cluster import cluster_nodes
 from genrescale.config import RunConfig, SiteConfig, run_id
-from genrescale.data.crops import SongTable
 from genrescale.data.manifest import read_manifest
-from genrescale.data.plan import RunPlan, score_items
-from genrescale.data.source import StreamSource
 from genrescale.data.store import Store
-from genrescale.data.stream import GroupStream, read_tasks
-from genrescale.engine import Engine, initialise_process
-from genrescale.loop import SongScores, TrainingLoop, loop_summary
-from genrescale.losses import OUTPUT_PRIOR, build_loss
 from genrescale.metrics import score
-from genrescale.models import build_model, count_parameters
-from genrescale.models.output import set_output_prior
-from genrescale.models.spec_augment import put_spec_augment
 from genrescale.prepare import RunData, check_run, complete_run, prepare_data
 from genrescale.results import (
     ResultRow,
-    ScoreTable,
     join_scores,
     read_result,
     read_scores,
@@ -48,13 +28,14 @@ from genrescale.results import (
     write_result,
     write_scores,
 )
-from genrescale.spec_masks import parse_spec_augment
-from genrescale.streams import streams_path, write_streams
+from genrescale.streams import streams_path
+from genrescale.worker import error_path, loop_path, run_worker
 
 
 def resolve_site(site: SiteConfig) -> SiteConfig:
     """The site with absolute addresses, for processes that run in other folders."""
-    return replace(site, corpus=Store(site.corpus).uri, out=Store(site.out).uri)
+    parents = Store(site.parents).uri if site.parents else ""
+    return replace(site, corpus=Store(site.corpus).uri, out=Store(site.out).uri, parents=parents)
 
 
 def launch_training(run: RunConfig, site: SiteConfig, callbacks: list[Any] | None = None) -> ResultRow:
@@ -85,7 +66,7 @@ def _fit(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: flo
 
     storage = Store(site.out).child("checkpoints")
     trainer = TorchTrainer(
-        _worker,
+        run_worker,
         train_loop_config={
             "run": run,
             "site": site,
@@ -112,138 +93,9 @@ def _fit(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: flo
     trainer.fit()
 
 
-def _loop_path(id: str) -> str:
-    return f"{run_folder(id)}/loop.json"
-
-
-def _worker(config: dict[str, Any]) -> None:
-    """One Ray Train worker. What ends it is written down whole: Ray Train cuts the middle out of long errors."""
-    files, path = Store(config["site"].out), _error_path(config["run_id"])
-    if ray.train.get_context().get_world_rank() == 0 and files.exists(path):
-        files.delete(path)  # of an earlier attempt
-    try:
-        _run_worker(config)
-    except Exception as error:
-        if not files.exists(path):  # the first is the cause: the other workers only lose their connection
-            files.write_bytes(path, error_sentence("".join(traceback.format_exception(error))).encode())
-        raise
-
-
-def _error_path(id: str) -> str:
-    return f"{run_folder(id)}/error.txt"
-
-
 def read_error(files: Store, id: str) -> str | None:
     """What ended the last attempt of a run, if a worker could say it."""
-    return files.read_bytes(_error_path(id)).decode() if files.exists(_error_path(id)) else None
-
-
-_ERROR_LINE = re.compile(r"^((?:\w+\.)*)(\w+Error): (.+)$", re.MULTILINE)
-
-
-def error_sentence(trace: str) -> str:
-    """The sentence that names the thing, out of the traces of the processes that an error came through."""
-    found = [f"{name}: {text}" for module, name, text in _ERROR_LINE.findall(trace) if not module.startswith("ray.")]
-    return (found or [line for line in trace.splitlines() if line.strip()] or ["no reason was given"])[-1].strip()
-
-
-def _run_worker(config: dict[str, Any]) -> None:
-    """Stream, engine and loop, put together."""
-    run: RunConfig = config["run"]
-    site: SiteConfig = config["site"]
-    source: StreamSource = ray.get(config["source"])
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
-    data_cpus = site.data_cpus / world
-    checkpoint = ray.train.get_checkpoint()
-
-    def report(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:
-        if rank == 0:
-            write_streams(Store(site.out), config["run_id"], loop.progress.streams)
-        _report_to_ray(metrics, save)
-
-    with checkpoint.as_directory() if checkpoint else TemporaryDirectory() as folder:
-        start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
-        items = source.plan.items(rank, world, start_step)
-        groups = GroupStream(source, config["source"], items, data_cpus)
-        loop = build_loop(run, site, config["vocabulary"], source.plan, report, config["class_counts_K"])
-        if checkpoint:
-            loop.load(Path(folder))
-    outcome = loop.train(groups)
-    groups.close()
-    test_items = list(score_items(source.test, rank, world))
-    test_groups = GroupStream(source, config["source"], iter(test_items), data_cpus)
-    scores = loop.score_best(test_items, test_groups)
-    table = score_table(scores, source.tables["test"], source.crop_len)
-    path = f"{run_folder(config['run_id'])}/scores-{rank}.parquet"
-    write_scores(Store(site.out), path, table, config["vocabulary"].names)
-    summary = {
-        **loop_summary(outcome.progress),
-        "seconds_to_first_step": outcome.first_step_at - config["launched"],
-        "num_params": count_parameters(loop.engine.module),
-        "device": device_name(loop.engine.device),
-        "nodes": len(set(loop.engine.gather(context.get_node_rank()))),
-        "curve": outcome.progress.curve,
-    }
-    if rank == 0:
-        # Not as a last report: Ray Train's result is that of the last checkpoint.
-        Store(site.out).write_bytes(_loop_path(config["run_id"]), json.dumps(summary).encode())
-
-
-def build_loop(
-    run: RunConfig,
-    site: SiteConfig,
-    vocabulary: Vocabulary,
-    plan: RunPlan,
-    report: Callable[..., None],
-    class_counts_K: np.ndarray | None = None,
-) -> TrainingLoop:
-    """The loop with its model, loss and engine, in an initialised process group.
-
-    ``class_counts_K`` are the training songs of each tag, for the losses that weigh tags by them.
-    """
-    device = initialise_process(site.use_gpu, site.threads, run.seed)
-    model = build_model(run.model.name, len(vocabulary), **run.model.dials)
-    if run.loss in OUTPUT_PRIOR:
-        set_output_prior(model, len(vocabulary), OUTPUT_PRIOR[run.loss])
-    if run.augment.spec_augment != "none":
-        put_spec_augment(model, parse_spec_augment(run.augment.spec_augment))
-    loss = build_loss(run.loss, vocabulary, class_counts_K, run.data.size, **run.loss_dials)
-    engine = Engine(
-        model,
-        loss,
-        run.optim,
-        run.augment,
-        device,
-        precision=run.precision,
-        zero_stage=site.zero_stage,
-        seed=run.seed,
-        group=run.data.group,
-        groups_per_step=run.data.batch // run.data.group,
-    )
-    tasks = read_tasks(site.data_cpus / engine.world_size)
-    return TrainingLoop(run, vocabulary, plan, engine, loss, report, tasks)
-
-
-def _report_to_ray(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:
-    with TemporaryDirectory(prefix="genrescale-checkpoint-") as folder:
-        save(Path(folder))
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def score_table(scores: SongScores, table: SongTable, crop_len: int) -> ScoreTable:
-    """Scores by row as a table by key."""
-    return ScoreTable(
-        keys=table.keys.take(scores.songs_N).to_pylist(),
-        num_crops=scores.windows_N.tolist(),
-        padded=(table.len_N[scores.songs_N] < crop_len).tolist(),
-        true_NK=scores.true_NK,
-        score_NK=scores.score_NK,
-    )
+    return files.read_bytes(error_path(id)).decode() if files.exists(error_path(id)) else None
 
 
 def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: float) -> ResultRow:
@@ -254,7 +106,7 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
         [read_scores(files, name)[0] for name in names],
         data.test_keys,
     )
-    loop = json.loads(files.read_bytes(_loop_path(id)))
+    loop = json.loads(files.read_bytes(loop_path(id)))
     row = ResultRow(
         run_id=id,
         model=run.model.name,
@@ -279,7 +131,7 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
     )
     write_scores(files, f"{folder}/scores.parquet", scores, data.manifest.vocabulary.names)
     write_curve(files, id, loop["curve"])
-    for name in (*names, _loop_path(id), _error_path(id), streams_path(id)):
+    for name in (*names, loop_path(id), error_path(id), streams_path(id)):
         if files.exists(name):
             files.delete(name)
     write_result(files, row)
@@ -288,6 +140,7 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
 
 _LOOP_FIELDS = (
     "num_params",
+    "fresh_weights",
     "val_loss",
     "best_step",
     "steps",

@@ -4,7 +4,8 @@
 python jobs/train.py site.corpus=/data/shards site.out=/data/runs run.model.name=spectrogram run.data.size=10000
 
 A run is named by its science and data: the same settings are not trained twice, and an interrupted run continues from
-its last checkpoint, also on another number of workers at ZeRO stage 0. Relative addresses lie below ``store``.
+its last checkpoint, also on another number of workers at ZeRO stage 0. ``run.init.run=ID`` starts from a finished
+run of ``site.out``, or of ``site.parents``. Relative addresses lie below ``store``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def main(job: TrainJob) -> int:
     if not (job.site.corpus and job.site.out):
         raise ValueError("site.corpus= (made by jobs/shard_corpus.py) and site.out= are needed")
     corpus, files = place(job.store, job.site.corpus, "site.corpus"), place(job.store, job.site.out, "site.out")
-    site = replace(job.site, corpus=corpus.uri, out=files.uri)
+    parents = place(job.store, job.site.parents, "site.parents").uri if job.site.parents else ""
+    site = replace(job.site, corpus=corpus.uri, out=files.uri, parents=parents)
     trial = plan_trial(job.run, site, read_manifest(site.corpus), job.run.data.size)
     with connect(job.cpus, trains=True):
         failures = run_trials([trial], site)
@@ -40,6 +42,8 @@ def main(job: TrainJob) -> int:
     if row is None:
         print(f"run {trial.run_id}: {failures.get(trial.run_id, 'stopped; the same command continues')}")
         return 1
+    if row.fresh_weights:
+        print(f"weights that run {trial.run.init.run} did not give: {', '.join(row.fresh_weights)}")
     scores = {name: getattr(row, name) for name in ("roc_auc", "pr_auc", "rmse", "accuracy")}
     text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
     print(f"run {row.run_id}: {text}  on {row.test_songs} test songs; best at step {row.best_step} of {row.steps}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from genrescale.data.shard_job import shard_tasks, write_corpus
 from genrescale.data.shard_plan import ShardSettings, make_plan
 from genrescale.data.store import Store
 from genrescale.data.synthesis.write import write_song, write_table
+from genrescale.engine import single_process_group
 
 NUM_SONGS = 90
 
@@ -36,6 +38,13 @@ def corpus(audio_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mani
     for task in shard_tasks(plan, out, {}):
         write_shard(task)
     return write_corpus(plan, out).manifest
+
+
+@pytest.fixture(scope="session")
+def process_group() -> Iterator[None]:
+    """One process group for every test that trains in this process: DeepSpeed keeps the first that it sees."""
+    with single_process_group():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from genrescale.data.manifest import read_manifest
 from genrescale.data.plan import score_items
 from genrescale.data.source import local_stream
 from genrescale.prepare import prepare_data
-from genrescale.train import build_loop
+from genrescale.worker import build_loop
 
 SMALL = {"backend_filters": 16, "backend_units": 24, "frontend_width": 0.125}
 
@@ -26,7 +26,7 @@ def small_run(model: str = "waveform", *, steps: int = 20, size: int = 45, batch
     return RunConfig(
         model=ModelConfig(model, dict(SMALL)),
         data=DataConfig(size=size, crop_s=3.0, batch=batch, group=4),
-        optim=OptimConfig(max_steps=steps, validate_every=10, plateau_steps=1000, patience_steps=0, **optim),
+        optim=OptimConfig(**{"max_steps": steps, "validate_every": 10, "patience_steps": 0, **optim}),
     )
 
 
@@ -90,7 +90,7 @@ def _rank(
     loop.engine.train_step = recorded  # type: ignore[method-assign]
     outcome = loop.train(local_stream(source, data.plan.items(rank, workers, loop.progress.step)))
     items = list(score_items(data.test, rank, workers))
-    scores = loop.engine.gather(loop.score_best(items, local_stream(source, items)))
+    scores = loop.engine.gather(loop.score_best(data.test, items, local_stream(source, items)))
     if rank == 0:
         songs = sorted(int(song) for part in scores for song in part.songs_N)
         means = [float(part.score_NK.sum()) for part in scores]

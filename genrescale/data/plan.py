@@ -142,6 +142,11 @@ class ScorePlan:
         """The songs whose windows make a group."""
         return range(*_windows(self).song_bounds[group])
 
+    def group_windows(self, group: int) -> int:
+        """How many windows one group has."""
+        songs = self.songs(group)
+        return int(_windows(self).count_N[songs.start : songs.stop].sum())
+
     def crops(self, step: int, group: int) -> Crops:
         """The windows of the songs of one group."""
         count_N, hop_N = _windows(self).count_N, _windows(self).hop_N

@@ -15,7 +15,7 @@ import pytest
 from worlds import small_run
 
 from genrescale.cluster import connect
-from genrescale.config import SiteConfig
+from genrescale.config import InitConfig, SiteConfig
 from genrescale.data.manifest import Manifest
 from genrescale.results import ResultRow
 from genrescale.train import launch_training
@@ -31,9 +31,13 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(ray_cluster: None, corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> ResultRow:
-    out = str(tmp_path_factory.mktemp("one"))
-    return launch_training(small_run(), SiteConfig(corpus=corpus.uri, out=out))
+def parents(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("one"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ray_cluster: None, corpus: Manifest, parents: str) -> ResultRow:
+    return launch_training(small_run(), SiteConfig(corpus=corpus.uri, out=parents))
 
 
 def metrics(row: ResultRow) -> list[float]:
@@ -76,6 +80,18 @@ def test_a_killed_worker_resumes_from_its_checkpoint(ray_cluster: None, corpus: 
     undisturbed = launch_training(run, SiteConfig(corpus=corpus.uri, out=str(tmp_path / "undisturbed")))
     assert undisturbed.resumed_at == []
     assert metrics(row) == pytest.approx(metrics(undisturbed), abs=1e-5)
+
+
+def test_a_run_starts_from_a_finished_run(undisturbed: ResultRow, corpus: Manifest, tmp_path: Path, parents: str):
+    """The parent's model is its best checkpoint: all of it, not trained on, scores what the parent scored."""
+    run = replace(small_run(steps=1), init=InitConfig(undisturbed.run_id, "all"))
+    run.optim = replace(run.optim, lr=1e-12, freeze=["frontend", "backend.conv", "backend.residuals"])
+    row = launch_training(run, SiteConfig(corpus=corpus.uri, out=str(tmp_path), parents=parents))
+    assert row.run_id != undisturbed.run_id
+    assert row.fresh_weights == []
+    assert row.num_params == undisturbed.num_params
+    assert row.roc_auc == pytest.approx(undisturbed.roc_auc, abs=0.05)
+    assert row.val_loss == pytest.approx(undisturbed.val_loss, abs=0.05)
 
 
 def _train_workers() -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_augmented_groups_are_the_same_on_any_number_of_workers(one_worker: dict
     assert np.abs(np.subtract(one["losses"], one_worker["losses"][:6])).min() > TOLERANCE
 
 
-@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize("stage", [1, 2, 3])
 def test_zero_stages_give_the_same_losses_until_rounding_grows(
     one_worker: dict, corpus: Manifest, tmp_path: Path, stage: int
 ):
@@ -47,6 +48,20 @@ def test_zero_stages_give_the_same_losses_until_rounding_grows(
     several = run_world(small_run(steps=6), corpus.uri, tmp_path, 2, {"zero_stage": stage})
     np.testing.assert_allclose(several["losses"][:4], one_worker["losses"][:4], atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(several["losses"], one_worker["losses"][:6], atol=5e-3, rtol=0)
+
+
+def test_zero_3_resumes_a_run_in_its_sgd_phase_and_scores_every_song(corpus: Manifest, tmp_path: Path):
+    phases: dict[str, Any] = {"sgd_after": 3, "sgd_lrs": [0.01], "schedule": "constant", "validate_every": 2}
+    run, site = small_run(steps=6, **phases), {"zero_stage": 3}
+    whole = run_world(run, corpus.uri, tmp_path / "whole", 2, site)
+    run_world(run, corpus.uri, tmp_path / "first", 2, site, stop_at=4)
+    rest = run_world(run, corpus.uri, tmp_path / "rest", 2, site, resume=tmp_path / "first" / "checkpoint")
+    np.testing.assert_allclose(rest["losses"], whole["losses"][4:], atol=TOLERANCE, rtol=0)
+    # the fourth loss is that of the best weights, put back into every worker's parts
+    plain = run_world(run, corpus.uri, tmp_path / "plain")
+    np.testing.assert_allclose(whole["losses"][:4], plain["losses"][:4], atol=TOLERANCE, rtol=0)
+    assert rest["songs"] == whole["songs"] == list(range(len(corpus.select("test"))))
+    assert rest["score_sum"] == pytest.approx(whole["score_sum"], rel=1e-4)
 
 
 def test_every_test_song_is_scored_once_on_any_number_of_workers(one_worker: dict, corpus: Manifest):

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from golden.write_ten_steps import DIALS, arithmetic, ten_steps
 
-from genrescale.engine import single_process_group
-
+pytestmark = pytest.mark.usefixtures("process_group")
 RECORD = json.loads(Path(__file__).with_name("ten_steps.json").read_text())
 # Another processor or build of PyTorch sums in another order; the differences grow from step to step.
 ELSEWHERE = 1e-3
-
-
-@pytest.fixture(scope="module", autouse=True)
-def process_group() -> Iterator[None]:
-    with single_process_group():
-        yield
 
 
 @pytest.mark.parametrize("model", ["waveform", "spectrogram"])

@@ -10,7 +10,7 @@ import pytest
 from small_corpus import VOCABULARY, make_song, shard_here
 
 from genrescale.audio import Tag, Vocabulary
-from genrescale.config import DataConfig, RunConfig
+from genrescale.config import ContrastConfig, DataConfig, RunConfig
 from genrescale.data.crops import read_crops
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.mix import mix_corpora, refuse_mix
@@ -126,6 +126,24 @@ def test_a_corpus_that_changed_after_it_was_mixed_is_noticed(mixed: Manifest, tm
     take_down(Store(str(tmp_path / "other" / "out")), [mixed.songs["key"][row].as_py()], "licence")
     with pytest.raises(ValueError, match=r"its corpus changed: mix again with jobs/mix_corpora\.py"):
         prepare_data(run_on(mixed, 20), mixed).source()
+
+
+def test_contrastive_training_needs_real_and_other_songs_of_one_class_each(real: Manifest, tmp_path: Path):
+    run = replace(run_on(real, 10), contrast=ContrastConfig(0.7))
+    with pytest.raises(ValueError, match="needs an exclusive vocabulary"):
+        prepare_data(run, real)
+    corpora = []
+    for name, numbers in (("first", range(20)), ("second", range(30, 60))):
+        (tmp_path / name).mkdir()
+        songs = [replace(make_song(tmp_path / name, i), labels={("rock", "jazz")[i % 2]: 1.0}) for i in numbers]
+        vocabulary = Vocabulary((Tag("rock"), Tag("jazz")), exclusive=True)
+        out = Store(str(tmp_path / name / "out"))
+        corpora.append(shard_here(songs, out, settings=SPLIT, vocabulary=vocabulary).manifest)
+    with pytest.raises(ValueError, match=r"has one corpus to train on; mix real songs with synthetic ones"):
+        prepare_data(run, corpora[0])
+    mixed, _ = mix_corpora(corpora, Store(str(tmp_path / "mix")))
+    part_N = prepare_data(run, mixed).source().tables["train"].part_N
+    assert set(part_N.tolist()) == {0, 1}
 
 
 def test_what_cannot_be_mixed_is_refused(real: Manifest, mixed: Manifest, tmp_path: Path):

@@ -1,0 +1,31 @@
+"""DeepSpeed's configuration for the engine, and what keeps its start short."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def deepspeed_settings(
+    precision: str, zero_stage: int, clip_norm: float, group: int, accumulation: int
+) -> dict[str, Any]:
+    """DeepSpeed's configuration. A group is a micro-batch; masters and batch norm stay fp32 under autocast."""
+    return {
+        "train_micro_batch_size_per_gpu": group,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": clip_norm,
+        # DeepSpeed leaves weights of up to 100,000 numbers whole on every rank: most of an audio model's.
+        "zero_optimization": {"stage": zero_stage, "stage3_param_persistence_threshold": 1_000},
+        "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 1_000_000_000,
+    }
+
+
+def use_no_kernels() -> None:
+    """Keep DeepSpeed from probing every kernel that it knows and compiling one for inference on CPUs (half a minute).
+
+    Training uses none of them; without this, every worker process pays for the probe.
+    """
+    import deepspeed.ops
+
+    setattr(deepspeed.ops, "__compatible_ops__", {})  # noqa: B010  (a dunder name, which no type checker knows)
