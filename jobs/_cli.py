@@ -25,20 +25,30 @@ EXIT_BAD_CONFIG = 2
 EXIT_INTERRUPTED = 130
 
 
-def run_job(schema: type[Config], job: str, main: Callable[[Config], int | None], doc: str | None) -> None:
+def run_job(
+    schema: type[Config],
+    job: str,
+    main: Callable[[Config], int | None],
+    doc: str | None,
+    positional: str = "",
+) -> None:
     """Run ``main`` with the job's configuration: ``jobs/conf/{job}.yaml`` on ``schema``, with overrides ``key=value``.
 
+    Arguments without a key are appended to the list of the setting ``positional``, if the job has one: addresses, which
+    are taken as they are, whatever Hydra's grammar makes of their spaces, commas and brackets.
     ``--help`` prints ``doc`` and the defaults. A wrong key, type or value, or a ValueError of ``main`` (an impossible
     request, found before anything starts), ends in one line on stderr and exit status 2. Too many broken songs, and a
     corpus that somebody else changed meanwhile, end in one line and status 1.
     """
-    overrides = sys.argv[1:]
+    named, overrides = _apart(sys.argv[1:]) if positional else ([], sys.argv[1:])
     try:
         if help_wanted := {"--help", "-h"} & set(overrides):
             settings = OmegaConf.to_yaml(_compose(schema, job, [o for o in overrides if o not in help_wanted]))
             print(f"{(doc or '').strip()}\n\nSettings and their defaults:\n{settings}")
             sys.exit(0)
         config: Any = OmegaConf.to_object(_compose(schema, job, overrides))
+        if named:
+            config = dataclasses.replace(config, **{positional: [*getattr(config, positional), *named]})
         sys.exit(main(config) or 0)
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(job, _explain(error))
@@ -67,6 +77,12 @@ def place(store: str, path: str, name: str) -> Store:
             f"or a folder that all nodes share (store=/mnt/music), or make {name} absolute"
         )
     return Store(path)
+
+
+def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Arguments that are values alone, and those that are options or ``key=value``. A file's name may hold an ``=``."""
+    values = [a for a in arguments if not a.startswith("-") and ("=" not in a or os.path.exists(a))]
+    return values, [a for a in arguments if a not in values]
 
 
 def _compose(schema: type, job: str, overrides: list[str]) -> Any:

@@ -16,6 +16,7 @@ from genrescale.models.crnn import Crnn
 from genrescale.models.dieleman import Dieleman
 from genrescale.models.fcn import Fcn
 from genrescale.models.mediaeval_res import MediaevalRes
+from genrescale.models.mtg_fcn import MtgFcn
 from genrescale.models.musicnn import Musicnn
 from genrescale.models.musicnn_layernorm import MusicnnLayernorm
 from genrescale.models.protocol import FixedLength, ModelDials, Tagger
@@ -39,6 +40,7 @@ MODELS: dict[str, type[Tagger]] = {
     "fcn": Fcn,
     "crnn": Crnn,
     "musicnn": Musicnn,
+    "mtg_fcn": MtgFcn,
     "short_chunk": ShortChunk,
     "short_chunk_res": ShortChunkRes,
     "mediaeval_res": MediaevalRes,

@@ -37,9 +37,15 @@ LAST_KERNELS = (1, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class SampleCnnDials(CnnDials):
-    """See CnnDials; ``norm_momentum`` 0.01 is TensorFlow's. ``last_kernel``: frames of the last convolution, 1 or 3."""
+    """See CnnDials; ``norm_momentum`` 0.01 is TensorFlow's. ``last_kernel``: frames of the last convolution, 1 or 3.
+
+    ``first_padding`` zeros (0 or 1) stand on either side of the wave, ``norm_eps`` is added to variances: Won et al.
+    2020, in PyTorch, have 1 and 1e-5.
+    """
 
     last_kernel: int = 3
+    first_padding: int = 0
+    norm_eps: float = BN_EPS
     norm_momentum: float = BN_MOMENTUM
 
     def __post_init__(self) -> None:
@@ -48,6 +54,10 @@ class SampleCnnDials(CnnDials):
         check_whole(last_kernel=self.last_kernel)
         if self.last_kernel not in LAST_KERNELS:
             raise ValueError(f"last_kernel={self.last_kernel} is none of {list(LAST_KERNELS)}")
+        if self.first_padding not in (0, 1) or not self.norm_eps > 0:
+            raise ValueError(
+                f"first_padding={self.first_padding} must be 0 or 1, norm_eps={self.norm_eps} greater than 0"
+            )
 
     @property
     def min_input_len(self) -> int:
@@ -64,12 +74,13 @@ class SampleCnn(nn.Module):
         check_whole(num_tags=num_tags)
         self.dials = SampleCnnDials(**dials)
         channels = self.dials.scaled(*CHANNELS)
+        first_padding = self.dials.first_padding
         kernels = [KERNEL] * (len(channels) - 1) + [self.dials.last_kernel]
         self.convs = nn.ModuleList(
-            nn.Conv1d(before, after, kernel, stride=KERNEL if i == 0 else 1, padding=0 if i == 0 else kernel // 2)
+            nn.Conv1d(before, after, kernel, stride=1 if i else KERNEL, padding=kernel // 2 if i else first_padding)
             for i, (before, after, kernel) in enumerate(zip([1, *channels], channels, kernels, strict=False))
         )
-        self.norms = nn.ModuleList(nn.BatchNorm1d(after, eps=BN_EPS) for after in channels)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(after, eps=self.dials.norm_eps) for after in channels)
         self.dropout = nn.Dropout(self.dials.dropout)
         self.dense = nn.Linear(channels[-1], num_tags)
         self.apply(init_he_truncated)

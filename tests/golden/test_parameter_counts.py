@@ -47,6 +47,7 @@ ROWS = [
 # model, tags, dials, exact count, what a paper prints or where the count is from
 OTHERS = [
     ("sample_cnn", 50, {}, 2_394_162, "2.4M, rounded: Lee 2017; Pons 2018, table 2"),
+    ("mtg_fcn", 50, {}, 447_732, "the layers of fcn"),
     ("sample_cnn", 50, {"last_kernel": 1}, 1_869_874, "Lee's code"),
     ("dieleman", 50, {}, 194_078, "194k: Pons 2018, table 2"),
     ("dieleman", 50, {"first_kernel": 512, "first_filters": 96}, 194_046, "194k: another reading"),

@@ -20,6 +20,7 @@ TINY: dict[str, dict[str, Any]] = {
     "waveform": PONS,
     "spectrogram": PONS,
     "sample_cnn": {"width": 1 / 16},
+    "mtg_fcn": {"width": 1 / 16},
     "dieleman": {"first_filters": 8, "filters": 8, "units": 10, "input_len": 24_000},
     "choi_fcn": {"channels": [8, 8, 8, 8, 8], "input_len": 24_000},
     "timbre_cnn": {"backend_filters": 8, "backend_units": 10, "input_len": 12_000},
@@ -41,6 +42,7 @@ TINY: dict[str, dict[str, Any]] = {
 LEARNING = {"timbre_cnn": (1e-3, 25), "musicnn_layernorm": (3e-3, 100), "ssast": (1e-3, 25)}
 DIALS_NO_MODEL_TAKES = [
     ("sample_cnn", {"last_kernel": 2}, r"last_kernel=2 is none of \[1, 3\]"),
+    ("sample_cnn", {"first_padding": 2}, "first_padding=2 must be 0 or 1"),
     ("sample_cnn", {"width": 0.3}, r"width=0.3 must leave whole numbers of channels of \[128, 256, 512\]"),
     ("fcn", {"width": 1 / 128}, "width=0.0078125 must leave whole numbers"),
     ("fcn", {"width": 0}, "width=0 must be a positive number"),

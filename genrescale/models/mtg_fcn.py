@@ -1,0 +1,102 @@
+"""``mtg_fcn``: the baseline of MTG-Jamendo (Bogdanov et al. 2019), so that its checkpoints can be used.
+
+The layers of ``fcn`` with ELU in place of ReLU, on the mel spectrogram of the data set: 12 kHz, transforms of 512 every
+256 samples (symmetric Hann window, zeros before the start), 96 Slaney bands of equal area from 0 to 6 kHz, 20 log10 of
+the power, not below -200. Input: the 29.1 s in a song's middle; 27.3 s (1,280 frames) are the least.
+
+From github.com/MTG/mtg-jamendo-dataset: scripts/baseline/model.py and scripts/melspectrograms.py, where Essentia makes
+the spectrogram; here torch does, from 16 kHz. No checkpoint and no Essentia were at hand to compare with, so names,
+shapes and settings are as read, the numbers unproven. Differs: logits instead of a sigmoid; their dropout is made anew
+in every pass, so it is on in evaluation too, ours is not; longer inputs leave more frames, whose maximum is taken.
+
+Shapes: B batch, T samples, C channels, F mel bins, N frames, K tags.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
+from torchaudio.transforms import Resample
+
+from genrescale.audio import SAMPLE_RATE
+from genrescale.models.backend import check_length, check_whole, set_norm_momentum
+from genrescale.models.blocks import CnnDials, ConvPool2d
+from genrescale.models.fcn import CHANNELS, POOLS
+
+RATE = 12_000
+N_FFT, HOP_LEN, NUM_MELS = 512, 256, 96
+POWER_FLOOR = 1e-10
+MIN_FRAMES = math.prod(frames for _, frames in POOLS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MtgFcnDials(CnnDials):
+    """See CnnDials."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.scaled(*CHANNELS)
+
+    @property
+    def min_input_len(self) -> int:
+        return math.ceil((MIN_FRAMES - 1) * HOP_LEN * SAMPLE_RATE / RATE)
+
+
+class MtgMel(nn.Module):
+    """``wave_BT`` at 16 kHz -> ``logmel_BFN``: 20 log10 of the mel power at 12 kHz."""
+
+    window: Tensor
+    bank_RF: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resample = Resample(SAMPLE_RATE, RATE)
+        bank_RF = melscale_fbanks(N_FFT // 2 + 1, 0.0, RATE / 2, NUM_MELS, RATE, norm="slaney", mel_scale="slaney")
+        self.register_buffer("window", torch.hann_window(N_FFT, periodic=False), persistent=False)
+        self.register_buffer("bank_RF", bank_RF, persistent=False)
+
+    def forward(self, wave_BT: Tensor) -> Tensor:
+        with torch.autocast(device_type=wave_BT.device.type, enabled=False):
+            low_BT = self.resample(wave_BT.float())
+            spectrum_BRN = torch.stft(
+                low_BT, N_FFT, HOP_LEN, window=self.window, center=True, pad_mode="constant", return_complex=True
+            )
+            power_BFN = torch.matmul(self.bank_RF.T, spectrum_BRN.abs().square())
+            return 20 * power_BFN.clamp(min=POWER_FLOOR).log10()
+
+
+class MtgFcn(nn.Module):
+    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: MtgFcnDials."""
+
+    Dials = MtgFcnDials
+
+    def __init__(self, num_tags: int, **dials: Any) -> None:
+        super().__init__()
+        self.dials = MtgFcnDials(**dials)
+        check_whole(num_tags=num_tags)
+        channels = self.dials.scaled(*CHANNELS)
+        self.log_mel = MtgMel()
+        self.spec_augment: nn.Module = nn.Identity()
+        self.spec_bn = nn.BatchNorm2d(1)
+        self.layer1 = ConvPool2d(1, channels[0], POOLS[0])
+        self.layer2 = ConvPool2d(channels[0], channels[1], POOLS[1])
+        self.layer3 = ConvPool2d(channels[1], channels[2], POOLS[2])
+        self.layer4 = ConvPool2d(channels[2], channels[3], POOLS[3])
+        self.layer5 = ConvPool2d(channels[3], channels[4], POOLS[4])
+        self.dropout = nn.Dropout(self.dials.dropout)
+        self.dense = nn.Linear(channels[4], num_tags)
+        set_norm_momentum(self, self.dials.norm_momentum)
+
+    def forward(self, wave_BT: Tensor) -> Tensor:
+        check_length(wave_BT.shape[1], self.dials.min_input_len)
+        h_BCFN = self.spec_bn(self.spec_augment(self.log_mel(wave_BT)).unsqueeze(1))
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4, self.layer5):
+            # ELU keeps order, so it may stand behind the pool, where there are fewer cells
+            h_BCFN = F.elu(F.max_pool2d(layer.bn(layer.conv(h_BCFN)), layer.pool))
+        return self.dense(self.dropout(h_BCFN.amax(dim=(2, 3))))

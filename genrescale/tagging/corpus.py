@@ -1,0 +1,109 @@
+"""Tagging a sharded corpus: its songs, read and verified from the shards, through Ray Data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+
+from genrescale.audio import Clip
+from genrescale.data.crops import DamagedShardError, SongTable, read_crops
+from genrescale.data.manifest import Manifest
+from genrescale.data.plan import ScorePlan
+from genrescale.export import Exported
+from genrescale.tagging.scores import SongTags, Untagged, tag_clip
+
+BLOCKS = 1024  # of a corpus: the songs of a block are told of together
+
+
+@dataclass(frozen=True, eq=False)
+class _Songs:
+    """What every process needs, sent once to each node."""
+
+    exported: Exported
+    table: SongTable
+    plan: ScorePlan
+
+
+class _TagGroups:
+    """A Ray Data actor: the songs of score groups, whole, to their tags."""
+
+    def __init__(self, reference: dict[str, ray.ObjectRef[_Songs]], use_gpu: bool) -> None:
+        songs = ray.get(reference["songs"])
+        self._table, self._plan = songs.table, songs.plan
+        model = songs.exported.model.to("cuda" if use_gpu else "cpu").eval()
+        self._exported = songs.exported._replace(model=model)
+        if not use_gpu:
+            torch.set_num_threads(1)  # as many actors as cores
+
+    def __call__(self, groups: pa.Table) -> pa.Table:
+        rows = [self._row(song) for group in groups["id"].to_pylist() for song in self._plan.songs(group)]
+        return pa.Table.from_pylist(rows, schema=_SCHEMA)
+
+    def _row(self, song: int) -> dict[str, Any]:
+        key = self._table.keys[song].as_py()
+        try:
+            pcm_T = read_crops(self._table, np.array([song]), np.array([0]), int(self._table.len_N[song]))[0]
+        except DamagedShardError as error:
+            return {"song": key, "error": str(error)}
+        tags = tag_clip(self._exported, Clip(key, pcm_T))
+        return {
+            "song": key,
+            "seconds": tags.seconds,
+            "windows": tags.windows,
+            "padded": tags.padded,
+            "score": tags.score_K,
+            "whole": tags.whole_K,
+        }
+
+
+_SCHEMA = pa.schema(
+    [
+        ("song", pa.string()),
+        ("error", pa.string()),
+        ("seconds", pa.float64()),
+        ("windows", pa.int64()),
+        ("padded", pa.bool_()),
+        ("score", pa.list_(pa.float64())),
+        ("whole", pa.list_(pa.float64())),
+    ]
+)
+
+
+def tag_corpus(exported: Exported, manifest: Manifest, use_gpu: bool = False) -> Iterator[SongTags | Untagged]:
+    """The tags of every song of a corpus, in the manifest's order. Needs a connected Ray.
+
+    A song whose shard is damaged is Untagged. One actor for each CPU of the cluster, or for each GPU.
+    """
+    table = SongTable.of(manifest, np.arange(len(manifest)))
+    plan = ScorePlan(table.len_N, exported.spec.crop_len, exported.spec.scoring)
+    # in a dict: Ray would put the object itself in the place of a bare reference
+    reference = {"songs": ray.put(_Songs(exported._replace(model=exported.model.cpu()), table, plan))}
+    actors = max(1, int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1)))
+    dataset = ray.data.range(plan.num_groups, override_num_blocks=min(plan.num_groups, BLOCKS)).map_batches(
+        _TagGroups,
+        fn_constructor_args=(reference, use_gpu),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_gpus=1 if use_gpu else None,
+        num_cpus=None if use_gpu else 1,
+        concurrency=(1, min(actors, plan.num_groups)),
+    )
+    dataset.context.execution_options.preserve_order = True
+    dataset.context.enable_progress_bars = False
+    dataset.context.print_on_execution_start = False
+    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for row in cast(pa.Table, block).to_pylist():
+            yield _tags_of(row)
+
+
+def _tags_of(row: dict[str, Any]) -> SongTags | Untagged:
+    if row["error"] is not None:
+        return Untagged(row["song"], row["error"])
+    whole_K = None if row["whole"] is None else np.array(row["whole"])
+    return SongTags(row["song"], row["seconds"], row["windows"], row["padded"], np.array(row["score"]), whole_K)

@@ -1,0 +1,61 @@
+"""Which songs are meant, and tagging encoded files one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from genrescale.audio import Clip
+from genrescale.data.corpora.reading import AUDIO_SUFFIXES, is_audio, listed_files, root_of
+from genrescale.data.decode import decode_pcm
+from genrescale.data.decoders import DecodeError
+from genrescale.data.manifest import MANIFEST_PATH
+from genrescale.data.shard import fetch_bytes
+from genrescale.data.store import Store
+from genrescale.export import Exported
+from genrescale.tagging.scores import SongTags, Untagged, tag_clip
+
+
+def is_corpus(place: Store) -> bool:
+    """Whether this is a sharded corpus, not a file or a folder of files."""
+    return not is_audio(place.uri) and place.exists(MANIFEST_PATH)
+
+
+def list_audio(places: Sequence[Store]) -> list[str]:
+    """The addresses of the songs at ``places``: files as they are, folders with every audio file below, sorted.
+
+    Raises FileNotFoundError for what does not exist, ValueError for a folder without audio and for a corpus beside
+    other songs.
+    """
+    return [song for place in places for song in _songs_at(place)]
+
+
+def _songs_at(place: Store) -> list[str]:
+    local = place.local_path()
+    if local is not None and local.is_file():
+        return [str(local)]
+    if is_audio(place.uri) and (local is None or not local.is_dir()):
+        if local is not None:
+            raise FileNotFoundError(f"{local} does not exist")
+        return [place.uri]
+    if is_corpus(place):
+        raise ValueError(f"{place.uri} is a sharded corpus: tag it alone")
+    found = [f"{root_of(place)}/{path}" for path in listed_files(place) if is_audio(path)]
+    if not found:
+        raise ValueError(f"{place.uri} holds no song (a file with one of the endings {', '.join(AUDIO_SUFFIXES)})")
+    return found
+
+
+def decode_song(address: str) -> Clip:
+    """A song's audio; its key is the address. Raises DecodeError."""
+    return decode_pcm(fetch_bytes(address), address)
+
+
+def tag_files(exported: Exported, addresses: Sequence[str]) -> Iterator[SongTags | Untagged]:
+    """The tags of every song, in order; one that cannot be decoded is Untagged."""
+    for address in addresses:
+        try:
+            clip = decode_song(address)
+        except DecodeError as error:
+            yield Untagged(address, error.reason)
+        else:
+            yield tag_clip(exported, clip)

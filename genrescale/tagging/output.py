@@ -1,0 +1,134 @@
+"""Tagged songs as lines: for people (``text``), JSON lines, and CSV with a row for every tag of every song."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+
+from genrescale.audio import Vocabulary
+from genrescale.data.store import Store
+from genrescale.tagging.scores import SongTags, Untagged
+from genrescale.telemetry import Progress
+
+FORMATS = ("text", "json", "csv")
+CSV_COLUMNS = ("song", "seconds", "windows", "tag", "score", "whole_song")
+BAR = 30  # characters of a score of 1
+
+
+@dataclass(frozen=True)
+class Show:
+    """How songs are written: at most ``top`` tags each (0: all) with a score of at least ``threshold``."""
+
+    format: str = "text"
+    top: int = 10
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f"format={self.format!r} is none of {list(FORMATS)}")
+        if self.top < 0:
+            raise ValueError(f"top={self.top} must not be negative; 0 shows all tags")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold={self.threshold} must be from 0 to 1, as scores are")
+
+    def chosen(self, score_K: np.ndarray) -> list[int]:
+        """The outputs to show, the highest score first."""
+        order = np.argsort(-score_K, kind="stable")[: self.top or None]
+        return [int(k) for k in order if score_K[k] >= self.threshold]
+
+
+def write_tags(
+    results: Iterable[SongTags | Untagged], num_songs: int, vocabulary: Vocabulary, show: Show, out: Store | None
+) -> int:
+    """Write every song as it comes, to ``out`` (a file, which appears when all are in it) or to the terminal.
+
+    A song that could not be tagged is a line on stderr. Returns the exit status: 1 where there was one.
+    """
+    tagged, failed = 0, 0
+    with ExitStack() as stack:
+        file = stack.enter_context(_file(out)) if out else None
+        progress = stack.enter_context(Progress("tag", num_songs, "songs")) if out else None
+        _write(file, head(show))
+        for result in results:
+            if isinstance(result, Untagged):
+                failed += 1
+                print(f"tag: {result.song}: {result.reason}", file=sys.stderr)
+            else:
+                tagged += 1
+                _write(file, lines(result, vocabulary, show))
+            if progress:
+                progress.advance(note=f"{failed} could not be tagged" if failed else "")
+    if out or failed:
+        where = f"; {out.uri}" if out else ""
+        print(f"{tagged} of {tagged + failed} songs tagged{where}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _file(out: Store) -> AbstractContextManager[IO[bytes]]:
+    folder, _, name = out.uri.rpartition("/")
+    return Store(folder or "/").whole_file(name)
+
+
+def _write(file: IO[bytes] | None, text: str) -> None:
+    if file is None:
+        print(text, end="", flush=True)
+    else:
+        file.write(text.encode())
+
+
+def head(show: Show) -> str:
+    """What stands before the first song."""
+    return _csv_line(CSV_COLUMNS) if show.format == "csv" else ""
+
+
+def lines(tags: SongTags, vocabulary: Vocabulary, show: Show) -> str:
+    """One song, with the newline at its end."""
+    found = list(_shown(tags, vocabulary, show))
+    if show.format == "json":
+        rows = [{"tag": tag, "score": score, "whole_song": whole} for tag, score, whole in found]
+        facts = {"song": tags.song, "seconds": round(tags.seconds, 3), "windows": tags.windows, "padded": tags.padded}
+        return json.dumps({**facts, "tags": rows}, ensure_ascii=False) + "\n"
+    if show.format == "csv":
+        song = (tags.song, round(tags.seconds, 3), tags.windows)
+        return "".join(_csv_line((*song, tag, score, "" if whole is None else whole)) for tag, score, whole in found)
+    return _text(tags, found)
+
+
+def _shown(tags: SongTags, vocabulary: Vocabulary, show: Show) -> Iterator[tuple[str, float, float | None]]:
+    for k in show.chosen(tags.score_K):
+        whole = None if tags.whole_K is None else round(float(tags.whole_K[k]), 4)
+        yield vocabulary.names[k], round(float(tags.score_K[k]), 4), whole
+
+
+def _text(tags: SongTags, found: list[tuple[str, float, float | None]]) -> str:
+    windows = "1 window" if tags.windows == 1 else f"mean of {tags.windows} windows"
+    rows = [f"{tags.song}  ({tags.seconds:.1f} s, {windows}{', padded with silence' if tags.padded else ''})"]
+    width = max((len(tag) for tag, _, _ in found), default=0)
+    if tags.whole_K is not None and found:
+        rows.append(f"  {'':{width}}  {'windows':{BAR + 6}}  whole song")
+    for tag, score, whole in found:
+        at_once = "" if whole is None else f"  {whole:.2f}"
+        rows.append(f"  {tag:{width}}  {score:.2f}  {bar(score):{BAR}}{at_once}".rstrip())
+    if not found:
+        rows.append("  no tag reaches the threshold")
+    return "\n".join(rows) + "\n"
+
+
+def bar(score: float) -> str:
+    """A bar of BAR characters for a score of 1, to an eighth of a character."""
+    eighths = round(score * BAR * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def _csv_line(cells: tuple[object, ...]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()

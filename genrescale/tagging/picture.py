@@ -1,0 +1,78 @@
+"""A song's tags over time as a heat map.
+
+Shapes: S seconds, K tags.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from genrescale.audio import Clip
+from genrescale.data.store import Store
+from genrescale.export import Exported
+from genrescale.report.figure import COLORS, INK, MUTED, PNG_DPI, style
+from genrescale.tagging.output import Show
+from genrescale.tagging.scores import tags_by_second
+
+_ROW_INCHES, _WIDTH_INCHES, _MARGIN_INCHES = 0.27, 8.6, 1.35
+_HUES = LinearSegmentedColormap.from_list("scores", ["#f7f5ef", "#9cc3da", COLORS[0], "#06283f"])
+
+
+def write_picture(to: Store, exported: Exported, clip: Clip, show: Show) -> None:
+    """The tags that ``show`` chooses, by second, as the PNG file ``to``. Raises ValueError where it chooses none."""
+    score_SK = tags_by_second(exported, clip.pcm_T)
+    chosen = show.chosen(score_SK.mean(axis=0))
+    if not chosen:
+        raise ValueError(f"{clip.key}: no tag reaches threshold={show.threshold:g}; the picture would be empty")
+    names = [exported.vocabulary.names[k] for k in chosen]
+    window_s = min(exported.spec.crop_s, clip.duration_s)
+    note = f"{exported.spec.model}; a second is the mean of the windows of {window_s:.3g} s that cover it"
+    folder, _, name = to.uri.rpartition("/")
+    data = draw_tags(score_SK[:, chosen], names, clip.duration_s, clip.key.rpartition("/")[2], note)
+    Store(folder or "/").write_bytes(name, data)
+
+
+def draw_tags(score_SK: np.ndarray, names: list[str], seconds: float, title: str, note: str) -> bytes:
+    """PNG with a row for every column of ``score_SK``, the first on top, and at its right its mean over the song."""
+    score_KS = score_SK.T
+    with style():
+        figure = Figure(figsize=(_WIDTH_INCHES, _MARGIN_INCHES + _ROW_INCHES * len(names)), layout="constrained")
+        axes = figure.add_subplot()
+        image = axes.imshow(
+            score_KS,
+            aspect="auto",
+            interpolation="nearest",
+            cmap=_HUES,
+            vmin=0,
+            vmax=1,
+            # the last second may be a part of one
+            extent=(0, len(score_SK), len(names) - 0.5, -0.5),
+        )
+        axes.set_xlim(0, seconds)
+        axes.set_yticks(range(len(names)), names, color=INK)
+        for row, mean in enumerate(score_KS.mean(axis=1)):
+            axes.annotate(
+                f"{mean:.2f}", (1, row), (5, 0), ("axes fraction", "data"), "offset points", va="center", color=MUTED,
+                fontsize=9, annotation_clip=False,
+            )  # fmt: skip
+        axes.tick_params(length=0, axis="y")
+        for row in range(1, len(names)):
+            axes.axhline(row - 0.5, color="white", linewidth=1.2)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(9, steps=[1, 1.5, 2, 3, 6, 10], integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{int(t) // 60}:{int(t) % 60:02d}"))
+        axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=22)
+        axes.annotate(note, (0, 1), (0, 8), "axes fraction", "offset points", fontsize=8.5, color=MUTED)
+        axes.annotate("mean", (1, 1), (5, 8), "axes fraction", "offset points", fontsize=8.5, color=MUTED)
+        colorbar = figure.colorbar(image, ax=axes, pad=0.09, fraction=0.03, aspect=12)
+        colorbar.outline.set_visible(False)  # type: ignore[attr-defined]
+        colorbar.ax.tick_params(length=0, labelsize=8.5)
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=PNG_DPI)
+    return data.getvalue()

@@ -1,0 +1,35 @@
+#!/usr/bin/env python
+"""A published checkpoint as an exported model: weights, tags, data and model card, ready for jobs/tag.py.
+
+python jobs/import_weights.py checkpoint=best_model.pth model=musicnn tags=mtat licence=MIT to=/models/musicnn
+
+``checkpoint`` is of Won et al. 2020 (github.com/minzwon/sota-music-tagging-models), of MTG-Jamendo's baseline, of
+SSAST's authors or an AST of transformers; ``model`` is our name of the architecture, its dials are +dials.NAME=VALUE.
+Nothing in the file is executed. Every array must find its place; what does not is listed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from _cli import place, run_job
+from omegaconf import MISSING
+
+from genrescale.importing import Published, import_published
+
+
+@dataclass
+class ImportWeightsJob(Published):
+    """Relative addresses lie below ``store``."""
+
+    to: str = MISSING
+    store: str = ""
+
+
+def main(job: ImportWeightsJob) -> None:
+    to = place(job.store, job.to, "to")
+    print(import_published(job, place(job.store, job.checkpoint, "checkpoint"), to))
+
+
+if __name__ == "__main__":
+    run_job(ImportWeightsJob, "import_weights", main, __doc__)

@@ -1,0 +1,68 @@
+#!/usr/bin/env python
+"""Tag songs with an exported model (jobs/export.py or jobs/import_weights.py makes one).
+
+python jobs/tag.py song.mp3 model=/models/musicnn                              the ten likeliest tags, to read
+python jobs/tag.py song.mp3 model=/models/musicnn picture=tags.png             and a picture of them by second
+python jobs/tag.py /music model=/models/musicnn format=csv out=tags.csv        every song of a folder
+python jobs/tag.py /data/shards model=s3://models/a format=json out=tags.jsonl    a sharded corpus, on Ray
+
+A song that cannot be read is named, passed over and counted; the exit status is then 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from _cli import place, run_job
+from omegaconf import MISSING
+
+from genrescale.cluster import connect
+from genrescale.data.manifest import read_manifest
+from genrescale.export import load_exported
+from genrescale.tagging.files import decode_song, is_corpus, list_audio, tag_files
+from genrescale.tagging.output import Show, write_tags
+from genrescale.tagging.picture import write_picture
+
+
+@dataclass
+class TagJob:
+    songs: list[str] = field(default_factory=list)
+    model: str = MISSING
+    format: str = "text"
+    top: int = 10
+    threshold: float = 0.0
+    out: str = ""
+    picture: str = ""
+    store: str = ""
+    use_gpu: bool = False
+    cpus: int = 0
+
+
+def main(job: TagJob) -> int:
+    show = Show(job.format, job.top, job.threshold)
+    if not job.songs:
+        raise ValueError("which songs? python jobs/tag.py SONG.mp3 model=FOLDER (a file, a folder or a sharded corpus)")
+    places = [place(job.store, song, "songs") for song in job.songs]
+    out = place(job.store, job.out, "out") if job.out else None
+    exported = load_exported(place(job.store, job.model, "model").uri, "cuda" if job.use_gpu else "cpu")
+    if len(places) == 1 and is_corpus(places[0]):
+        if job.picture:
+            raise ValueError("picture= is of one song; this is a corpus")
+        from genrescale.tagging.corpus import tag_corpus  # Ray Data takes seconds to import
+
+        manifest = read_manifest(places[0].uri)
+        with connect(job.cpus):
+            return write_tags(
+                tag_corpus(exported, manifest, job.use_gpu), len(manifest), exported.vocabulary, show, out
+            )
+    songs = list_audio(places)
+    if job.picture and len(songs) > 1:
+        raise ValueError(f"picture= is of one song; these are {len(songs)}")
+    failed = write_tags(tag_files(exported, songs), len(songs), exported.vocabulary, show, out)
+    if job.picture and not failed:
+        write_picture(place(job.store, job.picture, "picture"), exported, decode_song(songs[0]), show)
+    return failed
+
+
+if __name__ == "__main__":
+    run_job(TagJob, "tag", main, __doc__, positional="songs")

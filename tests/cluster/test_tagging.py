@@ -1,0 +1,77 @@
+"""A sharded corpus tagged through Ray Data has the scores that its songs have one by one; damage costs one song."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from genrescale.audio import Clip
+from genrescale.card import Origin
+from genrescale.data.crops import SongTable, read_crops
+from genrescale.data.manifest import Manifest
+from genrescale.data.store import Store
+from genrescale.export import Exported, ModelSpec, export_model, load_exported
+from genrescale.models import build_model
+from genrescale.tagging.scores import SongTags, tag_clip
+
+pytestmark = pytest.mark.cluster
+ROOT = Path(__file__).parents[2]
+DIALS = {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 8}
+
+
+@pytest.fixture(scope="module")
+def exported(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, Path]:
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("model")
+    spec = ModelSpec("spectrogram", DIALS, crop_s=2.0, scoring="spread:4", loss="bce")
+    model = build_model("spectrogram", len(corpus.vocabulary), **DIALS)
+    export_model(Store(str(folder)), model, corpus.vocabulary, spec, Origin("x", "nothing", "MIT"))
+    return load_exported(str(folder)), folder
+
+
+def one_by_one(exported: Exported, corpus: Manifest) -> dict[str, SongTags]:
+    table = SongTable.of(corpus, np.arange(len(corpus)))
+    songs = {}
+    for song, key in enumerate(table.keys.to_pylist()):
+        pcm_T = read_crops(table, np.array([song]), np.array([0]), int(table.len_N[song]))[0]
+        songs[key] = tag_clip(exported, Clip(key, pcm_T))
+    return songs
+
+
+def test_a_corpus_as_json_lines(
+    exported: tuple[Exported, Path], corpus: Manifest, tmp_path: Path, environment: dict[str, str]
+):
+    """One second of one song is damaged: this song is named, passed over and counted, and no other is."""
+    shards = Path(shutil.copytree(corpus.uri, tmp_path / "shards"))
+    hurt = 7
+    tar = shards / corpus.shard_name(int(corpus.column("shard")[hurt]))
+    with tar.open("r+b") as file:
+        file.seek(int(corpus.column("offset")[hurt]) + 100)
+        file.write(b"damage")
+    command = [sys.executable, "jobs/tag.py", str(shards), f"model={exported[1]}", "format=json", "top=3", "cpus=2"]
+    ended = subprocess.run(
+        [*command, f"out={tmp_path}/tags.jsonl"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert ended.returncode == 1, ended.stderr
+    keys = corpus.songs["key"].to_pylist()
+    assert f"tag: {keys[hurt]}: shard " in ended.stderr
+    assert f"{len(keys) - 1} of {len(keys)} songs tagged" in ended.stderr
+    rows = [json.loads(line) for line in (tmp_path / "tags.jsonl").read_text().splitlines()]
+    assert [row["song"] for row in rows] == [key for key in keys if key != keys[hurt]]
+    alone = one_by_one(exported[0], corpus)
+    names = corpus.vocabulary.names
+    for row in rows:
+        tags = alone[row["song"]]
+        assert tags.whole_K is not None
+        assert (row["windows"], row["padded"]) == (4, False)
+        for found in row["tags"]:
+            k = names.index(found["tag"])
+            assert found["score"] == pytest.approx(tags.score_K[k], abs=1e-4)
+            assert found["whole_song"] == pytest.approx(tags.whole_K[k], abs=1e-4)
