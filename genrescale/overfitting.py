@@ -1,4 +1,4 @@
-"""How much better a run does on its training songs: an overfit score, the gap as a curve, and a checkpoint chosen by it.
+"""How much better a run does on its training songs: an overfit score, the gap as a curve, a checkpoint chosen by it.
 
 A curve is a run's ``curve.parquet`` (``genrescale.results.CURVE_COLUMNS``), one row per validation. Its training loss
 is the mean over the steps since the validation before, with dropout and augmentation; its validation loss is of

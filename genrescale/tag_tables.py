@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genrescale.audio import TagKind, Vocabulary
 from genrescale.metrics import (
     accuracy,
     check_binary,
-    f1_by_tag,
+    macro_f1,
     macro_pr_auc,
     macro_roc_auc,
-    pr_auc_by_tag,
     predicted,
-    roc_auc_by_tag,
+    rmse,
     validate,
 )
 
@@ -72,48 +72,54 @@ def confusion_matrix(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarra
     return count_KK
 
 
+def decisions(score_NK: np.ndarray, vocabulary: Vocabulary, threshold: float | np.ndarray = 0.5) -> np.ndarray:
+    """Which tags are predicted (boolean N, K): scores from the threshold on; of exclusive tags the highest alone."""
+    if vocabulary.exclusive:
+        return np.eye(len(vocabulary), dtype=bool)[score_NK.argmax(axis=1)]
+    return predicted(score_NK, threshold)
+
+
 @dataclass(frozen=True)
 class TagRow:
     """One tag. ``popularity`` is the mean score: where it is above ``prevalence``, the model says the tag too often.
 
-    ``predicted`` is the share of songs with a score of at least the threshold. Metrics of a tag that has no songs, or
-    all, are None.
+    ``predicted`` is the share of songs that it is predicted for (``decisions``), which F1 judges. Metrics of a tag that
+    has no songs, or all, are None. Of a regress tag ``prevalence`` is the mean label, and RMSE its only metric.
     """
 
     name: str
-    support: int
+    kind: TagKind
+    support: int | None
     prevalence: float
     popularity: float
-    predicted: float
+    predicted: float | None
     roc_auc: float | None
     pr_auc: float | None
     f1: float | None
+    rmse: float | None
 
 
 def tag_rows(
-    y_true_NK: np.ndarray, y_score_NK: np.ndarray, names: Sequence[str], threshold: float | np.ndarray = 0.5
+    y_true_NK: np.ndarray, y_score_NK: np.ndarray, vocabulary: Vocabulary, threshold: float | np.ndarray = 0.5
 ) -> list[TagRow]:
-    """One row for each tag, in the order of ``names``."""
+    """One row for each tag, in the vocabulary's order."""
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
-    if len(names) != true_NK.shape[1]:
-        raise ValueError(f"{len(names)} names were given for {true_NK.shape[1]} tags")
-    values = [
-        roc_auc_by_tag(true_NK, score_NK),
-        pr_auc_by_tag(true_NK, score_NK),
-        f1_by_tag(true_NK, score_NK, threshold),
-    ]
-    said_K = predicted(score_NK, threshold).mean(axis=0)
-    return [
-        TagRow(
-            name,
-            int(true_NK[:, k].sum()),
-            float(true_NK[:, k].mean()),
-            float(score_NK[:, k].mean()),
-            float(said_K[k]),
-            *(None if np.isnan(value_K[k]) else float(value_K[k]) for value_K in values),
+    if len(vocabulary) != true_NK.shape[1]:
+        raise ValueError(f"arrays have {true_NK.shape[1]} tags, the vocabulary has {len(vocabulary)}")
+    said_NK = decisions(score_NK, vocabulary, threshold)
+    rows = []
+    for k, tag in enumerate(vocabulary.tags):
+        true_N1, score_N1 = true_NK[:, [k]], score_NK[:, [k]]
+        means = float(true_N1.mean()), float(score_N1.mean())
+        if tag.kind == "regress":
+            rows.append(TagRow(tag.name, tag.kind, None, *means, None, None, None, None, rmse(true_N1, score_N1)))
+            continue
+        roc, pr = macro_roc_auc(true_N1, score_N1), macro_pr_auc(true_N1, score_N1)
+        f1 = macro_f1(true_N1, said_NK[:, [k]])
+        rows.append(
+            TagRow(tag.name, tag.kind, int(true_N1.sum()), *means, float(said_NK[:, k].mean()), roc, pr, f1, None)
         )
-        for k, name in enumerate(names)
-    ]
+    return rows
 
 
 def prevalence_thresholds(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarray:
