@@ -3,6 +3,12 @@
 Songs are what is resampled, with all their tags, so that the tags' dependence is kept. What is not in these numbers:
 another seed, another training set. Metrics are named as in ``genrescale.weighted.METRICS``.
 
+Intervals are ``basic`` ones (the bootstrap's percentiles reflected at the value), not ``percentile`` ones: average
+precision of few songs is too high, and that of resampled songs, where a song drawn twice confirms itself, is too high
+once more. The basic interval takes off what the resamples add, the percentile interval adds it again. Measured with
+normal scores and 30 tags of 2 to 30 % of the songs, how often the 95 % interval of macro PR-AUC held the truth: with
+300, 1,000, 4,000 songs percentile 7, 17, 45 %, basic 87, 90, 95 %. Macro ROC-AUC: both 92 to 95 %.
+
 A macro mean of a resample is over the tags that still have both classes in it; a tag that has lost one is left out of
 that resample alone (its weight goes to the other tags), and ``incomplete`` counts such resamples. Rare tags are lost
 often: of a tag that 1, 2 or 3 songs have, 37, 14 or 5 % of the resamples know nothing.
@@ -20,12 +26,13 @@ from genrescale.weighted import Parts, weighted_metric
 
 LEVEL = 0.95
 RESAMPLES = 1000
+METHODS = ("basic", "percentile")
 _BLOCK = 1 << 22  # weights drawn at once: 32 MB
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric of all songs and its percentile interval; of ``resamples``, ``incomplete`` had lost a class of a tag."""
+    """A metric of all songs and its interval; of ``resamples``, ``incomplete`` had lost a class of a tag."""
 
     value: float
     low: float
@@ -58,22 +65,21 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     threshold: float | np.ndarray = 0.5,
+    method: str = "basic",
 ) -> Interval | None:
-    """The percentile interval of a metric over resampled songs (Efron); None where the metric is undefined.
+    """The interval of a metric over resampled songs (Efron and Tibshirani 1993); None where the metric is undefined.
 
-    Percentiles are only as good as there are songs: with few songs of a tag, PR-AUC's interval is too narrow and lies
-    a little high, because a song drawn twice confirms itself. ``threshold`` is used by F1 alone.
+    Cut off where the metric ends (0, and 1 but for RMSE). ``threshold`` is used by F1 alone.
     """
-    _check(resamples, level)
+    _check(resamples, level, method)
     parts = weighted_metric(metric, y_true_NK, y_score_NK, threshold)
     if parts is None:
         return None
     num_songs = len(y_true_NK)
     part_RK = np.concatenate([parts(weight_RN) for weight_RN in _bootstrap_weights(num_songs, seed, resamples)])
-    value_R = _mean_of_known(part_RK)
-    low, high = _percentiles(value_R, level)
-    incomplete = int(np.isnan(part_RK).any(axis=1).sum())
-    return Interval(_value(parts, num_songs), low, high, resamples, incomplete)
+    value = _value(parts, num_songs)
+    low, high = np.clip(_interval(value, part_RK, level, method), 0, np.inf if metric == "rmse" else 1).tolist()
+    return Interval(value, low, high, resamples, int(np.isnan(part_RK).any(axis=1).sum()))
 
 
 def paired_test(
@@ -99,8 +105,8 @@ def paired_test(
     num_songs = len(y_true_NK)
     pairs = [(a(weight_RN), b(weight_RN)) for weight_RN in _bootstrap_weights(num_songs, seed, resamples)]
     part_RK = np.concatenate([part_a - part_b for part_a, part_b in pairs])
-    low, high = _percentiles(_mean_of_known(part_RK), level)
     difference = _value(a, num_songs) - _value(b, num_songs)
+    low, high = _interval(difference, part_RK, level, "basic")
     swapped_R = _swapped_differences(metric, y_true_NK, score_a_NK, score_b_NK, seed, resamples, threshold)
     as_large = int((np.abs(swapped_R) >= abs(difference) - 1e-12).sum())
     incomplete = int(np.isnan(part_RK).any(axis=1).sum())
@@ -119,7 +125,9 @@ def _swapped_differences(
     """The differences (R,) after swaps: both runs' songs are one list, ranked once; weights say which of them count."""
     if metric.endswith(("roc_auc", "pr_auc")):
         axis = None if metric.startswith("micro_") else 0
-        score_a_NK, score_b_NK = (rankdata(scores, axis=axis) for scores in (score_a_NK, score_b_NK))
+        score_a_NK, score_b_NK = (
+            rankdata(scores, axis=axis).reshape(np.shape(scores)) for scores in (score_a_NK, score_b_NK)
+        )
     true_NK = np.asarray(y_true_NK)
     parts = weighted_metric(
         metric, np.concatenate([true_NK, true_NK]), np.concatenate([score_a_NK, score_b_NK]), threshold
@@ -134,9 +142,11 @@ def _swapped_differences(
     return np.concatenate(differences)
 
 
-def _check(resamples: int, level: float) -> None:
+def _check(resamples: int, level: float, method: str = "basic") -> None:
     if resamples < 1 or not 0 < level < 1:
         raise ValueError(f"resamples ({resamples}) must be at least 1 and level ({level}) between 0 and 1")
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} is none of {list(METHODS)}")
 
 
 def _rows(num_songs: int, resamples: int) -> Iterator[int]:
@@ -165,8 +175,9 @@ def _mean_of_known(part_RK: np.ndarray) -> np.ndarray:
     return np.where(known_RK, part_RK, 0).sum(axis=1)[kept_R] / known_RK.sum(axis=1)[kept_R]
 
 
-def _percentiles(value_R: np.ndarray, level: float) -> tuple[float, float]:
+def _interval(value: float, part_RK: np.ndarray, level: float, method: str) -> tuple[float, float]:
+    value_R = _mean_of_known(part_RK)
     if not len(value_R):
         raise ValueError("no resample of the songs has both classes of any tag: there are too few songs")
-    low, high = np.quantile(value_R, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    low, high = np.quantile(value_R, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    return (low, high) if method == "percentile" else (2 * value - high, 2 * value - low)
