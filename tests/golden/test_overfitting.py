@@ -56,7 +56,9 @@ def test_a_gap_below_zero_is_as_far_from_zero_as_one_above():
     """Strong augmentation makes training songs the harder ones: the GTZAN project's "regularization gap"."""
     curve = gap_curve([1, 2, 3], [1.4, 1.1, 0.8], [1.1, 1.05, 1.0])
     assert select_step(curve, "gap") == 2
-    assert select_step(gap_curve([1, 2], [1.25, 0.75], [1.125, 0.875]), "gap", tolerance=1) == 2, "the lower loss of equals"
+    assert select_step(gap_curve([1, 2], [1.25, 0.75], [1.125, 0.875]), "gap", tolerance=1) == 2, (
+        "the lower loss of equals"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import os
-import runpy
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from job_script import JOBS, run
 
-JOBS = Path(__file__).parents[2] / "jobs"
 NAMES = sorted(path.stem for path in JOBS.glob("[a-z]*.py"))
-
-
-@dataclass(frozen=True)
-class Ended:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run(job: str, *overrides: str) -> Ended:
-    """The job's file run as a script, in this process: one of its own would import Ray for seconds."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", [f"{JOBS}/{job}.py", *overrides])
-        patch.syspath_prepend(JOBS)
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(f"{JOBS}/{job}.py", run_name="__main__")
-    code = ended.value.code
-    assert isinstance(code, int)
-    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def test_a_job_in_a_process_of_its_own_ends_as_it_does_here():
