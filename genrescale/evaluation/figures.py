@@ -166,7 +166,7 @@ def embedding_map(embedding_ND: np.ndarray, seed: int = 0, perplexity: float = 3
 def embedding_png(
     embedding_ND: np.ndarray, tag_N: np.ndarray, names: Sequence[str], title: str, seed: int = 0
 ) -> bytes:
-    """The songs of ``embedding_map``, ``tag_N`` their tags as places in ``names``, the names at the tags' medians.
+    """The songs of ``embedding_map``, ``tag_N`` their tags as places in ``names``, the names above the tags' songs.
 
     As the GTZAN project's Figure 6. Distances between far groups, and sizes of groups, mean nothing in such a map.
     """
@@ -183,13 +183,15 @@ def embedding_png(
             axes.scatter(part_n2[:, 0], part_n2[:, 1], s=14, color=color, marker=marker, alpha=0.55, linewidths=0)
             axes.annotate(
                 short(names[tag]),
-                tuple(np.median(part_n2, axis=0)),
+                (float(np.median(part_n2[:, 0])), float(np.quantile(part_n2[:, 1], 0.9))),
+                xytext=(0, 5),  # points: above the group, which it would hide
+                textcoords="offset points",
                 ha="center",
-                va="center",
+                va="bottom",
                 fontsize=9,
                 fontweight="bold",
                 color=color,
-                bbox={"facecolor": "white", "edgecolor": color, "alpha": 0.85, "pad": 2, "linewidth": 0.8},
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
             )
         axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=10)
         axes.set_xticks([])
