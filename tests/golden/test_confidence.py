@@ -159,6 +159,9 @@ def test_the_same_order_at_another_scale_is_no_difference():
         test = paired_test(metric, true_NK, score_NK, np.exp(9 * score_NK) - 50, resamples=50)
         assert test is not None
         assert (test.difference, test.low, test.high, test.p_value) == (0, 0, 0, 1)
+        other_NK = np.round(0.2 * true_NK + 0.8 * np.random.default_rng(4).random(true_NK.shape), 1)
+        at_one_scale = paired_test(metric, true_NK, score_NK, other_NK, resamples=200)
+        assert at_one_scale == paired_test(metric, true_NK, score_NK, np.exp(9 * other_NK) - 50, resamples=200)
 
 
 def test_swapping_by_hand():
