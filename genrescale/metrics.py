@@ -2,8 +2,10 @@
 
 Conventions: N songs, K tags. ``y_true_NK`` holds 0 or 1 for classify tags and [0, 1] for regress tags;
 ``y_score_NK`` a finite score, the higher the likelier. A macro mean is over the tags that have both a song with and
-a song without the tag; the others are left out (``scorable_tags``). Where no tag can be scored the value is None,
-never 0.0. Raises ValueError for arrays that are empty, differ in shape, or hold NaN or infinity.
+a song without the tag; the others are left out (``scorable_tags``). A micro value takes all N x K pairs of a song and a
+tag as one list. Where nothing can be scored the value is None, never 0.0. A ``threshold`` is one number, or one for
+each tag (K,); a tag is predicted where its score is at least that. Raises ValueError for arrays that are empty, differ
+in shape, or hold NaN or infinity.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ def _as_matrix(name: str, values: np.ndarray) -> np.ndarray:
     return matrix_NK
 
 
-def _check_binary(true_NK: np.ndarray) -> None:
+def check_binary(true_NK: np.ndarray) -> None:
+    """Raises ValueError, naming the first song and tag, for a label that is neither 0 nor 1."""
     other_NK = ~np.isin(true_NK, (0.0, 1.0))
     if other_NK.any():
         song, tag = np.argwhere(other_NK)[0]
@@ -50,23 +53,40 @@ def _check_binary(true_NK: np.ndarray) -> None:
 def scorable_tags(y_true_NK: np.ndarray) -> np.ndarray:
     """Boolean (K,): tags that at least one song has and at least one song lacks."""
     true_NK = _as_matrix("y_true_NK", y_true_NK)
-    _check_binary(true_NK)
+    check_binary(true_NK)
     return (true_NK == 1).any(axis=0) & (true_NK == 0).any(axis=0)
 
 
-def _macro(curve_area: Callable[..., Any], y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
+def _mean(value_K: np.ndarray) -> float | None:
+    known_K = value_K[~np.isnan(value_K)]
+    return float(known_K.mean()) if len(known_K) else None
+
+
+def _by_tag(curve_area: Callable[..., Any], y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarray:
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
-    tags = np.flatnonzero(scorable_tags(true_NK))
-    if len(tags) == 0:
-        return None
-    return float(np.mean([curve_area(true_NK[:, k], score_NK[:, k]) for k in tags]))
+    value_K = np.full(true_NK.shape[1], np.nan)
+    for k in np.flatnonzero(scorable_tags(true_NK)):
+        value_K[k] = curve_area(true_NK[:, k], score_NK[:, k])
+    return value_K
+
+
+def roc_auc_by_tag(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarray:
+    """Area under each tag's ROC curve (K,); NaN for a tag that cannot be scored."""
+    from sklearn.metrics import roc_auc_score  # here, because it takes most of a second in every process of a cluster
+
+    return _by_tag(roc_auc_score, y_true_NK, y_score_NK)
+
+
+def pr_auc_by_tag(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarray:
+    """Average precision (steps, not trapezoids) of each tag (K,); NaN for a tag that cannot be scored."""
+    from sklearn.metrics import average_precision_score
+
+    return _by_tag(average_precision_score, y_true_NK, y_score_NK)
 
 
 def macro_roc_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
     """Area under the ROC curve, mean over scorable tags; None if there is none. Chance is 0.5."""
-    from sklearn.metrics import roc_auc_score  # here, because it takes most of a second in every process of a cluster
-
-    return _macro(roc_auc_score, y_true_NK, y_score_NK)
+    return _mean(roc_auc_by_tag(y_true_NK, y_score_NK))
 
 
 def macro_pr_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
@@ -74,9 +94,67 @@ def macro_pr_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
 
     Chance is a tag's share of songs.
     """
-    from sklearn.metrics import average_precision_score
+    return _mean(pr_auc_by_tag(y_true_NK, y_score_NK))
 
-    return _macro(average_precision_score, y_true_NK, y_score_NK)
+
+def micro_roc_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
+    """Area under the ROC curve of all pairs of song and tag; None unless there are pairs of both classes."""
+    true_NK, score_NK = validate(y_true_NK, y_score_NK)
+    return macro_roc_auc(true_NK.reshape(-1, 1), score_NK.reshape(-1, 1))
+
+
+def micro_pr_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
+    """Average precision of all pairs of song and tag; None unless there are pairs of both classes."""
+    true_NK, score_NK = validate(y_true_NK, y_score_NK)
+    return macro_pr_auc(true_NK.reshape(-1, 1), score_NK.reshape(-1, 1))
+
+
+def predicted(score_NK: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
+    """Boolean (N, K): where a score is at least the threshold. Raises ValueError for a threshold of another shape."""
+    threshold_K = np.asarray(threshold, dtype=np.float64)
+    if threshold_K.shape not in ((), score_NK.shape[1:]) or np.isnan(threshold_K).any():
+        raise ValueError(
+            f"threshold must be one number or one for each of the {score_NK.shape[1]} tags, none of them NaN; "
+            f"got shape {threshold_K.shape}"
+        )
+    return score_NK >= threshold_K
+
+
+def f1_by_tag(y_true_NK: np.ndarray, y_score_NK: np.ndarray, threshold: float | np.ndarray = 0.5) -> np.ndarray:
+    """F1 of each tag (K,), 0 where no prediction is right; NaN for a tag that cannot be scored."""
+    true_NK, score_NK = validate(y_true_NK, y_score_NK)
+    scorable_K, predicted_NK = scorable_tags(true_NK), predicted(score_NK, threshold)
+    hits_K = (predicted_NK * true_NK).sum(axis=0)
+    value_K = np.full(true_NK.shape[1], np.nan)
+    return np.divide(2 * hits_K, predicted_NK.sum(axis=0) + true_NK.sum(axis=0), out=value_K, where=scorable_K)
+
+
+def macro_f1(y_true_NK: np.ndarray, y_score_NK: np.ndarray, threshold: float | np.ndarray = 0.5) -> float | None:
+    """F1 at a threshold, mean over scorable tags; None if there is none."""
+    return _mean(f1_by_tag(y_true_NK, y_score_NK, threshold))
+
+
+def micro_f1(y_true_NK: np.ndarray, y_score_NK: np.ndarray, threshold: float | np.ndarray = 0.5) -> float | None:
+    """F1 of all pairs of song and tag at a threshold; None unless there are pairs of both classes."""
+    true_NK, score_NK = validate(y_true_NK, y_score_NK)
+    return macro_f1(true_NK.reshape(-1, 1), predicted(score_NK, threshold).reshape(-1, 1))
+
+
+def best_thresholds(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarray:
+    """The threshold of each tag (K,) with the highest F1 on these songs, which should be validation songs.
+
+    It is one of the tag's scores, of equally good ones the highest. Infinity (never predicted) for a tag that no song
+    has. As in MediaEval's baseline, which takes the best point of each tag's precision-recall curve.
+    """
+    true_NK, score_NK = validate(y_true_NK, y_score_NK)
+    check_binary(true_NK)
+    order_NK = np.argsort(-score_NK, axis=0, kind="stable")
+    falling_NK = np.take_along_axis(score_NK, order_NK, axis=0)
+    hits_NK = np.take_along_axis(true_NK, order_NK, axis=0).cumsum(axis=0)
+    f1_NK = 2 * hits_NK / (np.arange(1, len(true_NK) + 1)[:, None] + true_NK.sum(axis=0))
+    f1_NK[:-1][falling_NK[:-1] == falling_NK[1:]] = -1  # equal scores are predicted together or not at all
+    best_K = f1_NK.argmax(axis=0)
+    return np.where(true_NK.any(axis=0), falling_NK[best_K, np.arange(len(best_K))], np.inf)
 
 
 def rmse(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float:
@@ -88,7 +166,7 @@ def rmse(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float:
 def accuracy(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float:
     """Share of songs whose highest score is at their one tag. Of equal scores the first tag counts."""
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
-    _check_binary(true_NK)
+    check_binary(true_NK)
     counts_N = true_NK.sum(axis=1)
     if (counts_N != 1).any():
         song = int(np.argmax(counts_N != 1))

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    precision_recall_curve,
+    roc_auc_score,
+)
 
 from genrescale.audio import Tag, Vocabulary
-from genrescale.metrics import accuracy, macro_pr_auc, macro_roc_auc, rmse, scorable_tags, score
+from genrescale.metrics import (
+    accuracy,
+    best_thresholds,
+    f1_by_tag,
+    macro_f1,
+    macro_pr_auc,
+    macro_roc_auc,
+    micro_f1,
+    micro_pr_auc,
+    micro_roc_auc,
+    pr_auc_by_tag,
+    rmse,
+    scorable_tags,
+    score,
+)
 
 TRUE = np.array([[1, 0], [0, 1], [1, 1], [0, 0]])
 SCORE = np.array([[0.9, 0.1], [0.8, 0.7], [0.3, 0.2], [0.1, 0.4]])
@@ -114,3 +134,54 @@ def test_score_of_regress_tags_alone_has_no_auc():
 def test_score_refuses_another_vocabulary():
     with pytest.raises(ValueError, match="2 tags, the vocabulary has 3"):
         score(TRUE, SCORE, Vocabulary.of_classes(["a", "b", "c"]))
+
+
+def test_micro_metrics_and_f1_equal_scikit_learn():
+    true_NK, score_NK = arrays()
+    predicted_NK = score_NK >= 0.6
+    assert micro_roc_auc(true_NK, score_NK) == pytest.approx(roc_auc_score(true_NK, score_NK, average="micro"))
+    expected = average_precision_score(true_NK, score_NK, average="micro")
+    assert micro_pr_auc(true_NK, score_NK) == pytest.approx(expected)
+    for average, found in (("macro", macro_f1), ("micro", micro_f1)):
+        assert found(true_NK, score_NK, 0.6) == pytest.approx(f1_score(true_NK, predicted_NK, average=average))
+    threshold_K = np.linspace(0.3, 0.8, 7)
+    expected = f1_score(true_NK, score_NK >= threshold_K, average="macro")
+    assert macro_f1(true_NK, score_NK, threshold_K) == pytest.approx(expected)
+    by_tag = [average_precision_score(true_NK[:, k], score_NK[:, k]) for k in range(7)]
+    np.testing.assert_allclose(pr_auc_by_tag(true_NK, score_NK), by_tag)
+
+
+def test_accuracy_equals_scikit_learn():
+    rng = np.random.default_rng(0)
+    true_N, score_NK = rng.integers(0, 5, 200), rng.random((200, 5))
+    assert accuracy(np.eye(5)[true_N], score_NK) == accuracy_score(true_N, score_NK.argmax(axis=1))
+
+
+def test_thresholds_are_the_best_points_of_scikit_learns_curves():
+    true_NK, score_NK = arrays()
+    found_K = best_thresholds(true_NK, score_NK)
+    for k in range(7):
+        precision, recall, thresholds = precision_recall_curve(true_NK[:, k], score_NK[:, k])
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        best = f1.max()
+        assert f1_score(true_NK[:, k], score_NK[:, k] >= found_K[k]) == pytest.approx(best)
+        assert found_K[k] in thresholds
+        assert found_K[k] == thresholds[np.isclose(f1[:-1], best)].max()
+
+
+def test_a_tag_that_no_validation_song_has_is_never_predicted():
+    true_NK, score_NK = arrays()
+    true_NK[:, 2] = 0
+    threshold_K = best_thresholds(true_NK, score_NK)
+    assert threshold_K[2] == np.inf
+    assert np.isnan(f1_by_tag(true_NK, score_NK, threshold_K)[2])
+    assert macro_f1(true_NK, score_NK, threshold_K) == pytest.approx(
+        np.mean([f1_score(true_NK[:, k], score_NK[:, k] >= threshold_K[k]) for k in range(7) if k != 2])
+    )
+    assert micro_f1(np.zeros((3, 2)), np.zeros((3, 2))) is None
+
+
+@pytest.mark.parametrize("threshold", [np.array([0.5, 0.5]), float("nan")])
+def test_a_threshold_that_fits_no_tags_is_refused(threshold):
+    with pytest.raises(ValueError, match="one for each of the 7 tags"):
+        macro_f1(*arrays(), threshold)

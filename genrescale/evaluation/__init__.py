@@ -1,0 +1,148 @@
+"""What finished runs are worth: metrics with intervals, their ensemble, a paired test of two, tables by tag, figures.
+
+``build_evaluation`` only reads; ``write_evaluation`` puts its files into ``evaluations/{name}`` of the sweep's folder.
+The same runs give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genrescale.audio import Vocabulary
+from genrescale.confidence import RESAMPLES, Interval, PairedTest
+from genrescale.data.manifest import Manifest
+from genrescale.ensemble import combine_runs, read_runs, same_songs
+from genrescale.evaluation.reading import check_row, chosen_rows, find_vocabulary, train_counts
+from genrescale.evaluation.scores import compare, intervals
+from genrescale.overfitting import GapCurve, gap_curve
+from genrescale.results import Files, ResultRow, ScoreTable, read_curve
+from genrescale.tag_tables import (
+    ClassScore,
+    ExclusivePair,
+    TagRow,
+    class_scores,
+    confusion_matrix,
+    exclusive_pairs,
+    frequency_classes,
+    prevalence_thresholds,
+    tag_rows,
+)
+
+ENSEMBLE = "ensemble"
+
+
+@dataclass(frozen=True, eq=False)
+class ByTag:
+    """What a score table says tag by tag. ``confusion_KK`` is of exclusive tags, ``pairs`` of others.
+
+    ``classes`` and ``train_counts_K`` need the corpus.
+    """
+
+    rows: list[TagRow]
+    train_counts_K: np.ndarray | None
+    classes: list[ClassScore]
+    confusion_KK: np.ndarray | None
+    pairs: list[ExclusivePair]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Everything that is printed and written. ``tables`` and ``metrics`` are by run id and ENSEMBLE.
+
+    ``subject`` is whose tags are looked at: the ensemble of several runs, else the run. ``tests`` compare the first run
+    with the second where there are two.
+    """
+
+    uri: str
+    rows: list[ResultRow]
+    vocabulary: Vocabulary
+    vote: str
+    threshold: float
+    tables: dict[str, ScoreTable]
+    metrics: dict[str, dict[str, Interval]]
+    tests: dict[str, PairedTest]
+    subject: str
+    tags: ByTag
+    gaps: dict[str, GapCurve]
+
+
+def by_tag(table: ScoreTable, vocabulary: Vocabulary, threshold: float, train_counts_K: np.ndarray | None) -> ByTag:
+    """The tables by tag. Frequency classes and pairs are of classify tags alone.
+
+    For the pairs a tag counts as predicted for as many songs as have it: a model's bias towards popular tags is
+    another table's matter.
+    """
+    mask_K = vocabulary.classify_K
+    true_NK, score_NK = table.true_NK[:, mask_K], table.score_NK[:, mask_K]
+    names = [tag.name for tag in vocabulary.tags if tag.kind == "classify"]
+    classes, pairs = [], []
+    if names and train_counts_K is not None:
+        classes = class_scores(true_NK, score_NK, frequency_classes(train_counts_K[mask_K]))
+    if names and not vocabulary.exclusive:
+        pairs = exclusive_pairs(true_NK, score_NK >= prevalence_thresholds(true_NK, score_NK), names)
+    return ByTag(
+        rows=tag_rows(table.true_NK, table.score_NK, vocabulary, threshold),
+        train_counts_K=train_counts_K,
+        classes=classes,
+        confusion_KK=confusion_matrix(true_NK, score_NK) if vocabulary.exclusive else None,
+        pairs=pairs,
+    )
+
+
+def read_gaps(files: Files, run_ids: Sequence[str]) -> dict[str, GapCurve]:
+    """The loss curves of the runs, without validations that lack one of the losses; of runs that have any."""
+    found = {}
+    for run_id in run_ids:
+        if (table := read_curve(files, run_id)) is None:
+            continue
+        lines = zip(*(table[name].to_pylist() for name in ("step", "train_loss", "val_loss")), strict=True)
+        if known := [line for line in lines if None not in line]:
+            step, train_loss, val_loss = zip(*known, strict=True)
+            found[run_id] = gap_curve(step, train_loss, val_loss)
+    return found
+
+
+def build_evaluation(
+    files: Files,
+    run_ids: Sequence[str] = (),
+    family: str = "",
+    size: int = 0,
+    manifest: Manifest | None = None,
+    vote: str = "soft",
+    threshold: float = 0.5,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Evaluation:
+    """Evaluate finished runs of ``files``: the named ones, or a family's at one size.
+
+    ``manifest`` tells the kinds of the tags and how many training songs have them. Raises ValueError where the runs
+    cannot be compared (other songs, tags or labels) and as ``chosen_rows`` and ``find_vocabulary`` do.
+    """
+    rows = chosen_rows(files, run_ids, family, size)
+    read = read_runs(files, [row.run_id for row in rows])
+    tables, names = same_songs(read), next(iter(read.values()))[1]
+    vocabulary = find_vocabulary(names, tables[rows[0].run_id], rows[0], manifest)
+    for row in rows[1:]:
+        check_row(tables[row.run_id], row, vocabulary)
+    first, second = (tables[row.run_id] for row in (rows[0], rows[-1]))
+    if len(rows) > 1:
+        tables[ENSEMBLE] = combine_runs(read, vocabulary, vote)
+    subject = ENSEMBLE if len(rows) > 1 else rows[0].run_id
+    counts_K = None if manifest is None else train_counts(manifest, max(row.size for row in rows))
+    settings = (vocabulary, threshold, seed, resamples)
+    return Evaluation(
+        uri=files.uri,
+        rows=rows,
+        vocabulary=vocabulary,
+        vote=vote,
+        threshold=threshold,
+        tables=tables,
+        metrics={name: intervals(table, *settings) for name, table in tables.items()},
+        tests=compare(first, second, *settings) if len(rows) == 2 else {},
+        subject=subject,
+        tags=by_tag(tables[subject], vocabulary, threshold, counts_K),
+        gaps=read_gaps(files, [row.run_id for row in rows]),
+    )

@@ -1,0 +1,201 @@
+"""The pictures of an evaluation: confusions, popularity and precision by tag, the generalisation gap, a t-SNE map.
+
+Drawn as the report's figures are, on Figure objects, no global state. Shapes: N songs, D dimensions, K tags.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from genrescale.overfitting import GapCurve, select_step
+from genrescale.report.figure import COLORS, DASHES, INK, MARKERS, MUTED, PNG_DPI, RULE, finish, short_count, style
+from genrescale.tag_tables import TagRow
+
+MAX_TAGS = 60  # rows of a picture by tag
+MAX_COUNTED = 25  # tags of a confusion matrix with a number in each cell
+MAX_LINES = 10  # runs of a picture of curves
+
+
+def _png(figure: Figure) -> bytes:
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return sink.getvalue()
+
+
+def short(name: str, letters: int = 30) -> str:
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+
+
+def confusion_png(count_KK: np.ndarray, names: Sequence[str], title: str) -> bytes:
+    """Songs by true tag (rows) and predicted tag (columns): the count, and the share of the row as the shade."""
+    total_K = count_KK.sum(axis=1)
+    share_KK = count_KK / np.maximum(total_K, 1)[:, None]
+    num_tags = len(names)
+    side = max(3.2, 0.44 * num_tags if num_tags <= MAX_COUNTED else 0.2 * num_tags)
+    with style():
+        figure = Figure(figsize=(side + 2.6, side + 1.9), layout="constrained", facecolor="white")
+        axes = figure.add_subplot()
+        image = axes.imshow(share_KK, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=10)
+        axes.set_xticks(range(num_tags), [short(name) for name in names], rotation=90, fontsize=8.5)
+        rows = [f"{short(name)} ({total:,})" for name, total in zip(names, total_K, strict=True)]
+        axes.set_yticks(range(num_tags), rows, fontsize=8.5)
+        axes.set_xlabel("predicted", fontsize=9)
+        axes.set_ylabel("true (songs)", fontsize=9)
+        axes.tick_params(length=0)
+        if num_tags <= MAX_COUNTED:
+            for (row, column), count in np.ndenumerate(count_KK):
+                color = "white" if share_KK[row, column] > 0.55 else INK if count else RULE
+                axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8, color=color)
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02, format=lambda x, _: f"{100 * x:.0f} %")
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.set_label("of the row's songs", fontsize=8.5)
+        return _png(figure)
+
+
+def popularity_png(rows: Sequence[TagRow], title: str) -> bytes:
+    """Left, how often each tag is true and how often the model expects it; right, its average precision over chance.
+
+    The MAX_TAGS commonest classify tags, the commonest at the top.
+    """
+    kept = sorted((row for row in rows if row.kind == "classify"), key=lambda row: row.prevalence)[-MAX_TAGS:]
+    place = np.arange(len(kept))
+    true_K = np.array([row.prevalence for row in kept])
+    with style():
+        figure = Figure(figsize=(8.6, 1.8 + 0.19 * max(len(kept), 4)), layout="constrained", facecolor="white")
+        left, right = figure.subplots(1, 2, sharey=True)
+        said_K = np.array([row.popularity for row in kept])
+        left.hlines(place, true_K, said_K, color=MUTED, linewidth=1.1)
+        _dots(left, true_K, place, 0, "share of songs that have it")
+        _dots(left, said_K, place, 1, "mean predicted probability")
+        right.hlines(place, true_K, [row.pr_auc or np.nan for row in kept], color=RULE, linewidth=1.1)
+        right.plot(true_K, place, linestyle="none", marker="|", color=MUTED, markersize=7, label="chance")
+        precision_K = np.array([np.nan if row.pr_auc is None else row.pr_auc for row in kept])
+        _dots(right, precision_K, place, 2, "average precision")
+        right.set_xlim(0, 1)
+        left.set_xlim(left=0)
+        left.set_yticks(place, [short(row.name) for row in kept], fontsize=8.5)
+        left.set_ylim(-0.7, len(kept) - 0.3)
+        for axes in (left, right):
+            axes.grid(axis="x", color=RULE, linewidth=0.7)
+            axes.set_axisbelow(True)
+            axes.tick_params(axis="x", length=3, labelsize=9)
+            axes.tick_params(axis="y", length=0)
+            axes.legend(
+                loc="lower left",
+                bbox_to_anchor=(-0.03, 1.0),
+                ncols=2,
+                frameon=False,
+                fontsize=8.5,
+                labelcolor=MUTED,
+                columnspacing=1,
+                handletextpad=0.2,
+            )
+        left.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+        return _png(figure)
+
+
+def _dots(axes: Axes, value_K: np.ndarray, place_K: np.ndarray, position: int, label: str) -> None:
+    axes.plot(
+        value_K,
+        place_K,
+        linestyle="none",
+        marker=MARKERS[position],
+        markersize=5,
+        markerfacecolor="white" if position == 0 else COLORS[position],
+        markeredgecolor=COLORS[position],
+        markeredgewidth=1.4,
+        label=label,
+    )
+
+
+def gap_png(curves: Mapping[str, GapCurve], labels: Mapping[str, str]) -> bytes:
+    """Validation minus training loss against steps, a line for each run (the first MAX_LINES).
+
+    A circle is where the validation loss is lowest, a diamond where the selector ``gap`` would stop.
+    """
+    with style():
+        figure = Figure(figsize=(7.4, 3.6), layout="constrained", facecolor="white")
+        axes = figure.add_subplot()
+        axes.axhline(0, color=MUTED, linewidth=0.9)
+        for i, (run_id, curve) in enumerate(list(curves.items())[:MAX_LINES]):
+            color, dash = COLORS[i % len(COLORS)], DASHES[(i // len(COLORS)) % len(DASHES)]
+            axes.plot(curve.step_V, curve.gap_V, color=color, linestyle=dash, linewidth=1.5, label=labels[run_id])
+            for selector, marker in (("val_loss", "o"), ("gap", "D")):
+                at = int(np.flatnonzero(curve.step_V == select_step(curve, selector))[0])
+                axes.plot(
+                    curve.step_V[at],
+                    curve.gap_V[at],
+                    marker=marker,
+                    markersize=7 if selector == "val_loss" else 4.5,
+                    markerfacecolor="white" if selector == "val_loss" else color,
+                    markeredgecolor=color,
+                    linestyle="none",
+                )
+        axes.plot([], [], marker="o", color=MUTED, markerfacecolor="white", linestyle="none", label="lowest val. loss")
+        axes.plot([], [], marker="D", color=MUTED, markersize=4.5, linestyle="none", label="smallest gap near it")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8.5, labelcolor=MUTED)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(short_count))
+        finish(axes, "Generalisation gap", "validation - training loss", "training steps")
+        return _png(figure)
+
+
+def embedding_map(embedding_ND: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
+    """t-SNE of embeddings (N, 2), started at their principal components; perplexity at most (N - 1) / 3.
+
+    Raises ValueError for fewer than four songs and for values that are not finite.
+    """
+    from sklearn.manifold import TSNE  # imported here, because it costs a second that most evaluations do not need
+
+    if embedding_ND.ndim != 2 or len(embedding_ND) < 4 or embedding_ND.shape[1] < 2:
+        raise ValueError(f"a map needs embeddings (4 songs or more, 2 dimensions or more), got {embedding_ND.shape}")
+    if not np.isfinite(embedding_ND).all():
+        raise ValueError("the embeddings hold values that are not finite")
+    allowed = min(perplexity, (len(embedding_ND) - 1) / 3)
+    return TSNE(2, perplexity=allowed, init="pca", random_state=seed).fit_transform(embedding_ND)
+
+
+def embedding_png(
+    embedding_ND: np.ndarray, tag_N: np.ndarray, names: Sequence[str], title: str, seed: int = 0
+) -> bytes:
+    """The songs of ``embedding_map``, ``tag_N`` their tags as places in ``names``, the names above the tags' songs.
+
+    As the GTZAN project's Figure 6. Distances between far groups, and sizes of groups, mean nothing in such a map.
+    """
+    if tag_N.shape != (len(embedding_ND),) or tag_N.min() < 0 or tag_N.max() >= len(names):
+        raise ValueError(f"tag_N must hold a place in the {len(names)} names for each of {len(embedding_ND)} songs")
+    map_N2 = embedding_map(embedding_ND, seed)
+    with style():
+        figure = Figure(figsize=(6.4, 6.0), layout="constrained", facecolor="white")
+        axes = figure.add_subplot()
+        for tag in (int(found) for found in np.unique(tag_N)):
+            part_n2 = map_N2[tag_N == tag]
+            color = COLORS[tag % len(COLORS)]
+            marker = MARKERS[(tag // len(COLORS)) % len(MARKERS)]
+            axes.scatter(part_n2[:, 0], part_n2[:, 1], s=14, color=color, marker=marker, alpha=0.55, linewidths=0)
+            axes.annotate(
+                short(names[tag]),
+                (float(np.median(part_n2[:, 0])), float(np.quantile(part_n2[:, 1], 0.9))),
+                xytext=(0, 5),  # points: above the group, which it would hide
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=9,
+                fontweight="bold",
+                color=color,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
+            )
+        axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_aspect("equal")
+        axes.spines[:].set_visible(False)
+        return _png(figure)

@@ -1,0 +1,51 @@
+#!/usr/bin/env python
+"""What finished runs are worth: metrics with intervals, their ensemble, a paired test of two, and each tag.
+
+python jobs/evaluate.py out=demo/sweep family=waveform                       all seeds of a family at its largest size
+python jobs/evaluate.py out=s3://music/sweep runs=[3f2a,9c41] corpus=s3://music/shards        two runs, tested as a pair
+
+Seconds to minutes, no GPU; nothing is trained, and test songs only are looked at. It prints the tables and writes
+metrics.csv, tags.csv, evaluation.json, figures and the ensemble's scores.parquet into OUT/evaluations/NAME.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from _cli import place, run_job
+from omegaconf import MISSING
+
+from genrescale.data.manifest import read_manifest
+from genrescale.evaluation import build_evaluation
+from genrescale.evaluation.writing import format_evaluation, write_evaluation
+
+
+@dataclass
+class EvaluateJob:
+    out: str = MISSING
+    runs: list[str] = field(default_factory=list)
+    family: str = ""
+    size: int = 0
+    name: str = ""
+    corpus: str = ""
+    vote: str = "soft"
+    threshold: float = 0.5
+    resamples: int = 1000
+    seed: int = 0
+    store: str = ""
+
+
+def main(job: EvaluateJob) -> None:
+    files = place(job.store, job.out, "out")
+    manifest = read_manifest(place(job.store, job.corpus, "corpus").uri) if job.corpus else None
+    settings = {"vote": job.vote, "threshold": job.threshold, "seed": job.seed, "resamples": job.resamples}
+    evaluation = build_evaluation(files, job.runs, job.family, job.size, manifest, **settings)
+    name = job.name or (f"{job.family}-{evaluation.rows[0].size}" if job.family else "-".join(job.runs))
+    paths = write_evaluation(files, name, evaluation)
+    print(format_evaluation(evaluation))
+    for path in paths:
+        print(f"{files.uri.rstrip('/')}/{path}")
+
+
+if __name__ == "__main__":
+    run_job(EvaluateJob, "evaluate", main, __doc__)
