@@ -108,8 +108,7 @@ def bucket_of(place: Place, folder: Path) -> Iterator[tuple[Place, object]]:
     """The same files behind a real S3 server and a proxy that can add latency."""
     from genrescale.data.store import Store
 
-    server_folder = folder / "s3"
-    server_folder.mkdir()
+    server_folder = Path(tempfile.mkdtemp(prefix="s3-", dir=folder))
     with module("servers").s3_server(server_folder) as server, module("proxy").faulty_proxy(server.endpoint) as proxy:
         os.environ.update(server.environment)
         bucket, files = Store("s3://music"), Store(place.root)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from genrescale.data.crops import SongTable, read_crops
+from genrescale.data.manifest import located
 from genrescale.data.plan import Crops, GroupId, Kind, RunPlan, ScorePlan
 from genrescale.data.spans import ReadStats
 
@@ -46,6 +47,12 @@ class StreamSource:
     @property
     def crop_len(self) -> int:
         return self.plan.train.crop_len
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the shards lie in a folder; those of a mix lie where its first shard lies."""
+        table = self.tables["train"]
+        return located(table.store, table.shard_names[0])[0].local_path() is not None
 
     def crops(self, id: GroupId) -> Crops:
         return self.test.crops(id.step, id.group) if id.kind == "test" else self.plan.crops(id)

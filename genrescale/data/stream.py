@@ -5,7 +5,8 @@
 so resuming is starting it at a later step.
 
 Memory, by design: a worker's stream holds up to READ_AHEAD_BYTES in its node's object store (for a moment twice that,
-when one dataset of the chain follows another), each of its read tasks TASK_BYTES and the fetched bytes of one group.
+when one dataset of the chain follows another), each of its read tasks TASK_BYTES and the fetched bytes of as many
+groups as it reads at once.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ TASK_BYTES = 120 << 20  # audio that one read task returns: a task costs Ray 8 m
 READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
 CHAIN_TASKS = 512  # read tasks of one dataset
 READ_CPUS = 0.25  # a read task mostly waits and copies
+FAR_GROUPS_AT_ONCE = 3  # of one task, from a bucket: while one is checked, the next ones are on their way
 MAX_TASK_RETRIES = 5  # of a task whose process died; Ray Data's own number is infinite, and a run would hang
 LOOP_PAUSE_S = 0.01
 
@@ -73,9 +75,9 @@ def _read_groups(reference: _SourceRef, ids: Sequence[GroupId]) -> list[pa.Table
     # Arrow's allocator keeps the pages of the task before: pages never touched cost more than the copy into them
     buffer = pa.allocate_buffer(int(bounds[-1]) * source.crop_len * SAMPLE_BYTES)
     wave_nT = np.frombuffer(buffer, PCM_DTYPE).reshape(bounds[-1], source.crop_len)
-    stats = [
-        source.read(crops, wave_nT[low:high])[1] for crops, low, high in zip(parts, bounds, bounds[1:], strict=False)
-    ]
+    outs = [wave_nT[low:high] for low, high in itertools.pairwise(bounds)]
+    with ThreadPoolExecutor(1 if source.is_local else FAR_GROUPS_AT_ONCE) as pool:
+        stats = [read for _, read in pool.map(source.read, parts, outs)]
     offsets = bounds * source.crop_len * SAMPLE_BYTES
     columns = [
         [id.kind for id in ids],
