@@ -85,7 +85,7 @@ class TrainingLoop:
         timed = TimedGroups(groups, StreamStats(self.engine.rank, self._read_tasks))
         started, wait_before, seconds_before = time.perf_counter(), self.progress.wait_s, self.progress.seconds
         first_step_at = 0.0
-        losses: list[float] = []
+        losses: list[torch.Tensor] = []
         while self.progress.step < self.run.optim.max_steps and not self.progress.stopped_early:
             step = self.progress.step
             losses.append(self._train_step(step, timed))
@@ -99,7 +99,7 @@ class TrainingLoop:
                 losses = []
         return Outcome(self.progress, first_step_at or time.time())
 
-    def _train_step(self, step: int, groups: TimedGroups) -> float:
+    def _train_step(self, step: int, groups: TimedGroups) -> torch.Tensor:
         rank, world = self.engine.rank, self.engine.world_size
         num_groups = self.plan.train.num_groups(step)
         clips = self.plan.train.num_clips(step)
@@ -117,10 +117,11 @@ class TrainingLoop:
         self.engine.set_lr(self.progress.lr, in_sgd_phase(optim, step))
         return self.engine.train_step(step, mine)
 
-    def _validate(self, step: int, groups: TimedGroups, train_losses: Sequence[float]) -> None:
+    def _validate(self, step: int, groups: TimedGroups, train_losses: Sequence[torch.Tensor]) -> None:
         items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
         scores = join_songs(self.engine.gather(self._score(self.plan.validation, items, groups)))
-        sums = self.engine.sum_over_ranks(float(np.mean(train_losses)), groups.take_bytes(), groups.take_retries())
+        mean_loss = float(np.mean(torch.stack(list(train_losses)).cpu().numpy()))
+        sums = self.engine.sum_over_ranks(mean_loss, groups.take_bytes(), groups.take_retries())
         train_loss = sums[0]
         self.progress.bytes_read += int(sums[1])
         self.progress.storage_retries += int(sums[2])

@@ -82,9 +82,9 @@ def _rank(
         loop.load(Path(resume))
     step = loop.engine.train_step
 
-    def recorded(*arguments: Any) -> float:
+    def recorded(*arguments: Any) -> torch.Tensor:
         share = step(*arguments)
-        losses.append(loop.engine.sum_over_ranks(share)[0])
+        losses.append(loop.engine.sum_over_ranks(float(share))[0])
         return share
 
     loop.engine.train_step = recorded  # type: ignore[method-assign]

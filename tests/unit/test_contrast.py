@@ -119,12 +119,12 @@ def test_the_engine_trains_on_both_losses():
     """The first step's loss is the weighted sum of the classifier's and that of the head's inputs."""
     [group] = groups_of(1)
     plain = engine_of(ContrastConfig())
-    classifier = plain.train_step(0, [group])
+    classifier = float(plain.train_step(0, [group]))
     adapting = engine_of(ContrastConfig(0.7, 2.0))
     inputs: list[Tensor] = []
     head = adapting.module.get_submodule(head_name(adapting.module, 3))
     head.register_forward_pre_hook(lambda module, args: inputs.append(args[0].detach().clone()))
-    both = adapting.train_step(0, [group])
+    both = float(adapting.train_step(0, [group]))
     term = literal(inputs[0].double().numpy(), [0, 0, 1, 1, 2, 2], [True, False] * 3, 2.0)
     assert both == pytest.approx(0.3 * classifier + 0.7 * term, rel=1e-5)
     assert term > 0.1
@@ -134,5 +134,5 @@ def test_training_draws_the_synthetic_clips_to_the_real_ones_of_their_class():
     [group], losses = groups_of(1), []
     engine = engine_of(ContrastConfig(0.7, 2.0))
     for step in range(12):
-        losses.append(engine.train_step(step, [replace(group, group=step)]))
+        losses.append(float(engine.train_step(step, [replace(group, group=step)])))
     assert losses[-1] < 0.5 * losses[0]
