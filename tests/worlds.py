@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict
