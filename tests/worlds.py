@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import FileStore
 
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict
 from genrescale.data.manifest import read_manifest
@@ -65,7 +66,7 @@ def run_world(
 def _rank(
     rank: int, run: dict[str, Any], corpus: str, out: str, workers: int, site: dict[str, Any], stop_at: int, resume: str
 ) -> None:
-    store = dist.FileStore(f"{out}/store", workers)
+    store = FileStore(f"{out}/store", workers)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=workers, timeout=timedelta(seconds=120))
     config = run_from_dict(run)
     data = prepare_data(config, read_manifest(corpus))
