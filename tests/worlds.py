@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed import FileStore
+from torch._C._distributed_c10d import FileStore
 
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict
 from genrescale.data.manifest import read_manifest
