@@ -205,7 +205,7 @@ class Engine:
             target.copy_(part.view_as(target))
 
     @torch.no_grad()
-    def logits(self, wave_BT: np.ndarray, group: int = 0) -> Tensor:
+    def logits(self, wave_BT: np.ndarray, group: int) -> Tensor:
         """Logits (B, K) in evaluation mode, float32. At ZeRO 3 all ranks must call it equally often.
 
         What a model draws even then (the maskings of a pretext task) follows from ``group`` alone, so that losses of

@@ -162,7 +162,7 @@ class TrainingLoop:
             true_nK, scores_BK = self.outputs.truth(group.labels_nK), self.outputs.scores(outputs_BK)
             parts.append(song_means(group.songs_n, scores_BK, true_nK, loss_sum))
         for _ in range(idle):  # for the other ranks' sake: their forward passes need this rank's weights
-            self.engine.logits(np.zeros((1, plan.crop_len), np.int16))
+            self.engine.logits(np.zeros((1, plan.crop_len), np.int16), 0)
         return join_songs([SongScores.none(len(self.outputs.names)), *parts])
 
     def score_best(self, plan: ScorePlan, items: Sequence[GroupId], groups: Iterator[CropGroup]) -> SongScores:
