@@ -206,9 +206,14 @@ class Engine:
             target.copy_(part.view_as(target))
 
     @torch.no_grad()
-    def logits(self, wave_BT: np.ndarray) -> Tensor:
-        """Logits (B, K) in evaluation mode, float32. At ZeRO 3 all ranks must call it equally often."""
+    def logits(self, wave_BT: np.ndarray, group: int) -> Tensor:
+        """Logits (B, K) in evaluation mode, float32. At ZeRO 3 all ranks must call it equally often.
+
+        What a model draws even then (the maskings of a pretext task) follows from ``group`` alone, so that losses of
+        different steps and runs can be compared.
+        """
         self._engine.eval()
+        torch.manual_seed(noise_seed(0, -1, group))
         return self._engine(self.to_wave(wave_BT)).float()
 
     def to_wave(self, wave_BT: np.ndarray) -> Tensor:

@@ -156,6 +156,8 @@ def export_run(files: Store, run_id: str, to: Store, licence: str = "") -> Model
     if row is None:
         known = ", ".join(finished_runs(files)[:10]) or "none"
         raise ValueError(f"{files.uri} has no finished run {run_id!r}; finished: {known}")
+    if row.pretext:
+        raise ValueError(f"run {run_id} pretrained without tags: export a run that starts from it (init.run={run_id})")
     path = f"{run_folder(run_id)}/{WEIGHTS}"
     if not files.exists(path):
         raise ValueError(f"run {run_id} left no weights ({files.uri}/{path}): an earlier version trained it")

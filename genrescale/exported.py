@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from safetensors.torch import load, save
 from torch import Tensor
@@ -29,7 +30,12 @@ class ModelHeader:
 
     @property
     def tags(self) -> list[str]:
+        """The tags of its outputs; none of a model that was trained without tags."""
         return json.loads(self.metadata["tags"])
+
+    @property
+    def dials(self) -> dict[str, Any]:
+        return json.loads(self.metadata["dials"])
 
 
 def model_path(run_id: str) -> str:

@@ -22,8 +22,8 @@ from genrescale.data.plan import SCORE_GROUP, GroupId, RunPlan, ScorePlan, score
 from genrescale.data.source import CropGroup
 from genrescale.data.timed import TimedGroups
 from genrescale.engine import Engine, TrainGroup
-from genrescale.losses import Loss, probabilities
-from genrescale.metrics import score
+from genrescale.losses import Loss
+from genrescale.outputs import outputs_of
 from genrescale.schedules import Progress, after_validation, check_finite, in_sgd_phase, learning_rate, selector
 from genrescale.telemetry import StreamStats
 
@@ -44,7 +44,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SongScores:
-    """Scored songs: row, windows averaged, labels and mean probabilities; ``loss_sum`` is over windows."""
+    """Scored songs: row, windows averaged, labels and mean probabilities; ``loss_sum`` is over windows.
+
+    K columns as ``genrescale.outputs`` has them: tags, or what a pretext task measures.
+    """
 
     songs_N: np.ndarray
     windows_N: np.ndarray
@@ -53,9 +56,9 @@ class SongScores:
     loss_sum: float
 
     @classmethod
-    def none(cls, num_tags: int) -> SongScores:
+    def none(cls, columns: int) -> SongScores:
         rows = np.zeros(0, np.int64)
-        return cls(rows, rows, np.zeros((0, num_tags), np.float32), np.zeros((0, num_tags)), 0.0)
+        return cls(rows, rows, np.zeros((0, columns), np.float32), np.zeros((0, columns)), 0.0)
 
 
 class TrainingLoop:
@@ -75,6 +78,7 @@ class TrainingLoop:
     ) -> None:
         self.run, self.vocabulary, self.plan, self.engine, self.report = run, vocabulary, plan, engine, report
         self._loss, self._read_tasks = loss, read_tasks
+        self.outputs = outputs_of(run.loss, vocabulary)
         self.fresh_weights = list(fresh_weights)  # those that the run's parent did not give
         self._real_N = real_N  # which train songs are real, where the objective asks
         self.progress = Progress(lr=run.optim.lr)
@@ -128,7 +132,7 @@ class TrainingLoop:
         self.progress.streams = self.engine.gather(asdict(groups.stats))
         val_loss = scores.loss_sum / int(scores.windows_N.sum())
         check_finite(val_loss, self.progress.step, self.progress.lr)
-        metrics = score(scores.true_NK, scores.score_NK, self.vocabulary)
+        metrics = self.outputs.metrics(scores.true_NK, scores.score_NK)
         self.progress.curve.append(
             {
                 "step": float(self.progress.step),
@@ -152,15 +156,15 @@ class TrainingLoop:
         for item in items:
             group = groups.take(item)
             # a song is never divided between groups, so a long one comes as more windows than fit at once
-            parts_BK = [self.engine.logits(wave_BT) for wave_BT in slices(group.wave_nT, SCORE_GROUP)]
-            logits_BK = torch.cat(parts_BK)
-            tags_BK = torch.from_numpy(np.ascontiguousarray(group.labels_nK)).to(logits_BK.device)
-            loss_sum = float(self._loss(logits_BK, tags_BK)) * len(group)
-            scores_BK = probabilities(logits_BK, self.vocabulary, self.run.loss).double().cpu().numpy()
-            parts.append(song_means(group.songs_n, scores_BK, group.labels_nK, loss_sum))
+            parts_BK = [self.engine.logits(wave_BT, item.group) for wave_BT in slices(group.wave_nT, SCORE_GROUP)]
+            outputs_BK = torch.cat(parts_BK)
+            tags_BK = torch.from_numpy(np.ascontiguousarray(group.labels_nK)).to(outputs_BK.device)
+            loss_sum = float(self._loss(outputs_BK, tags_BK)) * len(group)
+            true_nK, scores_BK = self.outputs.truth(group.labels_nK), self.outputs.scores(outputs_BK)
+            parts.append(song_means(group.songs_n, scores_BK, true_nK, loss_sum))
         for _ in range(idle):  # for the other ranks' sake: their forward passes need this rank's weights
-            self.engine.logits(np.zeros((1, plan.crop_len), np.int16))
-        return join_songs([SongScores.none(len(self.vocabulary)), *parts])
+            self.engine.logits(np.zeros((1, plan.crop_len), np.int16), 0)
+        return join_songs([SongScores.none(len(self.outputs.names)), *parts])
 
     def score_best(self, plan: ScorePlan, items: Sequence[GroupId], groups: Iterator[CropGroup]) -> SongScores:
         """Scores of this rank's songs of ``plan`` with the best weights. Training ends here."""

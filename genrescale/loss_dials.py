@@ -82,7 +82,18 @@ class DistributionBalancedDials(FocalDials):
         _within(least, math.inf, negative_scale=self.negative_scale, r_slope=self.r_slope, scale=self.scale)
 
 
-LossDials = NoDials | CrossEntropyDials | FocalDials | ClassBalancedDials
+@dataclass(frozen=True, kw_only=True)
+class PretextDials:
+    """``generative_weight`` is what the error of redrawn patches counts for, beside telling patches apart."""
+
+    generative_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        _within(0, math.inf, generative_weight=self.generative_weight)
+
+
+PRETEXT = "pretext"  # the loss of models that are trained without tags
+LossDials = NoDials | CrossEntropyDials | FocalDials | ClassBalancedDials | PretextDials
 LOSS_DIALS: dict[str, type[LossDials]] = {
     "by_kind": NoDials,
     "bce": NoDials,
@@ -91,6 +102,7 @@ LOSS_DIALS: dict[str, type[LossDials]] = {
     "focal": FocalDials,
     "class_balanced": ClassBalancedDials,
     "distribution_balanced": DistributionBalancedDials,
+    PRETEXT: PretextDials,
 }
 
 

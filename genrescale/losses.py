@@ -22,11 +22,13 @@ from torch import Tensor
 from genrescale.audio import Vocabulary
 from genrescale.focal import class_bias, class_weights, focal, rebalancing
 from genrescale.loss_dials import (
+    PRETEXT,
     ClassBalancedDials,
     CrossEntropyDials,
     DistributionBalancedDials,
     FocalDials,
     NoDials,
+    PretextDials,
     loss_dials,
 )
 
@@ -192,6 +194,16 @@ def distribution_balanced(train: TrainTags, dials: DistributionBalancedDials) ->
     return _summed_by_kind(train, loss_BC)
 
 
+def pretext(train: TrainTags, dials: PretextDials) -> Loss:
+    """``L_d + 10 L_g`` of the columns ``pretext_B3`` (SSAST, Gong et al. 2022); tags are not looked at."""
+
+    def loss(pretext_B3: Tensor, tags_BK: Tensor) -> Tensor:
+        discriminative, generative, _ = pretext_B3.float().mean(dim=0)
+        return discriminative + dials.generative_weight * generative
+
+    return loss
+
+
 def _fp32(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
@@ -204,6 +216,7 @@ LOSSES: dict[str, Callable[[TrainTags, Any], Loss]] = {
     "focal": multi_label_focal,
     "class_balanced": class_balanced,
     "distribution_balanced": distribution_balanced,
+    PRETEXT: pretext,
 }
 
 

@@ -180,6 +180,15 @@ def match_weights(
     return fresh
 
 
+def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], dials: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A parent's ``weights`` as ``model`` can take them, where it has a method for it: an SSAST's positions.
+
+    ``dials`` are the parent's. Tensors without values (device meta) will do, where only shapes are asked for.
+    """
+    fit = getattr(model, "fit_weights", None)
+    return dict(weights) if fit is None else fit(weights, dials)
+
+
 @torch.no_grad()
 def transfer(model: nn.Module, weights: Mapping[str, Tensor], take: str, num_tags: int, same_tags: bool) -> list[str]:
     """Put a parent's ``weights`` into ``model``; returns the names of those that it did not give (match_weights)."""

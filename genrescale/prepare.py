@@ -20,13 +20,14 @@ from genrescale.data.samplers import ClassAware, Mixture, Sampler, Uniform, Wind
 from genrescale.data.shard_cache import ShardCache
 from genrescale.data.source import StreamSource
 from genrescale.data.store import Store
-from genrescale.exported import read_header
-from genrescale.loss_dials import full_loss_dials
+from genrescale.exported import ModelHeader, read_header
+from genrescale.loss_dials import PRETEXT, full_loss_dials
 from genrescale.losses import build_loss
-from genrescale.models import build_model, fixed_crop_len, full_dials, min_crop_len
+from genrescale.models import PRETEXTS, build_model, fixed_crop_len, full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
 from genrescale.models.spec_augment import put_spec_augment
-from genrescale.parameters import choose_trained, match_weights
+from genrescale.optim_config import ALL_BUT_HEAD
+from genrescale.parameters import choose_trained, fit_weights, match_weights
 from genrescale.spec_masks import parse_spec_augment
 
 READ_AT_ONCE = 32  # crops
@@ -171,6 +172,7 @@ def _middle_crops(table: SongTable, crop_len: int) -> Iterator[torch.Tensor]:
 
 def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
     """Refuse, before anything starts, a run that cannot work. Raises ValueError."""
+    check_pretext(run)
     check_workers(run.data.batch, run.data.group, site.workers)
     shortest = min_crop_len(run.model.name, **run.model.dials)
     if seconds_to_len(run.data.crop_s) < shortest:
@@ -191,6 +193,26 @@ def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
         check_parent(run, parents_store(site), vocabulary)
 
 
+def check_pretext(run: RunConfig) -> None:
+    """Refuse a model that is trained without tags under a loss of tags, the reverse, and what needs tags or a head."""
+    if (run.model.name in PRETEXTS) != (run.loss == PRETEXT):
+        raise ValueError(
+            f"loss={PRETEXT} and models that are trained without tags, {sorted(PRETEXTS)}, go with each other only; "
+            f"found model {run.model.name} with loss={run.loss}"
+        )
+    needs_tags = {
+        "contrast.weight": run.contrast.weight > 0,
+        "optim.layer_decay": run.optim.layer_decay != 1,
+        "optim.backbone_lr": run.optim.backbone_lr > 0,
+        f"optim.freeze=[{ALL_BUT_HEAD}]": ALL_BUT_HEAD in run.optim.freeze,
+        f"optim.best_by={run.optim.best_by}": run.optim.best_by != "val_loss",
+        "init.take=new_head": bool(run.init.run) and run.init.take == "new_head",
+        "data.labels=shuffled": run.data.labels == "shuffled",
+    }
+    if run.loss == PRETEXT and (found := [name for name, there in needs_tags.items() if there]):
+        raise ValueError(f"model {run.model.name} has no head and looks at no tags: {', '.join(found)} cannot be used")
+
+
 def check_layers(run: RunConfig, vocabulary: Vocabulary) -> None:
     """Refuse names in ``freeze`` that the model does not have, and rates by layer where it has no head."""
     optim = run.optim
@@ -206,8 +228,15 @@ def parents_store(site: SiteConfig) -> Store:
 def check_parent(run: RunConfig, parents: Store, vocabulary: Vocabulary) -> None:
     """Refuse a parent that is absent, unfinished, of other tags (where its head is taken), or of another shape."""
     header = read_header(parents, run.init.run)
-    same_tags = header.tags == vocabulary.names
-    match_weights(_model(run, vocabulary), header.shapes, run.init.take, len(vocabulary), same_tags)
+    model = _model(run, vocabulary)
+    without_values = {name: torch.empty(shape, device="meta") for name, shape in header.shapes.items()}
+    shapes = {name: tuple(w.shape) for name, w in fit_weights(model, without_values, header.dials).items()}
+    match_weights(model, shapes, run.init.take, len(vocabulary), heads_match(run, header, vocabulary))
+
+
+def heads_match(run: RunConfig, header: ModelHeader, vocabulary: Vocabulary) -> bool:
+    """Whether a parent's head is for the tags of the run, or the run has no head to be matched."""
+    return run.loss == PRETEXT or header.tags == vocabulary.names
 
 
 def _model(run: RunConfig, vocabulary: Vocabulary) -> nn.Module:

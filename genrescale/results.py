@@ -70,6 +70,8 @@ class ResultRow:
     storage_retries: int = 0  # reads of the object store that failed and were tried again, over all attempts
     streams: list[dict[str, float]] = field(default_factory=list)  # telemetry.StreamStats by worker, last attempt
     fresh_weights: list[str] = field(default_factory=list)  # weights that the run's parent (init.run) did not give
+    # of a run without tags, means over the test songs of what its pretext task measures (genrescale.outputs)
+    pretext: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -16,7 +16,7 @@ from genrescale.cluster import cluster_nodes
 from genrescale.config import RunConfig, SiteConfig, run_id
 from genrescale.data.manifest import read_manifest
 from genrescale.data.store import Store
-from genrescale.metrics import score
+from genrescale.outputs import outputs_of
 from genrescale.prepare import RunData, check_run, complete_run, prepare_data
 from genrescale.results import (
     ResultRow,
@@ -106,7 +106,7 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
         [read_scores(files, name)[0] for name in names],
         data.test_keys,
     )
-    loop = json.loads(files.read_bytes(loop_path(id)))
+    loop, outputs = json.loads(files.read_bytes(loop_path(id))), outputs_of(run.loss, data.manifest.vocabulary)
     row = ResultRow(
         run_id=id,
         model=run.model.name,
@@ -115,7 +115,7 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
         seed=run.seed,
         lr=run.optim.lr,
         labels=run.data.labels,
-        **score(scores.true_NK, scores.score_NK, data.manifest.vocabulary),
+        **outputs.metrics(scores.true_NK, scores.score_NK),
         test_songs=len(scores.keys),
         padded_songs=sum(scores.padded),
         max_steps=run.optim.max_steps,
@@ -129,7 +129,7 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         **{name: loop[name] for name in _LOOP_FIELDS},
     )
-    write_scores(files, f"{folder}/scores.parquet", scores, data.manifest.vocabulary.names)
+    write_scores(files, f"{folder}/scores.parquet", scores, outputs.names)
     write_curve(files, id, loop["curve"])
     for name in (*names, loop_path(id), error_path(id), streams_path(id)):
         if files.exists(name):

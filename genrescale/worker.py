@@ -31,8 +31,8 @@ from genrescale.losses import OUTPUT_PRIOR, build_loss
 from genrescale.models import build_model
 from genrescale.models.output import set_output_prior
 from genrescale.models.spec_augment import put_spec_augment
-from genrescale.parameters import transfer
-from genrescale.prepare import parents_store
+from genrescale.parameters import fit_weights, transfer
+from genrescale.prepare import heads_match, parents_store
 from genrescale.results import ScoreTable, run_folder, write_scores
 from genrescale.schedules import loop_summary
 from genrescale.spec_masks import parse_spec_augment
@@ -98,7 +98,7 @@ def _train_and_score(config: dict[str, Any]) -> None:
     scores = loop.score_best(source.test, test_items, test_groups)
     table = score_table(scores, source.tables["test"], source.crop_len)
     path = f"{run_folder(config['run_id'])}/scores-{rank}.parquet"
-    write_scores(Store(site.out), path, table, config["vocabulary"].names)
+    write_scores(Store(site.out), path, table, loop.outputs.names)
     summary = {
         **loop_summary(outcome.progress),
         "seconds_to_first_step": outcome.first_step_at - config["launched"],
@@ -109,7 +109,7 @@ def _train_and_score(config: dict[str, Any]) -> None:
         "curve": outcome.progress.curve,
     }
     if rank == 0:
-        write_model(Store(site.out), config["run_id"], run, config["vocabulary"].names, loop.best_weights)
+        write_model(Store(site.out), config["run_id"], run, loop.outputs.tags, loop.best_weights)
         # Not as a last report: Ray Train's result is that of the last checkpoint.
         Store(site.out).write_bytes(loop_path(config["run_id"]), json.dumps(summary).encode())
 
@@ -156,8 +156,9 @@ def build_loop(
 
 def start_from_parent(model: nn.Module, run: RunConfig, parents: Store, vocabulary: Vocabulary) -> list[str]:
     """Put the weights of the run's parent into ``model``; returns the names of those that it did not give."""
-    same_tags = read_header(parents, run.init.run).tags == vocabulary.names
-    return transfer(model, read_weights(parents, run.init.run), run.init.take, len(vocabulary), same_tags)
+    header = read_header(parents, run.init.run)
+    weights = fit_weights(model, read_weights(parents, run.init.run), header.dials)
+    return transfer(model, weights, run.init.take, len(vocabulary), heads_match(run, header, vocabulary))
 
 
 def _report_to_ray(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:

@@ -6,6 +6,8 @@ python jobs/tag.py song.mp3 model=/models/musicnn picture=tags.png             a
 python jobs/tag.py /music model=/models/musicnn format=csv out=tags.csv        every song of a folder
 python jobs/tag.py /data/shards model=s3://models/a format=json out=tags.jsonl    a sharded corpus, on Ray
 
+embeddings=FILE.parquet also keeps what the model hears in each song: the mean over windows of its head's input.
+
 A song that cannot be read is named, passed over and counted; the exit status is then 1.
 """
 
@@ -19,6 +21,7 @@ from omegaconf import MISSING
 from genrescale.cluster import connect
 from genrescale.data.manifest import read_manifest
 from genrescale.export import load_exported
+from genrescale.tagging.embeddings import keep_embeddings
 from genrescale.tagging.files import decode_song, is_corpus, list_audio, tag_files
 from genrescale.tagging.output import Show, write_tags
 from genrescale.tagging.picture import write_picture
@@ -33,6 +36,7 @@ class TagJob:
     threshold: float = 0.0
     out: str = ""
     picture: str = ""
+    embeddings: str = ""
     store: str = ""
     use_gpu: bool = False
     cpus: int = 0
@@ -44,6 +48,7 @@ def main(job: TagJob) -> int:
         raise ValueError("which songs? python jobs/tag.py SONG.mp3 model=FOLDER (a file, a folder or a sharded corpus)")
     places = [place(job.store, song, "songs") for song in job.songs]
     out = place(job.store, job.out, "out") if job.out else None
+    kept = place(job.store, job.embeddings, "embeddings") if job.embeddings else None
     exported = load_exported(place(job.store, job.model, "model").uri, "cuda" if job.use_gpu else "cpu")
     if len(places) == 1 and is_corpus(places[0]):
         if job.picture:
@@ -52,13 +57,15 @@ def main(job: TagJob) -> int:
 
         manifest = read_manifest(places[0].uri)
         with connect(job.cpus):
-            return write_tags(
-                tag_corpus(exported, manifest, job.use_gpu), len(manifest), exported.vocabulary, show, out
-            )
+            results = tag_corpus(exported, manifest, job.use_gpu, bool(kept))
+            results = keep_embeddings(results, kept) if kept else results
+            return write_tags(results, len(manifest), exported.vocabulary, show, out)
     songs = list_audio(places)
     if job.picture and len(songs) > 1:
         raise ValueError(f"picture= is of one song; these are {len(songs)}")
-    failed = write_tags(tag_files(exported, songs), len(songs), exported.vocabulary, show, out)
+    results = tag_files(exported, songs, bool(kept))
+    results = keep_embeddings(results, kept) if kept else results
+    failed = write_tags(results, len(songs), exported.vocabulary, show, out)
     if job.picture and not failed:
         write_picture(place(job.store, job.picture, "picture"), exported, decode_song(songs[0]), show)
     return failed

@@ -44,7 +44,7 @@ def main(job: TrainJob) -> int:
         return 1
     if row.fresh_weights:
         print(f"weights that run {trial.run.init.run} did not give: {', '.join(row.fresh_weights)}")
-    scores = {name: getattr(row, name) for name in ("roc_auc", "pr_auc", "rmse", "accuracy")}
+    scores = {name: getattr(row, name) for name in ("roc_auc", "pr_auc", "rmse", "accuracy")} | row.pretext
     text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
     print(f"run {row.run_id}: {text}  on {row.test_songs} test songs; best at step {row.best_step} of {row.steps}")
     return 0

@@ -22,10 +22,14 @@ def family_of(row: ResultRow) -> str:
 def chosen_rows(files: Files, run_ids: Sequence[str], family: str, size: int) -> list[ResultRow]:
     """The rows of the named runs (the beginning of an id is enough), or of a family at one size (0: its largest).
 
-    Raises ValueError, saying what there is, where a name fits no finished run or several.
+    Raises ValueError, saying what there is, where a name fits no finished run or several, and for a run of a pretext
+    task, which has no scores of tags.
     """
-    rows = read_results(files)
+    finished = read_results(files)
+    rows = {run_id: row for run_id, row in finished.items() if not row.pretext}
     if not rows:
+        if finished:
+            raise ValueError(f"{files.uri} has no run with tags: {', '.join(finished)} pretrained without them")
         raise ValueError(f"{files.uri} has no finished run; give the folder of a sweep or a run, where runs/ lies")
     if bool(run_ids) == bool(family):
         families = sorted({f"{family_of(row)} ({row.size})" for row in rows.values()})
@@ -41,6 +45,8 @@ def chosen_rows(files: Files, run_ids: Sequence[str], family: str, size: int) ->
     for name in run_ids:
         fitting = [run_id for run_id in rows if run_id.startswith(name)]
         if len(fitting) != 1:
+            if pretext := [run_id for run_id in finished if run_id.startswith(name) and not fitting]:
+                raise ValueError(f"run {pretext[0]} pretrained without tags; evaluate the runs that started from it")
             what = f"fits {', '.join(sorted(fitting))}" if fitting else f"is none of {', '.join(sorted(rows))}"
             raise ValueError(f"run {name!r} {what}")
         chosen[fitting[0]] = rows[fitting[0]]

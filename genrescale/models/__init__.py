@@ -26,6 +26,7 @@ from genrescale.models.short_chunk import ShortChunk
 from genrescale.models.short_chunk_res import ShortChunkRes
 from genrescale.models.spectrogram import SpectrogramTagger
 from genrescale.models.ssast import SsastTagger
+from genrescale.models.ssast_pretraining import SsastPretraining
 from genrescale.models.timbre_cnn import TimbreCnn
 from genrescale.models.vgg_gtzan import VggGtzan
 from genrescale.models.waveform import WaveformTagger
@@ -52,17 +53,20 @@ MODELS: dict[str, type[Tagger]] = {
     "ssast": SsastTagger,
     "cnn_transformer": CnnTransformer,
 }
+# Trained without tags, by loss ``pretext``: ``wave_BT`` to ``pretext_B3``. Taggers start from them (``init.run``).
+PRETEXTS: dict[str, type[SsastPretraining]] = {"ssast_pretraining": SsastPretraining}
 
 
 def _dials(name: str, dials: dict[str, Any]) -> ModelDials:
     """``dials`` over the model's defaults, checked."""
-    if name not in MODELS:
-        raise ValueError(f"model {name!r} is none of {sorted(MODELS)}")
-    allowed = sorted(field.name for field in fields(MODELS[name].Dials))
+    if name not in MODELS and name not in PRETEXTS:
+        raise ValueError(f"model {name!r} is none of {sorted({**MODELS, **PRETEXTS})}")
+    known = (MODELS.get(name) or PRETEXTS[name]).Dials
+    allowed = sorted(field.name for field in fields(known))
     unknown = sorted(set(dials) - set(allowed))
     if unknown:
         raise ValueError(f"model {name!r} has no dials {unknown}; it has {allowed}")
-    return MODELS[name].Dials(**dials)
+    return known(**dials)
 
 
 def full_dials(name: str, dials: dict[str, Any]) -> dict[str, Any]:
@@ -71,9 +75,12 @@ def full_dials(name: str, dials: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_model(name: str, num_tags: int, **dials: Any) -> nn.Module:
-    """A freshly initialised model of ``MODELS``. Raises ValueError for an unknown name, dial or value."""
+    """A freshly initialised model of ``MODELS`` or ``PRETEXTS``, which knows no tags.
+
+    Raises ValueError for an unknown name, dial or value.
+    """
     _dials(name, dials)
-    model = MODELS[name](num_tags, **dials)
+    model = PRETEXTS[name](**dials) if name in PRETEXTS else MODELS[name](num_tags, **dials)
     assert isinstance(model, nn.Module)
     return model
 

@@ -162,6 +162,15 @@ class SsastTagger(nn.Module):
         pooled = tokens_BPD[:, CLASS_TOKENS:] if self.dials.pooling == "patches" else tokens_BPD[:, :CLASS_TOKENS]
         return self.head(self.head_norm(pooled.mean(dim=1)))
 
+    def fit_weights(self, weights: Mapping[str, Tensor], dials: Mapping[str, Any]) -> dict[str, Tensor]:
+        """A parent's weights, its positions brought from the grid of its ``dials`` to this one's.
+
+        Those of a network without positions are returned as they are.
+        """
+        if "backbone.positions" not in weights or "stride" not in dials:
+            return dict(weights)
+        return fit_positions(weights, self, dials["stride"])
+
 
 def fit_positions(state: Mapping[str, Tensor], model: SsastTagger, stride: int | None = None) -> dict[str, Tensor]:
     """``state`` with its positions brought to the model's grid: what pretraining (or other tagging) hands on.

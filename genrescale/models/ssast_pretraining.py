@@ -2,20 +2,21 @@
 
 Most patches of a clip (400 of 512) are replaced by one learned token, in clusters of C x C patches with C from
 {3, 4, 5}. From the tokens that come out, one head has to tell which of the masked patches stood where (discriminative:
-InfoNCE among the masked patches of the same clip), another has to redraw them (generative: mean squared error). The
-loss is ``L_d + 10 L_g``; each objective has a masking, and a pass, of its own.
+InfoNCE among the masked patches of the same clip), another has to redraw them (generative: mean squared error). Each
+objective has a masking, and a pass, of its own; the loss ``pretext`` (``genrescale.losses``) is ``L_d + 10 L_g``.
 
 Shapes: B batch, T samples, P patches, M masked patches, D width, Q cells of a patch (256).
 
 As the authors' code, not equation 1: the softmax of InfoNCE runs along the predictions. Their recipe: Adam 1e-4 with
 betas (.95, .999) and weight decay 5e-7, batches of 24, 1,000 steps of warm-up, 10.24 s clips (``frames=1024``).
+Maskings come from torch's generator, which the engine seeds: by step in training, always alike in validation.
 Differs: they cut surplus masked patches at the end of the clip's list of patches, here the last cluster is cut short.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,6 @@ class SsastPretrainingDials(SsastDials):
 
     stride: int = PATCH
     masked_share: float = 400 / 512
-    generative_weight: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,17 +43,6 @@ class SsastPretrainingDials(SsastDials):
             raise ValueError(f"stride={self.stride}: overlapping patches would give masked cells away; use {PATCH}")
         if not 0 < self.masked_share < 1:
             raise ValueError(f"masked_share={self.masked_share!r} must be between 0 and 1")
-        if not self.generative_weight >= 0:
-            raise ValueError(f"generative_weight={self.generative_weight!r} must not be negative")
-
-
-class PretrainingStep(NamedTuple):
-    """What a batch gives: the loss to minimise, its two parts, and the share of masked patches that were told apart."""
-
-    loss: Tensor
-    discriminative: Tensor
-    generative: Tensor
-    accuracy: Tensor
 
 
 def random_masks(clips: int, grid: Grid, count: int, device: torch.device) -> Tensor:
@@ -92,10 +81,10 @@ def pretext_head(width: int) -> nn.Sequential:
 
 
 class SsastPretraining(nn.Module):
-    """``wave_BT`` -> ``PretrainingStep``, for any T of at least ``dials.min_input_len``. Dials: SsastPretrainingDials.
+    """``wave_BT`` -> ``pretext_B3``, for any T of at least ``dials.min_input_len``. Dials: SsastPretrainingDials.
 
-    ``backbone`` is the part that fine-tuning goes on with: ``fit_positions`` brings it to a tagger's patches. Maskings
-    are drawn from torch's generator of the device.
+    A clip's columns: its discriminative loss, its generative loss, and the share of its masked patches that were told
+    apart, which has no gradient. ``backbone`` is the part that fine-tuning goes on with (``SsastTagger.fit_weights``).
     """
 
     Dials = SsastPretrainingDials
@@ -110,16 +99,15 @@ class SsastPretraining(nn.Module):
         self.discriminative = pretext_head(width)
         self.generative = pretext_head(width)
 
-    def forward(self, wave_BT: Tensor) -> PretrainingStep:
+    def forward(self, wave_BT: Tensor) -> Tensor:
         check_length(wave_BT.shape[1], self.dials.min_input_len)
         fbank_BNF = self.fbank(wave_BT)
         patches_BPQ = F.unfold(fbank_BNF.transpose(1, 2).unsqueeze(1), PATCH, stride=PATCH).transpose(1, 2)
         predicted_BMQ, target_BMQ = self._predict(fbank_BNF, patches_BPQ, self.discriminative)
-        discriminative, accuracy = info_nce(predicted_BMQ, target_BMQ)
+        discriminative_B, accuracy_B = info_nce(predicted_BMQ, target_BMQ)
         predicted_BMQ, target_BMQ = self._predict(fbank_BNF, patches_BPQ, self.generative)
-        generative = F.mse_loss(predicted_BMQ, target_BMQ)
-        loss = discriminative + self.dials.generative_weight * generative
-        return PretrainingStep(loss, discriminative.detach(), generative.detach(), accuracy)
+        generative_B = (predicted_BMQ - target_BMQ).square().mean(dim=(1, 2))
+        return torch.stack([discriminative_B, generative_B, accuracy_B], dim=1)
 
     def _predict(self, fbank_BNF: Tensor, patches_BPQ: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
         """What a head makes of the masked patches, and what they are, in float32, under a masking of its own."""
@@ -132,7 +120,7 @@ class SsastPretraining(nn.Module):
 
 
 def info_nce(predicted_BMQ: Tensor, target_BMQ: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean InfoNCE loss of the masked patches of each clip among each other, and the share of right choices.
+    """Of each clip (B,): the mean InfoNCE loss of its masked patches among each other, and the share of right choices.
 
     The score of a patch and a prediction is their dot product. The softmax runs along the predictions; a choice is
     right if a prediction has no higher probability under another patch than under its own.
@@ -140,5 +128,5 @@ def info_nce(predicted_BMQ: Tensor, target_BMQ: Tensor) -> tuple[Tensor, Tensor]
     with torch.autocast(device_type=predicted_BMQ.device.type, enabled=False):
         log_share_BMM = (target_BMQ @ predicted_BMQ.transpose(1, 2)).log_softmax(dim=2)
     right_M = torch.arange(log_share_BMM.shape[1], device=log_share_BMM.device)
-    accuracy = (log_share_BMM.detach().argmax(dim=1) == right_M).float().mean()
-    return -log_share_BMM.diagonal(dim1=1, dim2=2).mean(), accuracy
+    accuracy_B = (log_share_BMM.detach().argmax(dim=1) == right_M).float().mean(dim=1)
+    return -log_share_BMM.diagonal(dim1=1, dim2=2).mean(dim=1), accuracy_B

@@ -33,8 +33,8 @@ class _Songs:
 class _TagGroups:
     """A Ray Data actor: the songs of score groups, whole, to their tags."""
 
-    def __init__(self, reference: dict[str, ray.ObjectRef[_Songs]], use_gpu: bool) -> None:
-        songs = ray.get(reference["songs"])
+    def __init__(self, reference: dict[str, ray.ObjectRef[_Songs]], use_gpu: bool, embed: bool) -> None:
+        self._embed, songs = embed, ray.get(reference["songs"])
         self._table, self._plan = songs.table, songs.plan
         model = songs.exported.model.to("cuda" if use_gpu else "cpu").eval()
         self._exported = songs.exported._replace(model=model)
@@ -51,7 +51,7 @@ class _TagGroups:
             pcm_T = read_crops(self._table, np.array([song]), np.array([0]), int(self._table.len_N[song]))[0]
         except DamagedShardError as error:
             return {"song": key, "error": str(error)}
-        tags = tag_clip(self._exported, Clip(key, pcm_T))
+        tags = tag_clip(self._exported, Clip(key, pcm_T), self._embed)
         return {
             "song": key,
             "seconds": tags.seconds,
@@ -59,6 +59,7 @@ class _TagGroups:
             "padded": tags.padded,
             "score": tags.score_K,
             "whole": tags.whole_K,
+            "embedding": tags.embedding_D,
         }
 
 
@@ -71,11 +72,14 @@ _SCHEMA = pa.schema(
         ("padded", pa.bool_()),
         ("score", pa.list_(pa.float64())),
         ("whole", pa.list_(pa.float64())),
+        ("embedding", pa.list_(pa.float32())),
     ]
 )
 
 
-def tag_corpus(exported: Exported, manifest: Manifest, use_gpu: bool = False) -> Iterator[SongTags | Untagged]:
+def tag_corpus(
+    exported: Exported, manifest: Manifest, use_gpu: bool = False, embed: bool = False
+) -> Iterator[SongTags | Untagged]:
     """The tags of every song of a corpus, in the manifest's order. Needs a connected Ray.
 
     A song whose shard is damaged is Untagged. One actor for each CPU of the cluster, or for each GPU.
@@ -87,7 +91,7 @@ def tag_corpus(exported: Exported, manifest: Manifest, use_gpu: bool = False) ->
     actors = max(1, int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1)))
     dataset = ray.data.range(plan.num_groups, override_num_blocks=min(plan.num_groups, BLOCKS)).map_batches(
         _TagGroups,
-        fn_constructor_args=(reference, use_gpu),
+        fn_constructor_args=(reference, use_gpu, embed),
         batch_size=None,
         batch_format="pyarrow",
         num_gpus=1 if use_gpu else None,
@@ -106,4 +110,6 @@ def _tags_of(row: dict[str, Any]) -> SongTags | Untagged:
     if row["error"] is not None:
         return Untagged(row["song"], row["error"])
     whole_K = None if row["whole"] is None else np.array(row["whole"])
-    return SongTags(row["song"], row["seconds"], row["windows"], row["padded"], np.array(row["score"]), whole_K)
+    embedding_D = None if row["embedding"] is None else np.array(row["embedding"], np.float32)
+    score_K = np.array(row["score"])
+    return SongTags(row["song"], row["seconds"], row["windows"], row["padded"], score_K, whole_K, embedding_D)

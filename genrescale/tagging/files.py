@@ -50,7 +50,7 @@ def decode_song(address: str) -> Clip:
     return decode_pcm(fetch_bytes(address), address)
 
 
-def tag_files(exported: Exported, addresses: Sequence[str]) -> Iterator[SongTags | Untagged]:
+def tag_files(exported: Exported, addresses: Sequence[str], embed: bool = False) -> Iterator[SongTags | Untagged]:
     """The tags of every song, in order; one that cannot be decoded is Untagged."""
     for address in addresses:
         try:
@@ -58,4 +58,4 @@ def tag_files(exported: Exported, addresses: Sequence[str]) -> Iterator[SongTags
         except DecodeError as error:
             yield Untagged(address, error.reason)
         else:
-            yield tag_clip(exported, clip)
+            yield tag_clip(exported, clip, embed)

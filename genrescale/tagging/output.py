@@ -54,7 +54,7 @@ def write_tags(
     """
     tagged, failed = 0, 0
     with ExitStack() as stack:
-        file = stack.enter_context(_file(out)) if out else None
+        file = stack.enter_context(file_at(out)) if out else None
         progress = stack.enter_context(Progress("tag", num_songs, "songs")) if out else None
         _write(file, head(show))
         for result in results:
@@ -72,7 +72,8 @@ def write_tags(
     return 1 if failed else 0
 
 
-def _file(out: Store) -> AbstractContextManager[IO[bytes]]:
+def file_at(out: Store) -> AbstractContextManager[IO[bytes]]:
+    """A file to write to that appears at the address ``out`` when the block ends."""
     folder, _, name = out.uri.rpartition("/")
     return Store(folder or "/").whole_file(name)
 

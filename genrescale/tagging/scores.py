@@ -1,10 +1,12 @@
 """A song's tags: the mean over its windows, the whole song at once, and second by second. No Ray.
 
-Shapes: T samples, C windows, S seconds, K tags.
+Shapes: T samples, C windows, S seconds, K tags, D dimensions of an embedding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ from genrescale.export import Exported
 from genrescale.losses import probabilities
 from genrescale.models import fixed_crop_len
 from genrescale.models.transformer import TransformerLayer
+from genrescale.parameters import head_name
 
 MAX_WHOLE_S = 600.0
 """Longer songs are not given to a model at once: activations take up to 8 MB a second (short_chunk)."""
@@ -30,6 +33,7 @@ class SongTags:
 
     ``whole_K`` is None where the architecture takes one length only or cuts its input, and for songs shorter than a
     window or longer than MAX_WHOLE_S (MAX_ATTENTION_S). ``padded``: shorter than a window, so silence was added.
+    ``embedding_D``, where it was asked for, is the mean over the windows of what the model's head is given, float32.
     """
 
     song: str
@@ -38,6 +42,7 @@ class SongTags:
     padded: bool
     score_K: np.ndarray
     whole_K: np.ndarray | None
+    embedding_D: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,17 @@ class Untagged:
     reason: str
 
 
-def tag_clip(exported: Exported, clip: Clip) -> SongTags:
-    """The tags of one decoded song, scored as the model's test songs were."""
+def tag_clip(exported: Exported, clip: Clip, embed: bool = False) -> SongTags:
+    """The tags of one decoded song, scored as the model's test songs were; with ``embed`` also its embedding."""
     plan = ScorePlan(np.array([len(clip.pcm_T)]), exported.spec.crop_len, exported.spec.scoring)
     starts_C = np.concatenate([plan.crops(0, group).starts_n for group in range(plan.num_groups)])
-    score_CK = window_scores(exported, clip.pcm_T, starts_C)
+    embedding_D = None
+    if embed:
+        with _head_inputs(exported) as parts_CD:
+            score_CK = window_scores(exported, clip.pcm_T, starts_C)
+        embedding_D = torch.cat(parts_CD).double().mean(dim=0).float().numpy()
+    else:
+        score_CK = window_scores(exported, clip.pcm_T, starts_C)
     return SongTags(
         song=clip.key,
         seconds=clip.duration_s,
@@ -60,7 +71,20 @@ def tag_clip(exported: Exported, clip: Clip) -> SongTags:
         padded=len(clip.pcm_T) < exported.spec.crop_len,
         score_K=score_CK.mean(axis=0),
         whole_K=_whole(exported, clip),
+        embedding_D=embedding_D,
     )
+
+
+@contextmanager
+def _head_inputs(exported: Exported) -> Iterator[list[Tensor]]:
+    """What the model's head is given in the block, a part for each forward pass."""
+    parts: list[Tensor] = []
+    head = exported.model.get_submodule(head_name(exported.model, len(exported.vocabulary)))
+    handle = head.register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0].float().cpu()))
+    try:
+        yield parts
+    finally:
+        handle.remove()
 
 
 def tags_by_second(exported: Exported, pcm_T: np.ndarray) -> np.ndarray:

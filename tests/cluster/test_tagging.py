@@ -17,6 +17,7 @@ from genrescale.card import Origin
 from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
+from genrescale.embeddings import read_embeddings
 from genrescale.export import Exported, ModelSpec, export_model, load_exported
 from genrescale.models import build_model
 from genrescale.tagging.scores import SongTags, tag_clip
@@ -41,7 +42,7 @@ def one_by_one(exported: Exported, corpus: Manifest) -> dict[str, SongTags]:
     songs = {}
     for song, key in enumerate(table.keys.to_pylist()):
         pcm_T = read_crops(table, np.array([song]), np.array([0]), int(table.len_N[song]))[0]
-        songs[key] = tag_clip(exported, Clip(key, pcm_T))
+        songs[key] = tag_clip(exported, Clip(key, pcm_T), embed=True)
     return songs
 
 
@@ -57,7 +58,12 @@ def test_a_corpus_as_json_lines(
         file.write(b"damage")
     command = [sys.executable, "jobs/tag.py", str(shards), f"model={exported[1]}", "format=json", "top=3", "cpus=2"]
     ended = subprocess.run(
-        [*command, f"out={tmp_path}/tags.jsonl"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+        [*command, f"out={tmp_path}/tags.jsonl", f"embeddings={tmp_path}/e.parquet"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert ended.returncode == 1, ended.stderr
     keys = corpus.songs["key"].to_pylist()
@@ -66,6 +72,9 @@ def test_a_corpus_as_json_lines(
     rows = [json.loads(line) for line in (tmp_path / "tags.jsonl").read_text().splitlines()]
     assert [row["song"] for row in rows] == [key for key in keys if key != keys[hurt]]
     alone = one_by_one(exported[0], corpus)
+    songs, embedding_ND = read_embeddings((tmp_path / "e.parquet").read_bytes())
+    assert songs == [row["song"] for row in rows]
+    np.testing.assert_allclose(embedding_ND, [alone[song].embedding_D for song in songs], rtol=1e-4, atol=1e-5)
     names = corpus.vocabulary.names
     for row in rows:
         tags = alone[row["song"]]

@@ -15,9 +15,10 @@ import pytest
 from worlds import small_run
 
 from genrescale.cluster import connect
-from genrescale.config import InitConfig, SiteConfig
+from genrescale.config import DataConfig, InitConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig
 from genrescale.data.manifest import Manifest
-from genrescale.results import ResultRow
+from genrescale.data.store import Store
+from genrescale.results import ResultRow, read_scores
 from genrescale.train import launch_training
 
 pytestmark = pytest.mark.cluster
@@ -103,3 +104,20 @@ def test_a_diverging_run_says_so(ray_cluster: None, corpus: Manifest, tmp_path: 
     run = small_run(lr=1e9)
     with pytest.raises(Exception, match="training diverged"):
         launch_training(run, SiteConfig(corpus=corpus.uri, out=str(tmp_path), max_failures=0))
+
+
+def test_a_run_of_tags_starts_from_a_pretraining(ray_cluster: None, corpus: Manifest, tmp_path: Path):
+    """Pretraining leaves a result row without metrics of tags, and weights that a tagger takes, but for its head."""
+    tiny = {"size": "tiny", "depth": 1, "position_frames": 96}
+    data, optim = DataConfig(size=32, crop_s=1.0, batch=8, group=4), OptimConfig(max_steps=4, validate_every=2)
+    run = RunConfig(model=ModelConfig("ssast_pretraining", tiny), data=data, optim=optim, loss="pretext")
+    site = SiteConfig(corpus=corpus.uri, out=str(tmp_path))
+    pretrained = launch_training(run, site)
+    assert (pretrained.roc_auc, pretrained.accuracy, pretrained.unscored_tags) == (None, None, [])
+    scores, names = read_scores(Store(site.out), f"runs/{pretrained.run_id}/scores.parquet")
+    assert pretrained.pretext == pytest.approx(dict(zip(names, scores.score_NK.mean(axis=0), strict=True)))
+    tagger = replace(run, model=ModelConfig("ssast", tiny), loss="bce", init=InitConfig(pretrained.run_id, "matching"))
+    tuned = launch_training(tagger, site)
+    assert {name.partition(".")[0] for name in tuned.fresh_weights} == {"head", "head_norm"}
+    assert tuned.pretext == {}
+    assert tuned.roc_auc is not None

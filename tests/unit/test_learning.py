@@ -72,7 +72,7 @@ AUGMENTED = AugmentConfig(gain_db=3.0, shift_ms=2.0, mixup_alpha=0.4, cutmix_alp
 
 
 @pytest.mark.parametrize("augmentation", [AugmentConfig(), AUGMENTED], ids=["plain", "augmented"])
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", sorted(set(LOSSES) - {"pretext"}))
 def test_every_loss_learns(name: str, augmentation: AugmentConfig):
     vocabulary = EXCLUSIVE if name == "cross_entropy" else MULTI
     true_BK, score_BK = learn(name, vocabulary, augmentation)

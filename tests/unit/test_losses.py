@@ -261,13 +261,14 @@ def test_dials_are_the_studies_unless_given():
     balanced = {"negative_scale": 2.0, "kappa": 0.0, "r_lift": 0.1, "r_slope": 10.0, "r_middle": 0.2, "scale": 1.0}
     assert full_loss_dials("distribution_balanced", {"gamma": 1}) == {"alpha": 0.25, "gamma": 1.0, **balanced}
     assert full_loss_dials("cross_entropy", {}) == {"label_smoothing": 0.0}
+    assert full_loss_dials("pretext", {}) == {"generative_weight": 10.0}
     assert all(full_loss_dials(name, {}) == {} for name in ("by_kind", "bce", "mse"))
 
 
 def test_probabilities_follow_the_vocabulary():
     logits_BK, _ = batch(MULTI)
     torch.testing.assert_close(probabilities(logits_BK, MIXED), 1 / (1 + torch.exp(-logits_BK)))
-    for name in set(LOSSES) - {"by_kind", "cross_entropy"}:
+    for name in set(LOSSES) - {"by_kind", "cross_entropy", "pretext"}:
         torch.testing.assert_close(probabilities(logits_BK, EXCLUSIVE, name), logits_BK.sigmoid())
     exclusive_BK = probabilities(logits_BK.bfloat16(), EXCLUSIVE)
     assert exclusive_BK.dtype == torch.float32
@@ -309,7 +310,7 @@ def test_a_class_bias_needs_songs_without_the_tag(num_songs: int | None):
 @pytest.mark.parametrize(
     ("name", "dials", "message"),
     [
-        ("focus", {}, r"loss='focus' is none of \['by_kind', .*'distribution_balanced'\]"),
+        ("focus", {}, r"loss='focus' is none of \['by_kind', .*'distribution_balanced', 'pretext'\]"),
         ("bce", {"gamma": 2}, r"loss 'bce' has no dials \['gamma'\]; it has \[\]"),
         ("focal", {"beta": 0.9}, r"loss 'focal' has no dials \['beta'\]; it has \['alpha', 'gamma'\]"),
         ("focal", {"gamma": -1}, "dial gamma=-1 of the loss must be a finite number of at least 0"),

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from genrescale.models import MODELS, build_model, fixed_crop_len, full_dials, min_crop_len
+from genrescale.parameters import head_name
 
 # dials that leave every layer in place and make it narrow; a model without an entry cannot be tested quickly
 PONS: dict[str, Any] = {"frontend_width": 0.125, "backend_filters": 8, "backend_units": 6}
@@ -216,6 +217,17 @@ def test_spec_augment_stands_between_the_front_end_and_the_trunk(name):
     assert seen[0].dtype == torch.float32
     assert seen[0].shape[:2] in ((2, 96), (2, 128))
     assert not torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_head_is_given_one_embedding_a_clip(name):
+    model, seen = tiny(name).eval(), []
+    head = model.get_submodule(head_name(model, 5))
+    head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        logits_BK = model(noise(name, 3))
+        assert torch.equal(head(seen[0]), logits_BK)
+    assert [part.shape for part in seen[:1]] == [(3, head.in_features)]
 
 
 @pytest.mark.parametrize("name", NAMES)

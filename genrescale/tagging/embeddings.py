@@ -1,0 +1,19 @@
+"""Embeddings that are written while songs are tagged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from genrescale.data.store import Store
+from genrescale.embeddings import embedding_writer
+from genrescale.tagging.output import file_at
+from genrescale.tagging.scores import SongTags, Untagged
+
+
+def keep_embeddings(results: Iterable[SongTags | Untagged], out: Store) -> Iterator[SongTags | Untagged]:
+    """The results, as they come; the embeddings of tagged songs go into the file ``out``, which appears at the end."""
+    with file_at(out) as file, embedding_writer(file) as add:
+        for result in results:
+            if isinstance(result, SongTags) and result.embedding_D is not None:
+                add(result.song, result.embedding_D)
+            yield result
