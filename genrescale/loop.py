@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genrescale.audio import Vocabulary
 from genrescale.config import RunConfig
@@ -24,6 +25,7 @@ from genrescale.data.timed import TimedGroups
 from genrescale.engine import Engine, TrainGroup
 from genrescale.losses import Loss
 from genrescale.outputs import outputs_of
+from genrescale.overfitting import gap_curve, possible_steps, select_step
 from genrescale.schedules import Progress, after_validation, check_finite, in_sgd_phase, learning_rate, selector
 from genrescale.telemetry import StreamStats
 
@@ -83,6 +85,7 @@ class TrainingLoop:
         self._real_N = real_N  # which train songs are real, where the objective asks
         self.progress = Progress(lr=run.optim.lr)
         self.best_weights = engine.weights()
+        self._candidates: dict[int, dict[str, Tensor]] = {}  # of best_by=gap: weights by step
 
     def train(self, groups: Iterator[CropGroup]) -> Outcome:
         """Train from ``self.progress.step`` to the end on this rank's ``groups``, which start at that step."""
@@ -143,10 +146,25 @@ class TrainingLoop:
                 **{f"val_{name}": metrics[name] for name in ("roc_auc", "pr_auc", "rmse")},
             }
         )
-        rank = selector(self.run.optim, val_loss, metrics)
-        if after_validation(self.progress, self.run.optim, val_loss, rank):
+        if self.run.optim.best_by == "gap":
+            self._choose_by_gap()
+        elif after_validation(self.progress, self.run.optim, val_loss, selector(self.run.optim, val_loss, metrics)):
             self.best_weights = self.engine.weights()
         self.report(dict(self.progress.curve[-1]), self.save)
+
+    def _choose_by_gap(self) -> None:
+        """Keep the weights of every validation that may still be the best, and of them the best by now."""
+        lines_3V = np.array(
+            [[line[name] for line in self.progress.curve] for name in ("step", "train_loss", "val_loss")]
+        )
+        curve = gap_curve(*lines_3V)
+        possible = possible_steps(curve)
+        if self.progress.step in possible:
+            self._candidates[self.progress.step] = self.engine.weights()
+        self._candidates = {step: self._candidates[step] for step in possible}
+        best = self.progress.best_step = select_step(curve, "gap")
+        self.progress.best_loss = float(curve.val_loss_V[curve.step_V == best][0])
+        self.best_weights = self._candidates[best]
 
     def _score(self, plan: ScorePlan, items: Sequence[GroupId], groups: TimedGroups) -> SongScores:
         """Scores of the songs in ``items``, this rank's part of a pass."""
@@ -175,7 +193,7 @@ class TrainingLoop:
         """Write a checkpoint: the engine's state (all ranks), the best weights and the progress (rank 0)."""
         self.engine.save(folder)
         if self.engine.rank == 0:
-            torch.save(self.best_weights, folder / "best.pt")
+            torch.save(self._candidates or self.best_weights, folder / "best.pt")
             (folder / "progress.json").write_text(json.dumps(asdict(self.progress)))
 
     @staticmethod
@@ -186,8 +204,10 @@ class TrainingLoop:
     def load(self, folder: Path) -> None:
         """Continue where ``save`` left off, on every rank."""
         self.engine.load(folder)
-        self.best_weights = torch.load(folder / "best.pt", weights_only=True, map_location="cpu")
         self.progress = Progress(**json.loads((folder / "progress.json").read_text()))
+        kept = torch.load(folder / "best.pt", weights_only=True, map_location="cpu")
+        self._candidates = kept if self.run.optim.best_by == "gap" else {}
+        self.best_weights = self._candidates.get(self.progress.best_step, kept)
         self.progress.resumed_at.append(self.progress.step)
 
 

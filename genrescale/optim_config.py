@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("plateau", "constant", "cosine", "exponential")
-SELECTORS = ("val_loss", "val_roc_auc", "val_pr_auc", "val_accuracy")
+SELECTORS = ("val_loss", "val_roc_auc", "val_pr_auc", "val_accuracy", "gap")
 # the word in ``freeze`` for every layer but the head
 ALL_BUT_HEAD = "all_but_head"
 
@@ -36,7 +36,10 @@ class OptimConfig:
     """Optimiser, schedule and stopping rule. Steps, not epochs, so that every dataset size obeys the same rule.
 
     Validation runs every ``validate_every`` steps. Training stops after ``patience_steps`` steps without a better
-    ``best_by`` (0: never); the best checkpoint by it is scored. ``clip_norm`` 0 is no clipping.
+    ``best_by`` (0: never); the best checkpoint by it is scored. ``gap`` is the one with the smallest difference between
+    training and validation loss among those whose validation loss is near the lowest (``overfitting.select_step``); a
+    later checkpoint may make an earlier one the best again, so it goes with neither patience nor plateaus, and a run
+    keeps the weights of every one that still may be chosen. ``clip_norm`` 0 is no clipping.
 
     ``name``: ``adam`` (its ``weight_decay`` is an L2 penalty), ``adamw`` (decoupled decay), or ``sgd`` with Nesterov
     ``momentum``.
@@ -96,6 +99,11 @@ class OptimConfig:
         require(
             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             f"betas={self.betas} must be two numbers of at least 0 and below 1",
+        )
+        require(
+            self.best_by != "gap" or (self.schedule != "plateau" and self.patience_steps == 0),
+            f"best_by=gap cannot tell when training no longer improves: it needs patience_steps=0 (found "
+            f"{self.patience_steps}) and another schedule than plateau (found {self.schedule})",
         )
         self._check_schedule()
         self._check_sgd_phase()

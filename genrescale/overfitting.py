@@ -75,3 +75,20 @@ def select_step(curve: GapCurve, selector: str = "val_loss", tolerance: float = 
     good_V = curve.val_loss_V <= (1 + tolerance) * curve.val_loss_V.min()
     order_V = np.lexsort((curve.val_loss_V, np.where(good_V, np.abs(curve.gap_V), np.inf)))
     return int(curve.step_V[order_V[0]])
+
+
+def possible_steps(curve: GapCurve, tolerance: float = 0.15) -> list[int]:
+    """The steps that ``select_step(..., "gap")`` may still choose, however the curve goes on; one is its choice.
+
+    A lower validation loss may come and put the present choice out of reach of the lowest: then an earlier step with
+    a lower loss and a larger gap is chosen. What can never be chosen again is a step that is out of reach by now, and
+    one that another step beats in both: at most its loss and at most its gap. So all others' weights have to be kept.
+    """
+    steps = []
+    for i, (val_loss, gap) in enumerate(zip(curve.val_loss_V, np.abs(curve.gap_V), strict=True)):
+        beats_V = (curve.val_loss_V <= val_loss) & (np.abs(curve.gap_V) <= gap)
+        same_V = (curve.val_loss_V == val_loss) & (np.abs(curve.gap_V) == gap)
+        beaten = (beats_V & ~same_V).any() or same_V[:i].any()  # of equal steps the first is chosen
+        if not beaten and val_loss <= (1 + tolerance) * curve.val_loss_V.min():
+            steps.append(int(curve.step_V[i]))
+    return steps

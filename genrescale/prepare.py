@@ -205,7 +205,7 @@ def check_pretext(run: RunConfig) -> None:
         "optim.layer_decay": run.optim.layer_decay != 1,
         "optim.backbone_lr": run.optim.backbone_lr > 0,
         f"optim.freeze=[{ALL_BUT_HEAD}]": ALL_BUT_HEAD in run.optim.freeze,
-        f"optim.best_by={run.optim.best_by}": run.optim.best_by != "val_loss",
+        f"optim.best_by={run.optim.best_by}": run.optim.best_by not in ("val_loss", "gap"),
         "init.take=new_head": bool(run.init.run) and run.init.take == "new_head",
         "data.labels=shuffled": run.data.labels == "shuffled",
     }
