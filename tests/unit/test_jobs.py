@@ -62,6 +62,8 @@ def test_every_sweep_composes(sweep: str):
         ("shard_corpus", "val_fraction=2", ["val_fraction"]),
         ("shard_corpus", "+options.subset=small", ["corpus=folder", "'subset'", "it takes none"]),
         ("shard_corpus", "options.subset=small", ["+options.subset"]),
+        ("train", "run.optim.freeze=all_but_head", ["run.optim.freeze=[VALUE]"]),
+        ("tag", "top=3", ["model=... is needed", "jobs/tag.py --help"]),
         ("report", "out=/nowhere/at/all", ["/nowhere/at/all"]),
     ],
 )
