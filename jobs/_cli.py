@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from genrescale.cluster import SUBMITTED
+from genrescale.config import RUN_ID_LEN
 from genrescale.data.shard_plan import CorpusChangedError, FailureBudgetError
 from genrescale.data.store import Store
 
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"
+# One run id in 200 reads as a number (12345678e901 as infinity): in quotes it stays what it is; a number does, too.
+_NUMBER_LIKE_ID = re.compile(rf"(?<=[=\[,])(?=[0-9e]{{{RUN_ID_LEN}}}(?:[\],]|$))[0-9]+e[0-9]+")
 EXIT_BAD_CONFIG = 2
 EXIT_INTERRUPTED = 130
 
@@ -86,6 +90,7 @@ def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _compose(schema: type, job: str, overrides: list[str]) -> Any:
+    overrides = [_NUMBER_LIKE_ID.sub(r"'\g<0>'", override) for override in overrides]
     ConfigStore.instance().store(name=f"{job}_schema", node=schema)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(job, overrides)
