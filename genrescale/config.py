@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -75,6 +76,11 @@ class DataConfig:
             bool(self.weights) == (self.sampler == "mixture"),
             f"sampler={self.sampler!r} with weights={self.weights}: weights, one for each corpus of a mix, go with "
             "sampler=mixture and with no other",
+        )
+        _require(
+            self.sampler == "windows" or self.window_shards == 8,
+            f"window_shards={self.window_shards} has no effect with sampler={self.sampler}: it is of sampler=windows; "
+            "leave it at its default, 8",
         )
         parse_scoring(self.scoring)
 
@@ -203,6 +209,10 @@ class SiteConfig:
             workers=self.workers, cpus_per_worker=self.cpus_per_worker, data_cpus=self.data_cpus, threads=self.threads
         )
         _not_negative(max_failures=self.max_failures, storage_patience_s=self.storage_patience_s)
+        _require(
+            not self.shard_cache or os.path.isabs(self.shard_cache),
+            f"shard_cache={self.shard_cache!r} must be an absolute path, of a folder on the disk of every node",
+        )
         _require(self.zero_stage in (0, 1, 2, 3), f"zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
 
 

@@ -61,7 +61,7 @@ class ClassBalancedDials:
 
 @dataclass(frozen=True, kw_only=True)
 class DistributionBalancedDials(FocalDials):
-    """MediaEval 2020's values; ``genrescale.focal.distribution_balanced`` says what each does.
+    """MediaEval 2020's values; ``genrescale.losses.distribution_balanced`` says what each does.
 
     Those of Wu et al. 2020 for K tags: alpha None, scale 2 / K, kappa .05; negative_scale 5 and r_middle .3 on VOC, 2
     and .2 on COCO.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,11 +24,13 @@ from genrescale.data.store import Store
 from genrescale.exported import ModelHeader, read_header
 from genrescale.loss_dials import PRETEXT, full_loss_dials
 from genrescale.losses import build_loss
+from genrescale.metrics import score
 from genrescale.models import PRETEXTS, build_model, fixed_crop_len, full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
 from genrescale.models.spec_augment import put_spec_augment
 from genrescale.optim_config import ALL_BUT_HEAD
 from genrescale.parameters import choose_trained, fit_weights, match_weights
+from genrescale.schedules import selector
 from genrescale.spec_masks import parse_spec_augment
 
 READ_AT_ONCE = 32  # crops
@@ -78,7 +81,8 @@ def _selected(manifest: Manifest, kind: Kind, limit: int) -> tuple[np.ndarray, s
 def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
     """Select the run's songs and plan its reading.
 
-    Raises ValueError for a size above the corpus, and for a loss that cannot be trained on these songs' tags.
+    Raises ValueError for a size above the corpus, for a loss that cannot be trained on these songs' tags, and for a
+    figure to choose checkpoints by that the validation songs do not define.
     """
     crop_len = seconds_to_len(run.data.crop_s)
     num_validation = len(manifest.select("validation"))
@@ -109,7 +113,10 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
         validate_every=run.optim.validate_every,
     )
     test = ScorePlan(len_N[rows["test"]], crop_len, run.data.scoring, "test")
-    data = RunData(manifest, rows, labels_NK, plan, test, "-".join(chosen[kind][1] for kind in KINDS))
+    digest = "-".join([*(chosen[kind][1] for kind in KINDS), *_places_digest(run, manifest, rows["train"])])
+    data = RunData(manifest, rows, labels_NK, plan, test, digest)
+    if run.optim.best_by != "val_loss":
+        check_selector(run, manifest, rows["validation"])
     build_loss(run.loss, manifest.vocabulary, data.class_counts_K, run.data.size, **run.loss_dials)
     return data
 
@@ -121,12 +128,37 @@ def _sampler(data: DataConfig, manifest: Manifest, rows: np.ndarray, labels_NK: 
             classes = [i for i, tag in enumerate(manifest.vocabulary.tags) if tag.kind == "classify"]
             return ClassAware.of(labels_NK[:, classes])
         case "mixture":
+            if manifest.num_parts < 2:
+                raise ValueError(
+                    f"sampler=mixture weighs the corpora of a mix, and {manifest.uri} is one corpus; mix several with "
+                    "jobs/mix_corpora.py corpora=[A,B] out=..."
+                )
             return Mixture(manifest.part_N()[rows], tuple(data.weights))
         case "windows":
             shard_N = manifest.column("shard")[rows]
             return Windows(shard_N, data.window_shards, data.group, data.batch // data.group)
         case _:
             return Uniform(len(rows))
+
+
+def _places_digest(run: RunConfig, manifest: Manifest, rows: np.ndarray) -> list[str]:
+    """What the identity of a run must hold where its training depends on more than its songs: their shards, or corpora.
+
+    None where it does not: the same songs, sharded anew, are the same run.
+    """
+    if run.data.sampler == "windows":
+        place_N = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
+    elif run.data.sampler == "mixture" or run.contrast.weight:
+        place_N = manifest.part_N()[rows]
+    else:
+        return []
+    return [hashlib.sha256(place_N.astype("<i8").tobytes()).hexdigest()[:16]]
+
+
+def check_selector(run: RunConfig, manifest: Manifest, rows: np.ndarray) -> None:
+    """Refuse a ``best_by`` that the validation songs do not define (labels as scores define the same figures)."""
+    labels_NK = manifest.labels_NK[rows]
+    selector(run.optim, 0.0, score(labels_NK, labels_NK, manifest.vocabulary))
 
 
 def check_contrast(manifest: Manifest, rows: np.ndarray) -> None:

@@ -73,7 +73,8 @@ def format_streams(found: dict[str, list[StreamStats]]) -> str:
             )
         slow = slow_stage(streams)
         lines.append(f"{'':14}slow stage: {slow} ({_SLOW[slow]})")
-    lines.append("ahead: groups that are read and wait for the worker; tries: reads of the store that were repeated")
+    lines.append("ahead: groups that are read and wait for the worker; tries: reads of the store that were repeated;")
+    lines.append(f"{', '.join(READ_STAGES)} (in one read task), train: clips/s of that stage alone")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +14,17 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from genrescale.cluster import SUBMITTED
+from genrescale.config import RUN_ID_LEN
 from genrescale.data.shard_plan import CorpusChangedError, FailureBudgetError
 from genrescale.data.store import Store
 
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"
+# One run id in 200 reads as a number (12345678e901 as infinity): in quotes it stays what it is; a number does, too.
+_NUMBER_LIKE_ID = re.compile(rf"(?<=[=\[,])(?=[0-9e]{{{RUN_ID_LEN}}}(?:[\],]|$))[0-9]+e[0-9]+")
 EXIT_BAD_CONFIG = 2
 EXIT_INTERRUPTED = 130
 
@@ -51,7 +55,7 @@ def run_job(
             config = dataclasses.replace(config, **{positional: [*getattr(config, positional), *named]})
         sys.exit(main(config) or 0)
     except (HydraException, OmegaConfBaseException) as error:
-        _refuse(job, _explain(error))
+        _refuse(job, _explain(job, error))
     except (ValueError, FileNotFoundError, ConnectionError) as error:
         _refuse(job, " ".join(str(error).split()))
     except (FailureBudgetError, CorpusChangedError) as error:
@@ -86,6 +90,7 @@ def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _compose(schema: type, job: str, overrides: list[str]) -> Any:
+    overrides = [_NUMBER_LIKE_ID.sub(r"'\g<0>'", override) for override in overrides]
     ConfigStore.instance().store(name=f"{job}_schema", node=schema)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(job, overrides)
@@ -96,7 +101,7 @@ def _refuse(job: str, message: str) -> None:
     sys.exit(EXIT_BAD_CONFIG)
 
 
-def _explain(error: BaseException) -> str:
+def _explain(job: str, error: BaseException) -> str:
     """One sentence that names the key and what is allowed."""
     chain: list[BaseException] = [error]
     while chain[-1].__cause__ is not None:
@@ -105,7 +110,11 @@ def _explain(error: BaseException) -> str:
     if isinstance(root, (ConfigAttributeError, ConfigKeyError)) and dataclasses.is_dataclass(root.object_type):
         allowed = [field.name for field in dataclasses.fields(root.object_type)]
         return f"{root.full_key!r} is no setting; allowed here: {', '.join(allowed)}"
+    if isinstance(root, MissingMandatoryValue):
+        return f"{str(root).split()[-1]}=... is needed; python jobs/{job}.py --help says what it is"
     key = getattr(root, "full_key", None)
+    if key and "is not a ListConfig" in str(root):
+        return f"{key} is a list; write {key}=[VALUE]"
     if key and "not in struct" in str(root):
         return f"{key!r} is not set by default; write +{key}=VALUE to add it"
     message = next((line for line in str(root).splitlines() if line.strip()), type(root).__name__)

@@ -32,7 +32,8 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
     """Write the mix of two or more corpora, the first of which is the one to score on, to ``out``.
 
     Labels are matched by the tags' names. A song of a further corpus is left out where none of its tags is a tag of
-    the first, and where its audio is that of a song that the mix already has: it might be one of the test set.
+    the first, or several where those exclude each other, and where its audio is that of a song that the mix already
+    has: it might be one of the test set.
     Raises ValueError for corpora that cannot be mixed.
     """
     first, *others = manifests
@@ -44,14 +45,15 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
         rows = manifest.select("train")
         labels_NK = _labels(manifest, first.vocabulary)[rows]
         untagged_N = ~(labels_NK > 0).any(axis=1)
+        several_N = ((labels_NK > 0).sum(axis=1) > 1) & first.vocabulary.exclusive
         audio = _audio(manifest, rows)
-        known_N = np.array([a in seen for a in audio]) & ~untagged_N
-        kept_N = ~untagged_N & ~known_N
+        known_N = np.array([a in seen for a in audio]) & ~untagged_N & ~several_N
+        kept_N = ~untagged_N & ~several_N & ~known_N
         seen.update(a for a, kept in zip(audio, kept_N, strict=True) if kept)
         if not kept_N.any():
             raise ValueError(
                 f"none of the {len(rows)} train songs of {manifest.uri} can be mixed in: {first.uri} has none of their "
-                "tags, or has their audio"
+                "tags, or several where a song has one, or has their audio"
             )
         first_shard = sum(table.num_rows for table in shards)
         songs = manifest.songs.take(pa.array(rows[kept_N]))
@@ -60,7 +62,11 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
         labels.append(labels_NK[kept_N])
         shards.append(_addressed(manifest))
         parts.append({"uri": manifest.uri, "version": manifest.version, "first_shard": first_shard})
-        reasons = {"none of their tags is one of the mix": untagged_N, "the mix has their audio": known_N}
+        reasons = {
+            "none of their tags is one of the mix": untagged_N,
+            "they have several tags, and the mix one a song": several_N,
+            "the mix has their audio": known_N,
+        }
         foreign = sorted(set(manifest.vocabulary.names) - set(first.vocabulary.names))
         left_out.append(LeftOut(manifest.uri, foreign, {why: int(which_N.sum()) for why, which_N in reasons.items()}))
     songs = pa.concat_tables(tables)

@@ -10,12 +10,14 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from genrescale.data.store import Store, StoreError
+
+Retried = Callable[[BaseException], None]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class ShardCache:
     folder: str
     limit_bytes: int
 
-    def read(self, store: Store, path: str, offset: int, length: int) -> bytes:
+    def read(self, store: Store, path: str, offset: int, length: int, retried: Retried = lambda error: None) -> bytes:
         """``length`` bytes from ``offset`` of a shard, fewer where it ends before; fetches the shard if it is not here.
 
         Raises what fetching it raises, and StoreError that names the folder where the disk is full.
@@ -37,7 +39,7 @@ class ShardCache:
             try:
                 descriptor = os.open(self._kept(store, path), os.O_RDONLY)
             except FileNotFoundError:  # never fetched, or another process made room
-                self.fetch(store, path)
+                self.fetch(store, path, retried)
                 continue
             try:
                 os.utime(descriptor)  # used now
@@ -45,8 +47,8 @@ class ShardCache:
             finally:
                 os.close(descriptor)
 
-    def fetch(self, store: Store, path: str) -> None:
-        """Make sure that the shard is here."""
+    def fetch(self, store: Store, path: str, retried: Retried = lambda error: None) -> None:
+        """Make sure that the shard is here; ``retried`` is told of each error that was tried again."""
         kept = self._kept(store, path)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with _locked(kept.with_suffix(".lock")):
@@ -54,7 +56,7 @@ class ShardCache:
                 return
             part = kept.with_suffix(".part")
             try:
-                store.download(path, part)
+                store.download(path, part, retried)
                 self._make_room(part.stat().st_size)
                 part.rename(kept)
             except OSError as error:

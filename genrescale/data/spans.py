@@ -84,8 +84,8 @@ def _fetched(store: Store, spans: Sequence[Span], cache: ShardCache | None, stat
             return [memoryview(data) for data in store.read_ranges(ranges, count_retry)]
         if absent := [name for name in {span.name: None for span in spans} if not cache.has(store, name)]:
             with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
-                list(pool.map(lambda name: cache.fetch(store, name), absent))
-        return [memoryview(cache.read(store, span.name, span.offset, span.num_bytes)) for span in spans]
+                list(pool.map(lambda name: cache.fetch(store, name, count_retry), absent))
+        return [memoryview(cache.read(store, span.name, span.offset, span.num_bytes, count_retry)) for span in spans]
     except FileNotFoundError:
         name = next((span.name for span in spans if not store.exists(span.name)), spans[0].name)
         raise _unreadable(store, name, "it does not exist") from None

@@ -138,16 +138,17 @@ class Store:
         with self._at(path) as (fs, full):
             return fs.cat_file(full)
 
-    def download(self, path: str, target: Path) -> None:
+    def download(self, path: str, target: Path, retried: Callable[[BaseException], None] = lambda error: None) -> None:
         """Write the whole of a file to ``target``, in parts that are fetched at the same time, patiently.
 
-        Raises what ``read_ranges`` raises, and StoreError where the file has another size than the store says.
+        ``retried`` is told of each error that was tried again. Raises what ``read_ranges`` raises, and StoreError where
+        the file has another size than the store says.
         """
         size = self.size(path)
         parts = [(path, start, min(_PART_BYTES, size - start)) for start in range(0, size, _PART_BYTES)]
         with target.open("wb") as file:
             for i in range(0, len(parts), _PARTS_AT_ONCE):
-                for data in self.read_ranges(parts[i : i + _PARTS_AT_ONCE]):
+                for data in self.read_ranges(parts[i : i + _PARTS_AT_ONCE], retried):
                     file.write(data)
             if file.tell() != size:
                 raise StoreError(f"{self.uri}/{path} has {size} bytes, {file.tell()} came; try again")

@@ -62,11 +62,16 @@ def _dials(name: str, dials: dict[str, Any]) -> ModelDials:
     if name not in MODELS and name not in PRETEXTS:
         raise ValueError(f"model {name!r} is none of {sorted({**MODELS, **PRETEXTS})}")
     known = (MODELS.get(name) or PRETEXTS[name]).Dials
-    allowed = sorted(field.name for field in fields(known))
-    unknown = sorted(set(dials) - set(allowed))
+    defaults = {field.name: field.default for field in fields(known)}
+    unknown = sorted(set(dials) - set(defaults))
     if unknown:
-        raise ValueError(f"model {name!r} has no dials {unknown}; it has {allowed}")
-    return known(**dials)
+        raise ValueError(f"model {name!r} has no dials {unknown}; it has {sorted(defaults)}")
+    return known(**{dial: _as_default(value, defaults[dial]) for dial, value in dials.items()})
+
+
+def _as_default(value: Any, default: Any) -> Any:
+    """A whole number as a float where the default is one, so that 0 and 0.0 are one run."""
+    return float(value) if type(value) is int and isinstance(default, float) else value
 
 
 def full_dials(name: str, dials: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,8 @@ def test_every_sweep_composes(sweep: str):
         ("shard_corpus", "val_fraction=2", ["val_fraction"]),
         ("shard_corpus", "+options.subset=small", ["corpus=folder", "'subset'", "it takes none"]),
         ("shard_corpus", "options.subset=small", ["+options.subset"]),
+        ("train", "run.optim.freeze=all_but_head", ["run.optim.freeze=[VALUE]"]),
+        ("tag", "top=3", ["model=... is needed", "jobs/tag.py --help"]),
         ("report", "out=/nowhere/at/all", ["/nowhere/at/all"]),
     ],
 )
@@ -97,3 +99,16 @@ def test_corpora_are_mixed_by_one_command_and_a_mix_is_verified_by_its_corpora(t
     gone = run("take_down", f"corpus={tmp_path}/mix", "songs=[s01]", "reason=test")
     assert gone.returncode == 2
     assert "is a mix" in gone.stderr
+
+
+@pytest.mark.parametrize(
+    ("job", "overrides"),
+    [
+        ("export", ["run=12345678e901", "to=/tmp/x"]),
+        ("evaluate", ["runs=[12345678e901,0a1b2c3d4e5f]"]),
+    ],
+)
+def test_a_run_id_that_reads_as_a_number_is_taken_as_it_is(job: str, overrides: list[str], tmp_path: Path):
+    ended = run(job, f"out={tmp_path}", *overrides)
+    assert ended.returncode == 2
+    assert "12345678e901" in ended.stderr

@@ -157,3 +157,39 @@ def test_what_cannot_be_mixed_is_refused(real: Manifest, mixed: Manifest, tmp_pa
         mix_corpora([real, real], Store(str(tmp_path / "m")))
     with pytest.raises(ValueError, match=r"verify its corpora: .*real.*, .*other"):
         refuse_mix(mixed, "verify")
+
+
+def test_a_song_of_several_tags_stays_out_of_a_mix_of_one_tag_a_song(tmp_path: Path):
+    """Its two labels would be two right answers of a softmax."""
+    manifests = []
+    for name, numbers, exclusive in (("first", range(20), True), ("second", range(30, 60), False)):
+        (tmp_path / name).mkdir()
+        songs = [
+            replace(
+                make_song(tmp_path / name, i),
+                labels={"rock": 1.0, "jazz": 1.0} if i % 3 == 0 and not exclusive else {("rock", "jazz")[i % 2]: 1.0},
+            )
+            for i in numbers
+        ]
+        vocabulary = Vocabulary((Tag("rock"), Tag("jazz")), exclusive=exclusive)
+        out = Store(str(tmp_path / name / "out"))
+        manifests.append(shard_here(songs, out, settings=SPLIT, vocabulary=vocabulary).manifest)
+    mixed, (left_out,) = mix_corpora(manifests, Store(str(tmp_path / "mix")))
+    assert set(mixed.labels_NK.sum(axis=1).tolist()) == {1.0}
+    other = manifests[1]
+    both = int((other.labels_NK[other.select("train")].sum(axis=1) == 2).sum())
+    assert left_out.songs["they have several tags, and the mix one a song"] == both > 0
+
+
+def test_a_corpus_that_is_no_mix_has_nothing_to_weigh(real: Manifest):
+    with pytest.raises(ValueError, match=r"is one corpus; mix several with jobs/mix_corpora\.py"):
+        prepare_data(run_on(real, 10, [3.0, 1.0]), real)
+
+
+def test_which_corpus_a_song_came_from_is_part_of_a_run_that_weighs_corpora(mixed: Manifest):
+    """The same songs, mixed of other corpora, are drawn otherwise."""
+    parts = mixed.settings["parts"]
+    moved = replace(mixed, settings={"parts": [parts[0], {**parts[1], "first_shard": parts[1]["first_shard"] + 1}]})
+    for weights, same in ((None, True), ([3.0, 1.0], False)):
+        run = run_on(mixed, len(mixed.select("train")), weights)
+        assert (prepare_data(run, mixed).digest == prepare_data(run, moved).digest) is same

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy.stats import spearmanr
 from traces import CROP, merged, plan_of, planned_rows, train_items
@@ -175,3 +177,18 @@ def test_a_run_chooses_its_sampler(corpus: Manifest):
     assert plans["class_aware"].train.sampler.num_entries == expected
     with pytest.raises(ValueError, match=r"sampler='fair' is none of \['uniform', 'class_aware', "):
         DataConfig(sampler="fair")
+
+
+def test_windows_depend_on_the_shards_so_a_run_of_them_does_too(corpus: Manifest):
+    """Sharded anew in shards of another size, the same songs come in another order: that is another run."""
+    shard = corpus.songs.schema.get_field_index("shard")
+    halved = (corpus.column("shard") * 2 + corpus.column("order") % 2).astype(np.int32)
+    anew = replace(corpus, songs=corpus.songs.set_column(shard, "shard", pa.array(halved)))
+    for sampler, same in (("uniform", True), ("windows", False)):
+        run = RunConfig(data=DataConfig(size=40, crop_s=3.0, batch=8, group=4, sampler=sampler))
+        assert (prepare_data(run, corpus).digest == prepare_data(run, anew).digest) is same
+
+
+def test_windows_of_another_sampler_are_refused():
+    with pytest.raises(ValueError, match=r"window_shards=3 has no effect with sampler=uniform"):
+        DataConfig(window_shards=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ import pytest
 from genrescale.config import DataConfig, RunConfig, SiteConfig
 from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.shard_cache import ShardCache
-from genrescale.data.spans import DamagedShardError
+from genrescale.data.shard_cache import Retried, ShardCache
+from genrescale.data.spans import DamagedShardError, ReadStats
 from genrescale.data.store import Store, StoreError
 from genrescale.prepare import prepare_data
 
@@ -38,9 +38,9 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     fetched: list[str] = []
     download = Store.download
 
-    def counted(self: Store, path: str, target: Path) -> None:
+    def counted(self: Store, path: str, target: Path, *retried: Retried) -> None:
         fetched.append(path)
-        download(self, path, target)
+        download(self, path, target, *retried)
 
     monkeypatch.setattr(Store, "download", counted)
     return fetched
@@ -107,9 +107,9 @@ def fetch_slowly(cache: ShardCache, folder: str, path: str, count: multiprocessi
     """In a process of its own: a shard of a local folder, as if it were far."""
     download = Store.download
 
-    def counted(self: Store, path: str, target: Path) -> None:
+    def counted(self: Store, path: str, target: Path, *retried: Retried) -> None:
         count.put(1)
-        download(self, path, target)
+        download(self, path, target, *retried)
 
     Store.download = counted  # type: ignore[method-assign]
     assert len(cache.read(Store(folder), path, 0, 1000)) == 1000
@@ -130,7 +130,7 @@ def test_processes_that_need_the_same_shard_fetch_it_once(corpus: Manifest, tmp_
 
 
 def test_a_full_disk_is_named(bucket: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def no_room(self: Store, path: str, target: Path) -> None:
+    def no_room(self: Store, path: str, target: Path, *retried: Retried) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Store, "download", no_room)
@@ -146,3 +146,22 @@ def test_a_site_gives_its_runs_a_cache(bucket: Store, tmp_path: Path):
     assert prepare_data(run, read_manifest(bucket.uri)).source().tables["train"].cache is None
     read_crops(source.tables["train"], np.zeros(1, np.int64), np.zeros(1, np.int64), 48_000)
     assert list(tmp_path.glob("*.tar"))
+
+
+def test_a_cache_is_an_absolute_folder():
+    with pytest.raises(ValueError, match=r"shard_cache='cache' must be an absolute path"):
+        SiteConfig(shard_cache="cache")
+
+
+def test_retries_are_counted_through_the_cache_too(bucket: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    table, tried = table_of(bucket, tmp_path), []
+    try_ranges = Store._try_ranges
+
+    def broken_once(self: Store, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
+        tried.append(ranges)
+        return [ConnectionResetError("cut") for _ in ranges] if len(tried) == 1 else try_ranges(self, ranges)
+
+    monkeypatch.setattr(Store, "_try_ranges", broken_once)
+    stats = ReadStats()
+    read_crops(table, np.zeros(1, np.int64), np.zeros(1, np.int64), 30_000, stats=stats)
+    assert stats.retries == 1

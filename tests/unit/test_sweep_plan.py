@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from genrescale.capacity import capacity
 from genrescale.config import DataConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id
 from genrescale.data.manifest import Manifest
+from genrescale.metrics import score
 from genrescale.sweep import SweepConfig, plan_trials
 
 DATA = DataConfig(crop_s=3.0, batch=8, group=4)
@@ -123,3 +124,22 @@ def test_identity_is_the_science_and_the_data():
     assert run_id(run, "a") == run_id(run_from_dict(asdict(run)), "a")
     assert run_id(run, "a") != run_id(run, "b")
     assert run_id(run, "a") != run_id(RunConfig(seed=1), "a")
+
+
+def test_a_whole_number_for_a_dial_of_reals_is_the_same_run(corpus: Manifest):
+    whole, real = (
+        {t.run_id for t in planned(corpus, families=["waveform"], dials={"waveform": {"dropout": value}})}
+        for value in (0, 0.0)
+    )
+    assert whole == real
+
+
+def test_a_figure_that_the_validation_songs_do_not_define_cannot_choose_checkpoints(corpus: Manifest):
+    """Found before anything starts, not at the first validation."""
+    undefined = [
+        f"val_{name}" for name, value in score(*[corpus.labels_NK] * 2, corpus.vocabulary).items() if value is None
+    ]
+    assert "val_accuracy" in undefined
+    with pytest.raises(ValueError, match="best_by=val_accuracy, but the validation songs define no accuracy"):
+        planned(corpus, optim=replace(OPTIM, best_by="val_accuracy"))
+    assert planned(corpus, optim=replace(OPTIM, best_by="val_pr_auc"))
