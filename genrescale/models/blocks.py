@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from genrescale.audio import SAMPLE_RATE
 from genrescale.models.backend import check_length, check_training
 from genrescale.models.frontend import MelSettings, RawLogMel
+from genrescale.models.fused import one_channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ class NormedMelTagger(nn.Module):
     def image(self, wave_BT: Tensor) -> Tensor:
         """``wave_BT`` -> ``logmel_B1FN``. Raises ValueError for a wave that is too short."""
         check_length(wave_BT.shape[1], self.min_input_len)
-        return self.spec_bn(self.spec_augment(self.log_mel(wave_BT)).unsqueeze(1))
+        return one_channel(self.spec_bn(self.spec_augment(self.log_mel(wave_BT)).unsqueeze(1)).squeeze(1))
 
 
 class ConvPool2d(nn.Module):

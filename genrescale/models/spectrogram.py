@@ -28,6 +28,7 @@ from genrescale.models.backend import (
     set_norm_momentum,
 )
 from genrescale.models.frontend import NUM_MELS, LogMel, check_normalisation, min_samples
+from genrescale.models.fused import ReluNormPool2d, one_channel
 
 BASE_FILTERS = 16
 # Filter heights, 0.9 and 0.4 of the mel bins; each height has filters of three durations, as multiples of n.
@@ -83,16 +84,15 @@ class TimbralBank(nn.Module):
             nn.Conv2d(1, times * base, (height, span), padding=(0, span // 2)) for span, times in TIMBRAL
         )
         num_filters = base * sum(times for _, times in TIMBRAL)
-        self.norm = nn.BatchNorm2d(num_filters, eps=BN_EPS, momentum=BN_MOMENTUM)
+        self.norm = ReluNormPool2d(num_filters, eps=BN_EPS, momentum=BN_MOMENTUM)
         self.merged = num_filters <= MERGED_FILTERS
 
     def forward(self, logmel_B1FN: Tensor) -> Tensor:
         if self.merged:
-            h_BCRN = self._convolve_merged(logmel_B1FN)
+            parts_BCRN = [self._convolve_merged(logmel_B1FN)]
         else:
-            h_BCRN = torch.cat([conv(logmel_B1FN) for conv in self.convs], dim=1)
-        h_BCRN = self.norm(F.relu(h_BCRN, inplace=True))
-        return F.max_pool2d(h_BCRN, (h_BCRN.shape[2], 1)).squeeze(2)
+            parts_BCRN = [conv(logmel_B1FN) for conv in self.convs]
+        return self.norm.of_parts(parts_BCRN, (parts_BCRN[0].shape[2], 1)).squeeze(2)
 
     def _convolve_merged(self, logmel_B1FN: Tensor) -> Tensor:
         """All durations as one convolution: the shorter filters are widened with zeros at both sides."""
@@ -171,7 +171,7 @@ class SpectrogramTagger(nn.Module):
         """``logmel_BFN`` -> ``features_BCN``, N kept."""
         if self.dials.frontend == "deep3x3":
             return self.deep(logmel_BFN)
-        tall_and_short = [bank(logmel_BFN.unsqueeze(1)) for bank in self.timbral]
+        tall_and_short = [bank(one_channel(logmel_BFN)) for bank in self.timbral]
         return torch.cat([*tall_and_short, self.temporal(logmel_BFN)], dim=1)
 
     def forward(self, wave_BT: Tensor) -> Tensor:

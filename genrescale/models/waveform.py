@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genrescale.models.backend import (
@@ -22,6 +21,7 @@ from genrescale.models.backend import (
     scale_filters,
     set_norm_momentum,
 )
+from genrescale.models.fused import ReluNormPool2d, one_channel
 
 # The paper's 7 (basic) and 9 (1.2M songs) are 3 x 64, then 128s, then 256: so are the counts around them.
 CHANNELS = {layers: (64,) * 3 + (128,) * (layers - 4) + (256,) for layers in range(5, 10)}
@@ -61,8 +61,9 @@ class WaveformDials(BackendDials):
 class WaveformFrontend(nn.Module):
     """``wave_BT`` -> ``features_BCN``. Layer 1 has stride 3 and no pool; the others stride 1, then max-pool 3/3.
 
-    Each is conv (valid) -> ReLU -> BN -> pool. A signal is treated as an image of height 1 with its channels last,
-    which is the same arithmetic as Conv1d and about twice as fast on a CPU, where memory traffic is the cost.
+    Each is conv (valid) -> ReLU -> BN -> pool, the last three as one (fused.py). A signal is treated as an image of
+    height 1 with its channels last: the arithmetic of Conv1d, about twice as fast on a CPU, where memory traffic is
+    the cost.
     """
 
     def __init__(self, channels: list[int]) -> None:
@@ -71,15 +72,12 @@ class WaveformFrontend(nn.Module):
             nn.Conv2d(before, after, (1, KERNEL), stride=(1, KERNEL if i == 0 else 1))
             for i, (before, after) in enumerate(zip([1, *channels], channels, strict=False))
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(c, eps=BN_EPS, momentum=BN_MOMENTUM) for c in channels)
+        self.norms = nn.ModuleList(ReluNormPool2d(c, eps=BN_EPS, momentum=BN_MOMENTUM) for c in channels)
 
     def forward(self, wave_BT: Tensor) -> Tensor:
-        # A permuted view states the channels-last strides outright: a (B, 1, 1, T) tensor alone leaves them open.
-        h_BC1N = wave_BT[:, None, :, None].permute(0, 3, 1, 2)
+        h_BC1N = one_channel(wave_BT.unsqueeze(1))
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            h_BC1N = norm(F.relu(conv(h_BC1N), inplace=True))
-            if i > 0:
-                h_BC1N = F.max_pool2d(h_BC1N, (1, POOL))
+            h_BC1N = norm(conv(h_BC1N), (1, POOL if i > 0 else 1))
         return h_BC1N.squeeze(2)
 
 

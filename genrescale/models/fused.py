@@ -1,0 +1,209 @@
+"""ReLU -> batch norm -> max-pool as one layer, which on a CPU passes over memory as seldom as the maths allows.
+
+These maps are large and what is done to them is little: written one after the other, the three layers and their
+gradients cost more than the convolutions between them. The maths is that of the three layers. Of the normalised cells
+scale * r + offset a pool takes the one of the largest r, or of the smallest where the scale is negative; so what it
+selects is known before the statistics are, and only the selected cells are ever normalised. Backwards, batch norm
+needs two sums over the selected cells, and one pass writes the gradient. Where several cells are the largest, the
+first gets the gradient, as in PyTorch.
+
+The C++ (fused.cpp) is compiled at first use, in about two seconds, and kept under ``~/.cache/genrescale``; without
+a C++ compiler, on a GPU and in evaluation PyTorch's own layers do it. Under bf16 the pool compares the cells before
+they are rounded, PyTorch's after; otherwise both differ by the order of sums.
+
+Shapes: B batch, C channels, R rows, N frames; P frames or rows after the pool, L = R * N.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+SOURCE = Path(__file__).with_name("fused.cpp")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-fPIC", "-fopenmp", "-shared")
+PIECES = 4  # as in fused.cpp
+MAX_POOL = 256  # the place within a pool is kept in a byte
+log = logging.getLogger(__name__)
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("B", "L", "C", "P", "K", "step", "stride")]
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled layer; None, and a line in the log, where it cannot be compiled."""
+    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("c++")
+    if compiler is None:
+        log.warning("no C++ compiler: training takes PyTorch's own layers, which are slower (install g++)")
+        return None
+    try:
+        return ctypes.CDLL(str(_compiled(compiler)))
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "stderr", None) or error
+        log.warning("training takes PyTorch's own layers, which are slower: %s did not compile (%s)", SOURCE, reason)
+        return None
+
+
+def _compiled(compiler: str) -> Path:
+    """The library's file, made if it is not there. Its name has what it depends on: homes are shared by machines."""
+    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Features"))]
+    key = "\n".join([SOURCE.read_text(), *FLAGS, platform.platform(), *cpu[:1]])
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genrescale"
+    target = folder / f"fused-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            made = Path(work) / "fused.so"
+            subprocess.run(
+                [compiler, *FLAGS, str(SOURCE), "-o", str(made)],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            made.replace(target)  # several workers may compile at once; each moves a whole file
+    return target
+
+
+def _call(name: str, like: Tensor, *arguments: Any) -> None:
+    """Call ``name`` of the library for the type of ``like``: tensors as pointers, numbers as int64, then threads."""
+    fused = library()
+    assert fused is not None
+    function = getattr(fused, f"{name}_{str(like.dtype).removeprefix('torch.')}")
+    passed = [
+        ctypes.c_void_p(argument.data_ptr())
+        if isinstance(argument, Tensor)
+        else ctypes.c_int64(argument)
+        if isinstance(argument, int)
+        else argument
+        for argument in arguments
+    ]
+    function(*passed, ctypes.c_int(torch.get_num_threads()))
+
+
+class _ReluNormPool(torch.autograd.Function):
+    """``h_BRNC``, contiguous -> pooled (B, R', N', C), and mean and biased variance (C,) of ReLU(h) over B, R and N."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, h_BRNC: Tensor, weight_C: Tensor, bias_C: Tensor, eps: float, pool: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        batch, rows, frames, channels = h_BRNC.shape
+        count = pool[0] * pool[1]
+        across = pool[0] > 1  # over rows: cells of one pool lie a row of the image apart
+        shape_out = (batch, rows // pool[0], frames // pool[1], channels)
+        outputs = shape_out[1] * shape_out[2]
+        shape = _Shape(batch, rows * frames, channels, outputs, count, 1 if across else count, frames if across else 1)
+        sums = torch.empty(batch * PIECES, 2, channels, dtype=torch.float64)
+        selected, chosen = h_BRNC, torch.empty(0, dtype=torch.uint8)
+        if count > 1:
+            selected = h_BRNC.new_empty(shape_out)
+            chosen = torch.empty(shape_out, dtype=torch.uint8)
+        sign_C = torch.where(weight_C < 0, -1.0, 1.0)
+        _call("select", h_BRNC, ctypes.byref(shape), h_BRNC, sign_C, selected, chosen, sums)
+        cells = batch * rows * frames
+        mean_C, square_C = sums.sum(dim=0) / cells
+        var_C = (square_C - mean_C.square()).clamp_(min=0)
+        rstd_C = (var_C + eps).rsqrt()
+        scale_C = weight_C.double() * rstd_C
+        offset_C = (bias_C.double() - mean_C * scale_C).float()
+        pooled = h_BRNC.new_empty(shape_out)
+        scale32_C = scale_C.float()
+        _call("scale", h_BRNC, selected, scale32_C, offset_C, pooled, batch * outputs, channels)
+        ctx.save_for_backward(h_BRNC, selected, chosen, mean_C, rstd_C, scale_C)
+        ctx.shape, ctx.cells = shape, cells
+        mean32_C, var32_C = mean_C.float(), var_C.float()
+        ctx.mark_non_differentiable(mean32_C, var32_C)
+        return pooled, mean32_C, var32_C
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        h_BRNC, selected, chosen, mean_C, rstd_C, scale_C = ctx.saved_tensors
+        shape: _Shape = ctx.shape
+        gradient = gradients[0].to(h_BRNC.dtype).contiguous()
+        sums = torch.empty(shape.B * PIECES, 2, shape.C, dtype=torch.float64)
+        _call("sums", h_BRNC, gradient, selected, sums, shape.B, shape.P, shape.C)
+        bias_grad_C, product_C = sums.sum(dim=0)
+        weight_grad_C = rstd_C * (product_C - mean_C * bias_grad_C)
+        # batch norm backwards: scale * (gradient - its mean - x_hat * mean(gradient * x_hat))
+        slope_C = -scale_C * rstd_C * weight_grad_C / ctx.cells
+        offset_C = -scale_C * bias_grad_C / ctx.cells - slope_C * mean_C
+        result = torch.empty_like(h_BRNC)
+        coefficients = [values.float() for values in (scale_C, offset_C, slope_C)]
+        _call("spread", h_BRNC, ctypes.byref(shape), gradient, h_BRNC, chosen, *coefficients, result)
+        return result, weight_grad_C.float(), bias_grad_C.float(), None, None
+
+
+class ReluNormPool2d(nn.BatchNorm2d):
+    """``h_BCRN`` -> max-pool(BN(ReLU(h))), for a pool (1, K), (R, 1) with all rows, or (1, 1), none.
+
+    A batch norm in everything else: its parameters, its statistics and their names. ``h`` may be overwritten.
+    """
+
+    def forward(self, h_BCRN: Tensor, pool: tuple[int, int] = (1, 1)) -> Tensor:  # pyright: ignore
+        return self.of_parts([h_BCRN], pool)
+
+    def of_parts(self, parts: Sequence[Tensor], pool: tuple[int, int]) -> Tensor:
+        """The layer of ``parts`` beside one another, by channel: they are joined behind the pool, where it is cheap."""
+        if not all(self._can_fuse(part_BCRN, pool) for part_BCRN in parts):
+            h_BCRN = torch.cat(list(parts), dim=1) if len(parts) > 1 else parts[0]
+            h_BCRN = super().forward(F.relu(h_BCRN, inplace=True))
+            return h_BCRN if pool == (1, 1) else F.max_pool2d(h_BCRN, pool)
+        sizes = [part_BCRN.shape[1] for part_BCRN in parts]
+        done = [
+            _ReluNormPool.apply(part_BCRN.permute(0, 2, 3, 1).contiguous(), weight_C, bias_C, self.eps, pool)
+            for part_BCRN, weight_C, bias_C in zip(parts, self.weight.split(sizes), self.bias.split(sizes), strict=True)
+        ]
+        cells = parts[0].numel() // sizes[0]
+        self._follow(torch.cat([mean_C for _, mean_C, _ in done]), torch.cat([var_C for _, _, var_C in done]), cells)
+        return torch.cat([pooled for pooled, _, _ in done], dim=3).permute(0, 3, 1, 2)
+
+    def _can_fuse(self, h_BCRN: Tensor, pool: tuple[int, int]) -> bool:
+        rows, frames = h_BCRN.shape[2:]
+        return (
+            self.training
+            and h_BCRN.device.type == "cpu"
+            and h_BCRN.dtype in (torch.float32, torch.bfloat16)
+            and self.weight.dtype == torch.float32
+            and max(pool) <= MAX_POOL
+            and (pool[0] in (1, rows) if pool[1] == 1 else pool[0] == 1 and rows == 1)
+            and frames >= pool[1]
+            and h_BCRN.numel() > h_BCRN.shape[1]  # of one cell there is no variance: PyTorch refuses it
+            and not torch.compiler.is_compiling()
+            and library() is not None
+        )
+
+    @torch.no_grad()
+    def _follow(self, mean_C: Tensor, var_C: Tensor, cells: int) -> None:
+        """Move the running statistics towards a step's: the variance without bias, as in PyTorch."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean_C, momentum)
+        self.running_var.lerp_(var_C * (cells / (cells - 1)), momentum)
+
+
+def one_channel(image_BRN: Tensor) -> Tensor:
+    """``image_BRN`` -> (B, 1, R, N), channels last: with one channel the shape alone leaves that open.
+
+    A CPU convolves channels-last maps up to a tenth faster than others, and the first layer several times.
+    """
+    return image_BRN.contiguous().unsqueeze(3).permute(0, 3, 1, 2)
