@@ -83,7 +83,7 @@ def our_step(name: str, seconds: int) -> Callable[[], float]:
         **{"precision": "bf16", "zero_stage": 0, "seed": 0, "group": clips, "groups_per_step": 1},
     )
     group = TrainGroup(0, *batch(seconds), share=1.0)
-    return lambda: engine.train_step(0, [group])
+    return lambda: float(engine.train_step(0, [group]))
 
 
 def plain_step(name: str, seconds: int) -> Callable[[], float]:

@@ -84,7 +84,7 @@ class TrainingLoop:
         self.fresh_weights = list(fresh_weights)  # those that the run's parent did not give
         self._real_N = real_N  # which train songs are real, where the objective asks
         self.progress = Progress(lr=run.optim.lr)
-        self.best_weights = engine.weights()
+        self.best_weights: dict[str, Tensor] = engine.weights()
         self._candidates: dict[int, dict[str, Tensor]] = {}  # of best_by=gap: weights by step
 
     def train(self, groups: Iterator[CropGroup]) -> Outcome:
