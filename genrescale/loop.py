@@ -207,7 +207,7 @@ class TrainingLoop:
         self.progress = Progress(**json.loads((folder / "progress.json").read_text()))
         kept = torch.load(folder / "best.pt", weights_only=True, map_location="cpu")
         self._candidates = kept if self.run.optim.best_by == "gap" else {}
-        self.best_weights = self._candidates.get(self.progress.best_step, kept)
+        self.best_weights = self._candidates[self.progress.best_step] if self._candidates else kept
         self.progress.resumed_at.append(self.progress.step)
 
 
