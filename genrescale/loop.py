@@ -84,7 +84,7 @@ class TrainingLoop:
         self.fresh_weights = list(fresh_weights)  # those that the run's parent did not give
         self._real_N = real_N  # which train songs are real, where the objective asks
         self.progress = Progress(lr=run.optim.lr)
-        self.best_weights = engine.weights()
+        self.best_weights: dict[str, Tensor] = engine.weights()
         self._candidates: dict[int, dict[str, Tensor]] = {}  # of best_by=gap: weights by step
 
     def train(self, groups: Iterator[CropGroup]) -> Outcome:
@@ -205,8 +205,9 @@ class TrainingLoop:
         self.engine.load(folder)
         self.progress = Progress(**json.loads((folder / "progress.json").read_text()))
         kept = torch.load(folder / "best.pt", weights_only=True, map_location="cpu")
-        self._candidates = kept if self.run.optim.best_by == "gap" else {}
-        self.best_weights = self._candidates.get(self.progress.best_step, kept)
+        by_gap = self.run.optim.best_by == "gap"
+        self._candidates = kept if by_gap else {}
+        self.best_weights = kept[self.progress.best_step] if by_gap else kept
         self.progress.resumed_at.append(self.progress.step)
 
 
