@@ -206,8 +206,9 @@ class TrainingLoop:
         self.engine.load(folder)
         self.progress = Progress(**json.loads((folder / "progress.json").read_text()))
         kept = torch.load(folder / "best.pt", weights_only=True, map_location="cpu")
-        self._candidates = kept if self.run.optim.best_by == "gap" else {}
-        self.best_weights = self._candidates[self.progress.best_step] if self._candidates else kept
+        by_gap = self.run.optim.best_by == "gap"
+        self._candidates = kept if by_gap else {}
+        self.best_weights = kept[self.progress.best_step] if by_gap else kept
         self.progress.resumed_at.append(self.progress.step)
 
 

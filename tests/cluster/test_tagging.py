@@ -74,7 +74,9 @@ def test_a_corpus_as_json_lines(
     alone = one_by_one(exported[0], corpus)
     songs, embedding_ND = read_embeddings((tmp_path / "e.parquet").read_bytes())
     assert songs == [row["song"] for row in rows]
-    np.testing.assert_allclose(embedding_ND, [alone[song].embedding_D for song in songs], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        embedding_ND, np.array([alone[song].embedding_D for song in songs]), rtol=1e-4, atol=1e-5
+    )
     names = corpus.vocabulary.names
     for row in rows:
         tags = alone[row["song"]]
