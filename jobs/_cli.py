@@ -111,7 +111,7 @@ def _explain(job: str, error: BaseException) -> str:
         allowed = [field.name for field in dataclasses.fields(root.object_type)]
         return f"{root.full_key!r} is no setting; allowed here: {', '.join(allowed)}"
     if isinstance(root, MissingMandatoryValue):
-        return f"{str(root).split()[-1]}=... is needed; python jobs/{job}.py --help says what it is"
+        return f"{str(root).splitlines()[0].split()[-1]}=... is needed; python jobs/{job}.py --help says what it is"
     key = getattr(root, "full_key", None)
     if key and "is not a ListConfig" in str(root):
         return f"{key} is a list; write {key}=[VALUE]"

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 import torch
+from ray.data import ActorPoolStrategy
 
 from genrescale.audio import Clip
 from genrescale.data.crops import DamagedShardError, SongTable, read_crops
@@ -96,7 +97,7 @@ def tag_corpus(
         batch_format="pyarrow",
         num_gpus=1 if use_gpu else None,
         num_cpus=None if use_gpu else 1,
-        concurrency=(1, min(actors, plan.num_groups)),
+        compute=ActorPoolStrategy(min_size=1, max_size=min(actors, plan.num_groups)),
     )
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False

@@ -102,13 +102,14 @@ def test_corpora_are_mixed_by_one_command_and_a_mix_is_verified_by_its_corpora(t
 
 
 @pytest.mark.parametrize(
-    ("job", "overrides"),
+    ("job", "override"),
     [
-        ("export", ["run=12345678e901", "to=/tmp/x"]),
-        ("evaluate", ["runs=[12345678e901,0a1b2c3d4e5f]"]),
+        ("export", "run=12345678e901"),
+        ("evaluate", "runs=[0a1b2c3d4e5f,12345678e901]"),
+        ("train", "run.init.run=1e2345678901"),
     ],
 )
-def test_a_run_id_that_reads_as_a_number_is_taken_as_it_is(job: str, overrides: list[str], tmp_path: Path):
-    ended = run(job, f"out={tmp_path}", *overrides)
-    assert ended.returncode == 2
-    assert "12345678e901" in ended.stderr
+def test_a_run_id_that_reads_as_a_number_is_taken_as_it_is(job: str, override: str):
+    settings = run(job, override, "--help").stdout
+    assert "12345678e901" in settings or "1e2345678901" in settings
+    assert ".inf" not in settings
