@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 CASES = [(name, seconds) for name in ("waveform", "spectrogram", "short_chunk_res") for seconds in (15, 3)]
-CLIPS = {15: 8, 3: 32}
+CLIPS = {15: 4, 3: 16}
 NUM_TAGS, DROPOUT, LR = 50, 0.5, 1e-4
 GEMM = 2048
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
@@ -118,7 +118,7 @@ def compare(name: str, ours: Any, seconds: int) -> None:
     plain = plain_copy(name, ours, NUM_TAGS, 0.0)
     like_ours = type(ours)(NUM_TAGS, dropout=0.0)
     like_ours.load_state_dict(ours.state_dict())
-    wave_BT = torch.from_numpy(batch(seconds)[0][:4]).float() / 32_768
+    wave_BT = torch.from_numpy(batch(min(seconds, 3))[0][:4]).float() / 32_768
     outputs = [model.train()(wave_BT) for model in (like_ours, plain)]
     torch.testing.assert_close(*outputs, rtol=1e-3, atol=1e-3)
     for output in outputs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -69,7 +70,9 @@ class NormedMelTagger(nn.Module):
     def image(self, wave_BT: Tensor) -> Tensor:
         """``wave_BT`` -> ``logmel_B1FN``. Raises ValueError for a wave that is too short."""
         check_length(wave_BT.shape[1], self.min_input_len)
-        return one_channel(self.spec_bn(self.spec_augment(self.log_mel(wave_BT)).unsqueeze(1)).squeeze(1))
+        image_B1FN = self.spec_bn(self.spec_augment(self.log_mel(wave_BT)).unsqueeze(1))
+        # In fp32 PyTorch's batch norm of channels-last maps adds up cell by cell, and loses digits that fp32 has.
+        return one_channel(image_B1FN.squeeze(1)) if torch.is_autocast_enabled("cpu") else image_B1FN
 
 
 class ConvPool2d(nn.Module):

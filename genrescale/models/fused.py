@@ -163,7 +163,9 @@ class ReluNormPool2d(nn.BatchNorm2d):
     def of_parts(self, parts: Sequence[Tensor], pool: tuple[int, int]) -> Tensor:
         """The layer of ``parts`` beside one another, by channel: they are joined behind the pool, where it is cheap."""
         if not all(self._can_fuse(part_BCRN, pool) for part_BCRN in parts):
-            h_BCRN = torch.cat(list(parts), dim=1) if len(parts) > 1 else parts[0]
+            h_BCRN = parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
+            if h_BCRN.shape[2] > 1:  # PyTorch's batch norm of channels-last images is less exact in fp32
+                h_BCRN = h_BCRN.contiguous()
             h_BCRN = super().forward(F.relu(h_BCRN, inplace=True))
             return h_BCRN if pool == (1, 1) else F.max_pool2d(h_BCRN, pool)
         sizes = [part_BCRN.shape[1] for part_BCRN in parts]

@@ -28,8 +28,8 @@ SHAPES = [
     (2, 5, 4, 6, (1, 1)),
 ]
 DIALS: dict[str, dict[str, Any]] = {
-    "waveform": {"frontend_width": 0.125, "backend_filters": 16, "backend_units": 16, "norm_momentum": 0.1},
-    "spectrogram": {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 16, "norm_momentum": 0.1},
+    "waveform": {"frontend_width": 0.125, "backend_filters": 16, "backend_units": 16, "norm_momentum": 0.3},
+    "spectrogram": {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 16, "norm_momentum": 0.3},
     "short_chunk_res": {"width": 1 / 16},
 }
 
@@ -57,6 +57,17 @@ def far(actual: Tensor | None, expected: Tensor | None) -> float:
     return ((actual.float() - expected).abs().max() / expected.abs().max()).item()
 
 
+def history(result: Tensor) -> str:
+    """The names of the functions that made ``result``."""
+    names, nodes = [], [result.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is not None:
+            names.append(node.name())
+            nodes += [before for before, _ in node.next_functions]
+    return " ".join(names)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_values_gradients_and_statistics_are_those_of_the_three_layers(
@@ -72,7 +83,7 @@ def test_values_gradients_and_statistics_are_those_of_the_three_layers(
     (result.float() * gradient).sum().backward()
     (expected * gradient).sum().backward()
 
-    assert "_ReluNormPool" in str(ours(h_BCRN, pool).grad_fn.next_functions), "the fused layer was not taken"
+    assert "_ReluNormPool" in history(result), "PyTorch's layers were taken"
     assert result.dtype == dtype
     for actual, wanted in [
         (result, expected),
@@ -121,6 +132,18 @@ def test_threads_do_not_change_a_digit(threads: int):
         assert all(torch.equal(a, b) for a, b in zip(run(), expected, strict=True))
     finally:
         torch.set_num_threads(before)
+
+
+def test_fp32_is_nearer_to_float64_than_pytorchs_layers(monkeypatch: pytest.MonkeyPatch):
+    """PyTorch sums the statistics of channels-last maps in fp32, cell by cell; ours are summed in float64."""
+    torch.manual_seed(0)
+    model = build_model("waveform", 3, **{**DIALS["waveform"], "dropout": 0.0})
+    wave_BT = 0.2 * torch.randn(4, 32_000)
+    ours = model(wave_BT)
+    monkeypatch.setattr(fused, "library", lambda: None)
+    theirs, exact = model(wave_BT), model.double()(wave_BT.double())
+    assert (ours - exact).abs().max() < 1e-4
+    assert (ours - exact).abs().max() < (theirs - exact).abs().max()
 
 
 def test_a_nan_is_not_hidden():
@@ -179,18 +202,18 @@ def toy(rng: np.random.Generator, clips: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def train_toy(name: str, precision: str) -> tuple[list[float], float]:
-    """Losses of twelve steps, and ROC-AUC on clips that were not trained on."""
+    """Losses of 60 steps, and ROC-AUC on clips that were not trained on."""
     rng = np.random.default_rng(0)
     device = initialise_process(use_gpu=False, threads=1, seed=0)
     engine = Engine(
         build_model(name, 2, dropout=0.0, **DIALS[name]),
         F.binary_cross_entropy_with_logits,
-        OptimConfig(lr=3e-3),
+        OptimConfig(lr=1e-3),
         AugmentConfig(),
         device,
         **{"precision": precision, "zero_stage": 0, "seed": 0, "group": 16, "groups_per_step": 1},  # type: ignore[arg-type]
     )
-    losses = [engine.train_step(step, [TrainGroup(0, *toy(rng, 16), share=1.0)]) for step in range(25)]
+    losses = [engine.train_step(step, [TrainGroup(0, *toy(rng, 16), share=1.0)]) for step in range(60)]
     wave_BT, tags_BK = toy(rng, 64)
     score = macro_roc_auc(tags_BK, torch.sigmoid(engine.logits(wave_BT)).numpy())
     assert score is not None
@@ -200,11 +223,11 @@ def train_toy(name: str, precision: str) -> tuple[list[float], float]:
 @pytest.mark.usefixtures("process_group")
 @pytest.mark.parametrize("name", ["waveform", "spectrogram", "short_chunk_res"])
 def test_the_fast_step_learns_what_the_plain_one_learns(name: str, monkeypatch: pytest.MonkeyPatch):
-    """bf16 through the fused layer against fp32 through PyTorch's layers: first losses agree, and so do scores."""
+    """bf16 through the fused layer against fp32 through PyTorch's layers: the first loss agrees, and so do the last and the scores."""
     fast_losses, fast_score = train_toy(name, "bf16")
     monkeypatch.setattr(fused, "library", lambda: None)
     plain_losses, plain_score = train_toy(name, "fp32")
-    print(name, fast_losses[-1], plain_losses[-1], fast_score, plain_score)
-    assert fast_losses[:3] == pytest.approx(plain_losses[:3], rel=0.05)
+    assert fast_losses[0] == pytest.approx(plain_losses[0], rel=0.01)
+    assert np.mean(fast_losses[-10:]) == pytest.approx(np.mean(plain_losses[-10:]), abs=0.05)
     assert plain_score > 0.9
     assert fast_score == pytest.approx(plain_score, abs=0.05)
