@@ -79,7 +79,15 @@ def export_model(to: Store, model: nn.Module, vocabulary: Vocabulary, spec: Mode
     # contiguous copies: safetensors refuses arrays that share memory
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
     rebuilt = _with_weights(state, vocabulary, spec, str(to.uri))
-    to.write_bytes(WEIGHTS, save_tensors(state, metadata={"format": "pt", "model": spec.model}))
+    # the metadata of a run's own model (exported.py), so that a run may start from an exported folder
+    metadata = {
+        "format": "pt",
+        "model": spec.model,
+        "dials": json.dumps(spec.dials, sort_keys=True),
+        "tags": json.dumps(vocabulary.names),
+        "crop_s": str(spec.crop_s),
+    }
+    to.write_bytes(WEIGHTS, save_tensors(state, metadata=metadata))
     to.write_bytes(TAGS, json.dumps(json.loads(vocabulary.to_json()), indent=1).encode())
     frontend = describe_frontend(rebuilt)
     to.write_bytes(CARD, model_card(asdict(spec), vocabulary, count_parameters(rebuilt), frontend, origin).encode())

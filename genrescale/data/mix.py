@@ -39,6 +39,8 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
     first, *others = manifests
     _check(manifests, out)
     seen = set(_audio(first, np.arange(len(first))))
+    scored = np.concatenate([first.select("validation"), first.select("test")])
+    judged = sorted(set(_artists(first, scored)) - {""})
     tables, labels, shards, left_out = [first.songs], [first.labels_NK], [_addressed(first)], []
     parts = [{"uri": first.uri, "version": first.version, "first_shard": 0}]
     for manifest in others:
@@ -48,12 +50,13 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
         several_N = ((labels_NK > 0).sum(axis=1) > 1) & first.vocabulary.exclusive
         audio = _audio(manifest, rows)
         known_N = np.array([a in seen for a in audio]) & ~untagged_N & ~several_N
-        kept_N = ~untagged_N & ~several_N & ~known_N
+        judged_N = np.isin(_artists(manifest, rows), judged) & ~untagged_N & ~several_N & ~known_N
+        kept_N = ~untagged_N & ~several_N & ~known_N & ~judged_N
         seen.update(a for a, kept in zip(audio, kept_N, strict=True) if kept)
         if not kept_N.any():
             raise ValueError(
                 f"none of the {len(rows)} train songs of {manifest.uri} can be mixed in: {first.uri} has none of their "
-                "tags, or several where a song has one, or has their audio"
+                "tags, or several where a song has one, or has their audio or artists"
             )
         first_shard = sum(table.num_rows for table in shards)
         songs = manifest.songs.take(pa.array(rows[kept_N]))
@@ -66,6 +69,7 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
             "none of their tags is one of the mix": untagged_N,
             "they have several tags, and the mix one a song": several_N,
             "the mix has their audio": known_N,
+            "an artist of that name is validated or tested on": judged_N,
         }
         foreign = sorted(set(manifest.vocabulary.names) - set(first.vocabulary.names))
         left_out.append(LeftOut(manifest.uri, foreign, {why: int(which_N.sum()) for why, which_N in reasons.items()}))
@@ -106,6 +110,11 @@ def _audio(manifest: Manifest, rows: np.ndarray) -> list[tuple[int, int]]:
     """What tells two songs' audio apart: its checksum and its length."""
     columns = (manifest.column(name)[rows].tolist() for name in ("crc32", "num_samples"))
     return list(zip(*columns, strict=True))
+
+
+def _artists(manifest: Manifest, rows: np.ndarray) -> list[str]:
+    """Names as two corpora may share them: without case and spaces at the ends; "" where none is known."""
+    return [artist.strip().casefold() for artist in manifest.songs["artist"].take(pa.array(rows)).to_pylist()]
 
 
 def _labels(manifest: Manifest, vocabulary: Vocabulary) -> np.ndarray:

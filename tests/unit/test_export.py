@@ -16,9 +16,13 @@ from torch import nn
 
 from genrescale.audio import Tag, Vocabulary
 from genrescale.card import Origin
+from genrescale.config import DataConfig, InitConfig, ModelConfig, RunConfig, SiteConfig
 from genrescale.data.store import Store
 from genrescale.export import CARD, DATA, TAGS, WEIGHTS, ModelSpec, export_model, load_exported
+from genrescale.exported import read_weights
 from genrescale.models import build_model
+from genrescale.parameters import transfer
+from genrescale.prepare import check_run
 from genrescale.results import ScoreTable, write_result, write_scores
 
 DIALS = {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 8, "log_mel_mean": 0.7, "log_mel_std": 1.3}
@@ -156,3 +160,19 @@ def test_a_run_that_is_not_there_or_left_no_weights(finished: tuple[Path, str]):
     ended = run("export", f"out={folder}/sweep", f"run={run_id}", f"to={folder}/model")
     assert ended.returncode == 2
     assert "left no weights" in ended.stderr
+
+
+def test_a_run_may_start_from_an_exported_folder(tmp_path: Path):
+    """Imported weights are fine-tuned: their folder lies among the parents' runs."""
+    parents = Store(str(tmp_path))
+    export_model(parents.child("runs/imported"), trained_model(), VOCABULARY, SPEC, ORIGIN)
+    model = ModelConfig("spectrogram", DIALS)
+    run_of_all = RunConfig(model=model, data=DataConfig(crop_s=3.0), init=InitConfig("imported", "all"))
+    check_run(run_of_all, SiteConfig(parents=str(tmp_path)), VOCABULARY)
+    torch.manual_seed(8)
+    child = build_model("spectrogram", 3, **DIALS)
+    assert transfer(child, read_weights(parents, "imported"), "all", 3, same_tags=True) == []
+    wave_BT = torch.randn(2, 32_000) / 5
+    assert torch.equal(child.eval()(wave_BT), trained_model()(wave_BT))
+    with pytest.raises(ValueError, match="tags"):
+        check_run(run_of_all, SiteConfig(parents=str(tmp_path)), Vocabulary((Tag("x"), Tag("y"), Tag("z"))))

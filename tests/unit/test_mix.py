@@ -121,6 +121,20 @@ def test_a_song_that_the_first_corpus_has_is_left_out(real: Manifest, tmp_path: 
     assert len(set(audio)) == len(audio)
 
 
+def test_no_artist_is_trained_on_and_tested_on(real: Manifest, tmp_path: Path):
+    """Whichever corpus the songs come from; names are compared without case."""
+    tested = real.songs["artist"].take(real.select("test")).to_pylist()[0]
+    (tmp_path / "other").mkdir()
+    artists = [tested.upper() + " ", "somebody", "", tested]
+    songs = [make_song(tmp_path / "other", i, artist=artists[i % 4]) for i in range(30, 60)]
+    other = shard_here(songs, Store(str(tmp_path / "other" / "out")), settings=SPLIT).manifest
+    mixed, (left_out,) = mix_corpora([real, other], Store(str(tmp_path / "mix")))
+    added = mixed.songs["artist"].take(np.flatnonzero(mixed.part_N() == 1)).to_pylist()
+    assert tested.casefold() not in {artist.strip().casefold() for artist in added}
+    there = [name.strip().casefold() for name in other.songs["artist"].take(other.select("train")).to_pylist()]
+    assert left_out.songs["an artist of that name is validated or tested on"] == there.count(tested.casefold())
+
+
 def test_a_corpus_that_changed_after_it_was_mixed_is_noticed(mixed: Manifest, tmp_path: Path):
     row = int(np.flatnonzero(mixed.part_N() == 1)[0])
     take_down(Store(str(tmp_path / "other" / "out")), [mixed.songs["key"][row].as_py()], "licence")
