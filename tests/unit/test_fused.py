@@ -223,7 +223,7 @@ def train_toy(name: str, precision: str) -> tuple[list[float], float]:
 @pytest.mark.usefixtures("process_group")
 @pytest.mark.parametrize("name", ["waveform", "spectrogram", "short_chunk_res"])
 def test_the_fast_step_learns_what_the_plain_one_learns(name: str, monkeypatch: pytest.MonkeyPatch):
-    """bf16 through the fused layer against fp32 through PyTorch's layers: the first loss agrees, and so do the last and the scores."""
+    """bf16 through the fused layer against fp32 through PyTorch's layers: first loss, last losses and scores agree."""
     fast_losses, fast_score = train_toy(name, "bf16")
     monkeypatch.setattr(fused, "library", lambda: None)
     plain_losses, plain_score = train_toy(name, "fp32")
