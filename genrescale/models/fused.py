@@ -134,7 +134,7 @@ class _ReluNormPool(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore
         h_BRNC, selected, chosen, mean_C, rstd_C, scale_C = ctx.saved_tensors
         shape: _Shape = ctx.shape
         gradient = gradients[0].to(h_BRNC.dtype).contiguous()
