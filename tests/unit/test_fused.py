@@ -36,7 +36,8 @@ DIALS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def _compiled():
-    assert fused.library() is not None, "the tests need a C++ compiler"
+    if fused.library() is None:
+        pytest.skip("no C++ compiler: training takes PyTorch's own layers here")
 
 
 def layers(channels: int) -> tuple[ReluNormPool2d, nn.BatchNorm2d]:
