@@ -166,14 +166,14 @@ def serve(side: str, threads: int) -> None:
     from genrescale.engine import single_process_group
 
     torch.set_num_threads(threads)
-    step: Callable[[], float] = lambda: 0.0  # noqa: E731
+    step: Callable[[], float] | None = None
     with single_process_group():
         for line in sys.stdin:
             question, *rest = json.loads(line)
             if question == "build":
                 step = (our_step if side == "ours" else plain_step)(*rest)
                 answer: Any = step()
-            elif question == "step":
+            elif question == "step" and step is not None:
                 answer = seconds_of(step)
             elif question == "flops":
                 answer = flops(*rest)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from genrescale.models.head import head_name
 from genrescale.optim_config import ContrastConfig
-from genrescale.parameters import head_name
 
 _NEAR = 1e-12  # squared distance below which a distance has no slope
 

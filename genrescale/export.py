@@ -18,9 +18,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from genrescale.audio import SAMPLE_RATE, Tag, Vocabulary, seconds_to_len
@@ -32,9 +29,10 @@ from genrescale.models.fbank import FRAME_LEN, HOP_LEN, NUM_MELS, KaldiFbank
 from genrescale.models.frontend import MelSettings
 from genrescale.models.mtg_fcn import RATE, MtgMel
 from genrescale.results import ResultRow, ScoreTable, finished_runs, read_result, read_scores, run_folder
+from genrescale.weights import WEIGHTS, model_path, read_weights, write_weights
 
 FORMAT = 1
-WEIGHTS, TAGS, DATA, CARD = "model.safetensors", "tags.json", "data.json", "README.md"
+TAGS, DATA, CARD = "tags.json", "data.json", "README.md"
 REMEDY = "make one with jobs/export.py (from a run) or jobs/import_weights.py (from a published checkpoint)"
 
 
@@ -76,23 +74,20 @@ class Exported(NamedTuple):
 def export_model(to: Store, model: nn.Module, vocabulary: Vocabulary, spec: ModelSpec, origin: Origin) -> None:
     """Write the folder ``to``. Raises ValueError where model, tags and ``spec`` do not belong together."""
     spec = replace(spec, dials=full_dials(spec.model, spec.dials))  # defaults may change, weights do not
-    # contiguous copies: safetensors refuses arrays that share memory
-    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
-    rebuilt = _with_weights(state, vocabulary, spec, str(to.uri))
-    # the metadata of a run's own model (exported.py), so that a run may start from an exported folder
-    metadata = {
-        "format": "pt",
-        "model": spec.model,
-        "dials": json.dumps(spec.dials, sort_keys=True),
-        "tags": json.dumps(vocabulary.names),
-        "crop_s": str(spec.crop_s),
-    }
-    to.write_bytes(WEIGHTS, save_tensors(state, metadata=metadata))
+    rebuilt = _with_weights(model.state_dict(), vocabulary, spec, str(to.uri))
+    facts = {"model": spec.model, "dials": spec.dials, "crop_s": spec.crop_s}
+    write_weights(to, WEIGHTS, model.state_dict(), **facts, tags=vocabulary.names)
     to.write_bytes(TAGS, json.dumps(json.loads(vocabulary.to_json()), indent=1).encode())
     frontend = describe_frontend(rebuilt)
     to.write_bytes(CARD, model_card(asdict(spec), vocabulary, count_parameters(rebuilt), frontend, origin).encode())
-    facts = {"format": FORMAT, "sample_rate": SAMPLE_RATE, "channels": 1, **asdict(spec), "crop_len": spec.crop_len}
-    to.write_bytes(DATA, json.dumps({**facts, "frontend": frontend}, indent=1).encode())
+    specification = {
+        "format": FORMAT,
+        "sample_rate": SAMPLE_RATE,
+        "channels": 1,
+        **asdict(spec),
+        "crop_len": spec.crop_len,
+    }
+    to.write_bytes(DATA, json.dumps({**specification, "frontend": frontend}, indent=1).encode())
 
 
 def load_exported(uri: str, device: str = "cpu") -> Exported:
@@ -106,7 +101,7 @@ def load_exported(uri: str, device: str = "cpu") -> Exported:
         raise FileNotFoundError(f"{store.uri} holds no {DATA}: it is no exported model; {REMEDY}")
     spec, vocabulary = _read_spec(store), _read_vocabulary(store)
     where = f"{store.uri}/{WEIGHTS}"
-    state, _ = _tensors(store.read_bytes(WEIGHTS), where)
+    state, _ = read_weights(store, WEIGHTS)
     return Exported(_with_weights(state, vocabulary, spec, where).to(device), vocabulary, spec)
 
 
@@ -166,14 +161,12 @@ def export_run(files: Store, run_id: str, to: Store, licence: str = "") -> Model
         raise ValueError(f"{files.uri} has no finished run {run_id!r}; finished: {known}")
     if row.pretext:
         raise ValueError(f"run {run_id} pretrained without tags: export a run that starts from it (init.run={run_id})")
-    path = f"{run_folder(run_id)}/{WEIGHTS}"
+    path = model_path(run_id)
     if not files.exists(path):
         raise ValueError(f"run {run_id} left no weights ({files.uri}/{path}): an earlier version trained it")
     run = run_from_dict(row.config)
-    state, metadata = _tensors(files.read_bytes(path), f"{files.uri}/{path}")
-    vocabulary = _vocabulary_of(
-        json.loads(metadata["tags"]), row, read_scores(files, f"{run_folder(run_id)}/scores.parquet")[0]
-    )
+    state, header = read_weights(files, path)
+    vocabulary = _vocabulary_of(header.tags, row, read_scores(files, f"{run_folder(run_id)}/scores.parquet")[0])
     spec = ModelSpec(run.model.name, run.model.dials, run.data.crop_s, run.data.scoring, run.loss)
     origin = Origin(
         name=f"{row.model}, run {run_id}",
@@ -185,15 +178,6 @@ def export_run(files: Store, run_id: str, to: Store, licence: str = "") -> Model
     )
     export_model(to, _with_weights(state, vocabulary, spec, f"{files.uri}/{path}"), vocabulary, spec, origin)
     return spec
-
-
-def _tensors(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The arrays and the metadata of a safetensors file."""
-    try:
-        size = int.from_bytes(data[:8], "little")
-        return load_tensors(data), json.loads(data[8 : 8 + size]).get("__metadata__", {})
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{where} is no safetensors file, or a damaged one ({error})") from None
 
 
 def _vocabulary_of(names: list[str], row: ResultRow, scores: ScoreTable) -> Vocabulary:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("plateau", "constant", "cosine", "exponential")
-SELECTORS = ("val_loss", "val_roc_auc", "val_pr_auc", "val_accuracy", "gap")
+WITHOUT_TAGS = ("val_loss", "gap")  # of the selectors: those that losses alone define
+SELECTORS = (*WITHOUT_TAGS, "val_roc_auc", "val_pr_auc", "val_accuracy")
 # the word in ``freeze`` for every layer but the head
 ALL_BUT_HEAD = "all_but_head"
 

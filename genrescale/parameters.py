@@ -18,18 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from genrescale.models.head import head_name
 from genrescale.optim_config import ALL_BUT_HEAD, OptimConfig
-
-
-def head_name(model: nn.Module, num_tags: int) -> str:
-    """The name of the model's last linear layer to ``num_tags`` outputs. Raises ValueError where it has none."""
-    linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m.out_features == num_tags]
-    if not linear:
-        raise ValueError(
-            f"{type(model).__name__} has no head, a linear layer with {num_tags} outputs: layer_decay, backbone_lr, "
-            "freeze=[all_but_head] and init.take=new_head need one"
-        )
-    return linear[-1]
 
 
 def is_below(name: str, prefix: str) -> bool:

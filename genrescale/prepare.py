@@ -21,17 +21,17 @@ from genrescale.data.samplers import ClassAware, Mixture, Sampler, Uniform, Wind
 from genrescale.data.shard_cache import ShardCache
 from genrescale.data.source import StreamSource
 from genrescale.data.store import Store
-from genrescale.exported import ModelHeader, read_header
 from genrescale.loss_dials import PRETEXT, full_loss_dials
 from genrescale.losses import build_loss
 from genrescale.metrics import score
 from genrescale.models import PRETEXTS, build_model, fixed_crop_len, full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
 from genrescale.models.spec_augment import put_spec_augment
-from genrescale.optim_config import ALL_BUT_HEAD
+from genrescale.optim_config import ALL_BUT_HEAD, WITHOUT_TAGS
 from genrescale.parameters import choose_trained, fit_weights, match_weights
 from genrescale.schedules import selector
 from genrescale.spec_masks import parse_spec_augment
+from genrescale.weights import ModelHeader, read_header
 
 READ_AT_ONCE = 32  # crops
 NORMALISATION_SONGS = 512  # enough for two scalars: their error is far below a model's seed spread
@@ -115,7 +115,7 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
     test = ScorePlan(len_N[rows["test"]], crop_len, run.data.scoring, "test")
     digest = "-".join([*(chosen[kind][1] for kind in KINDS), *_places_digest(run, manifest, rows["train"])])
     data = RunData(manifest, rows, labels_NK, plan, test, digest)
-    if run.optim.best_by != "val_loss":
+    if run.optim.best_by not in WITHOUT_TAGS:
         check_selector(run, manifest, rows["validation"])
     build_loss(run.loss, manifest.vocabulary, data.class_counts_K, run.data.size, **run.loss_dials)
     return data
@@ -237,7 +237,7 @@ def check_pretext(run: RunConfig) -> None:
         "optim.layer_decay": run.optim.layer_decay != 1,
         "optim.backbone_lr": run.optim.backbone_lr > 0,
         f"optim.freeze=[{ALL_BUT_HEAD}]": ALL_BUT_HEAD in run.optim.freeze,
-        f"optim.best_by={run.optim.best_by}": run.optim.best_by not in ("val_loss", "gap"),
+        f"optim.best_by={run.optim.best_by}": run.optim.best_by not in WITHOUT_TAGS,
         "init.take=new_head": bool(run.init.run) and run.init.take == "new_head",
         "data.labels=shuffled": run.data.labels == "shuffled",
     }

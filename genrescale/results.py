@@ -5,7 +5,7 @@ Layout under a sweep's ``out`` folder::
     sweep.json                      the planned trials: what a report must show, or show as missing
     runs/{run_id}/result.json       ResultRow
     runs/{run_id}/scores.parquet    one row per test song: key, num_crops, padded, true (K,), score (K,)
-    runs/{run_id}/model.safetensors the best weights (genrescale.exported)
+    runs/{run_id}/model.safetensors the best weights (genrescale.weights)
     runs/{run_id}/curve.parquet     one row per validation: step, train_loss, val_loss, val_roc_auc, ...
 
 Every number in a report comes from a ResultRow, and a ResultRow's metrics recompute from its score table.

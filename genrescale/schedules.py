@@ -73,11 +73,8 @@ def check_finite(val_loss: float, step: int, lr: float) -> None:
 
 
 def selector(optim: OptimConfig, val_loss: float, metrics: dict[str, Any]) -> float:
-    """The figure that ranks checkpoints, lower is better. Raises ValueError where the tags do not define it.
-
-    The gap is chosen by the whole curve (``overfitting``); what it needs of one validation is the loss.
-    """
-    if optim.best_by in ("val_loss", "gap"):
+    """The figure that ranks checkpoints, lower is better. Raises ValueError where the tags do not define it."""
+    if optim.best_by == "val_loss":
         return val_loss
     name = optim.best_by.removeprefix("val_")
     if metrics[name] is None:

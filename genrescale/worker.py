@@ -25,11 +25,10 @@ from genrescale.data.source import StreamSource
 from genrescale.data.store import Store
 from genrescale.data.stream import GroupStream, read_tasks
 from genrescale.engine import Engine, initialise_process
-from genrescale.exported import read_header, read_weights, write_model
 from genrescale.loop import SongScores, TrainingLoop
 from genrescale.losses import OUTPUT_PRIOR, build_loss
 from genrescale.models import build_model
-from genrescale.models.output import set_output_prior
+from genrescale.models.head import set_output_prior
 from genrescale.models.spec_augment import put_spec_augment
 from genrescale.parameters import fit_weights, transfer
 from genrescale.prepare import heads_match, parents_store
@@ -37,6 +36,7 @@ from genrescale.results import ScoreTable, run_folder, write_scores
 from genrescale.schedules import loop_summary
 from genrescale.spec_masks import parse_spec_augment
 from genrescale.streams import write_streams
+from genrescale.weights import model_path, read_weights, write_model
 
 _ERROR_LINE = re.compile(r"^((?:\w+\.)*)(\w+Error): (.+)$", re.MULTILINE)
 
@@ -156,8 +156,8 @@ def build_loop(
 
 def start_from_parent(model: nn.Module, run: RunConfig, parents: Store, vocabulary: Vocabulary) -> list[str]:
     """Put the weights of the run's parent into ``model``; returns the names of those that it did not give."""
-    header = read_header(parents, run.init.run)
-    weights = fit_weights(model, read_weights(parents, run.init.run), header.dials)
+    weights, header = read_weights(parents, model_path(run.init.run))
+    weights = fit_weights(model, weights, header.dials)
     return transfer(model, weights, run.init.take, len(vocabulary), heads_match(run, header, vocabulary))
 
 

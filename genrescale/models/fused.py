@@ -157,11 +157,11 @@ class ReluNormPool2d(nn.BatchNorm2d):
     A batch norm in everything else: its parameters, its statistics and their names. ``h`` may be overwritten.
     """
 
-    def forward(self, h_BCRN: Tensor, pool: tuple[int, int] = (1, 1)) -> Tensor:  # pyright: ignore
-        return self.of_parts([h_BCRN], pool)
-
-    def of_parts(self, parts: Sequence[Tensor], pool: tuple[int, int]) -> Tensor:
-        """The layer of ``parts`` beside one another, by channel: they are joined behind the pool, where it is cheap."""
+    def forward(  # pyright: ignore
+        self, h_BCRN: Tensor | Sequence[Tensor], pool: tuple[int, int] = (1, 1)
+    ) -> Tensor:
+        """A sequence stands for its parts beside one another, by channel: they are joined behind the pool, cheaply."""
+        parts = [h_BCRN] if isinstance(h_BCRN, Tensor) else list(h_BCRN)
         if not all(self._can_fuse(part_BCRN, pool) for part_BCRN in parts):
             h_BCRN = parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
             if h_BCRN.shape[2] > 1:  # PyTorch's batch norm of channels-last images is less exact in fp32

@@ -92,7 +92,7 @@ class TimbralBank(nn.Module):
             parts_BCRN = [self._convolve_merged(logmel_B1FN)]
         else:
             parts_BCRN = [conv(logmel_B1FN) for conv in self.convs]
-        return self.norm.of_parts(parts_BCRN, (parts_BCRN[0].shape[2], 1)).squeeze(2)
+        return self.norm(parts_BCRN, (parts_BCRN[0].shape[2], 1)).squeeze(2)
 
     def _convolve_merged(self, logmel_B1FN: Tensor) -> Tensor:
         """All durations as one convolution: the shorter filters are widened with zeros at both sides."""

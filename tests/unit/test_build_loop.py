@@ -15,7 +15,7 @@ import genrescale.worker
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, SiteConfig
 from genrescale.losses import Loss, build_loss
-from genrescale.models.output import output_layer
+from genrescale.models.head import head_bias
 from genrescale.worker import build_loop
 
 TINY = ModelConfig("waveform", {"frontend_width": 0.125, "backend_filters": 16, "backend_units": 16})
@@ -46,7 +46,7 @@ def engine_of(monkeypatch: pytest.MonkeyPatch, counts: list[int] | None = None, 
 def test_the_output_starts_where_the_loss_wants_it(monkeypatch: pytest.MonkeyPatch, loss: str):
     engine = engine_of(monkeypatch, [30, 3, 60], loss=loss)
     wanted = -math.log(99) if loss in ("focal", "class_balanced") else 0.0
-    torch.testing.assert_close(output_layer(engine.model, 3).bias.detach(), torch.full((3,), wanted))
+    torch.testing.assert_close(head_bias(engine.model, 3).detach(), torch.full((3,), wanted))
 
 
 def test_counts_and_dials_make_the_loss(monkeypatch: pytest.MonkeyPatch):

@@ -17,8 +17,8 @@ from genrescale.contrast import Contrast, contrastive
 from genrescale.engine import Engine, TrainGroup, initialise_process
 from genrescale.losses import build_loss
 from genrescale.models import build_model
+from genrescale.models.head import head_name
 from genrescale.optim_config import ContrastConfig
-from genrescale.parameters import head_name
 
 pytestmark = pytest.mark.usefixtures("process_group")
 CLASSES = Vocabulary((Tag("blues"), Tag("disco"), Tag("rock")), exclusive=True)

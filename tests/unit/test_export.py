@@ -18,12 +18,12 @@ from genrescale.audio import Tag, Vocabulary
 from genrescale.card import Origin
 from genrescale.config import DataConfig, InitConfig, ModelConfig, RunConfig, SiteConfig
 from genrescale.data.store import Store
-from genrescale.export import CARD, DATA, TAGS, WEIGHTS, ModelSpec, export_model, load_exported
-from genrescale.exported import read_weights
+from genrescale.export import CARD, DATA, TAGS, ModelSpec, export_model, load_exported
 from genrescale.models import build_model
 from genrescale.parameters import transfer
 from genrescale.prepare import check_run
 from genrescale.results import ScoreTable, write_result, write_scores
+from genrescale.weights import WEIGHTS, model_path, read_weights
 
 DIALS = {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 8, "log_mel_mean": 0.7, "log_mel_std": 1.3}
 SPEC = ModelSpec("spectrogram", DIALS, crop_s=2.0, scoring="spread:4", loss="bce")
@@ -171,7 +171,7 @@ def test_a_run_may_start_from_an_exported_folder(tmp_path: Path):
     check_run(run_of_all, SiteConfig(parents=str(tmp_path)), VOCABULARY)
     torch.manual_seed(8)
     child = build_model("spectrogram", 3, **DIALS)
-    assert transfer(child, read_weights(parents, "imported"), "all", 3, same_tags=True) == []
+    assert transfer(child, read_weights(parents, model_path("imported"))[0], "all", 3, same_tags=True) == []
     wave_BT = torch.randn(2, 32_000) / 5
     assert torch.equal(child.eval()(wave_BT), trained_model()(wave_BT))
     with pytest.raises(ValueError, match="tags"):

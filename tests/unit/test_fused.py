@@ -113,7 +113,7 @@ def test_parts_are_one_layer():
     in_parts.load_state_dict(whole.state_dict())
     h_BCRN = torch.randn(2, 9, 4, 7)
     expected = whole(h_BCRN, (4, 1))
-    torch.testing.assert_close(in_parts.of_parts(h_BCRN.split([2, 3, 4], dim=1), (4, 1)), expected)
+    torch.testing.assert_close(in_parts(h_BCRN.split([2, 3, 4], dim=1), (4, 1)), expected)
     torch.testing.assert_close(in_parts.running_var, whole.running_var)
 
 

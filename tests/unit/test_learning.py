@@ -12,7 +12,7 @@ from genrescale.config import AugmentConfig
 from genrescale.data.augment import augment
 from genrescale.losses import LOSSES, OUTPUT_PRIOR, build_loss, probabilities
 from genrescale.metrics import macro_pr_auc, macro_roc_auc
-from genrescale.models.output import set_output_prior
+from genrescale.models.head import set_output_prior
 
 NUM_SAMPLES, CLIPS = 256, 768
 MULTI = Vocabulary((*(Tag(f"tone{k}") for k in range(4)), Tag("energy", "regress")))

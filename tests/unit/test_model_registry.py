@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from genrescale.models import MODELS, build_model, fixed_crop_len, full_dials, min_crop_len
-from genrescale.parameters import head_name
+from genrescale.models.head import head_name
 
 # dials that leave every layer in place and make it narrow; a model without an entry cannot be tested quickly
 PONS: dict[str, Any] = {"frontend_width": 0.125, "backend_filters": 8, "backend_units": 6}

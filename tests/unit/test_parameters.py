@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from genrescale.config import OptimConfig
 from genrescale.models import MODELS, build_model
+from genrescale.models.head import head_name
 from genrescale.parameters import (
     choose_trained,
-    head_name,
     layers,
     learned_names,
     match_weights,

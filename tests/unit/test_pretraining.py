@@ -29,7 +29,6 @@ from genrescale.data.source import local_stream
 from genrescale.data.store import Store
 from genrescale.evaluation import build_evaluation
 from genrescale.export import export_run
-from genrescale.exported import write_model
 from genrescale.loop import SongScores, TrainingLoop
 from genrescale.losses import build_loss
 from genrescale.models import build_model
@@ -37,6 +36,7 @@ from genrescale.models.ssast import SsastTagger, fit_positions
 from genrescale.outputs import PRETEXT_COLUMNS
 from genrescale.prepare import RunData, check_run, complete_run, prepare_data
 from genrescale.results import write_result
+from genrescale.weights import write_model
 from genrescale.worker import build_loop
 
 pytestmark = pytest.mark.usefixtures("process_group")

@@ -10,7 +10,7 @@ from torch import nn
 
 from genrescale.losses import LOSSES, OUTPUT_PRIOR
 from genrescale.models import MODELS, build_model, min_crop_len
-from genrescale.models.output import output_layer, set_output_prior
+from genrescale.models.head import head_bias, set_output_prior
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -19,7 +19,7 @@ def test_every_models_logits_move_with_the_bias_that_is_set(name: str):
     model = build_model(name, 7).eval()
     wave_BT = 0.1 * torch.randn(2, min_crop_len(name))
     with torch.no_grad():
-        before_BK, bias_K = model(wave_BT), output_layer(model, 7).bias.clone()
+        before_BK, bias_K = model(wave_BT), head_bias(model, 7).clone()
         set_output_prior(model, 7, 0.01)
         after_BK = model(wave_BT)
     torch.testing.assert_close(after_BK - before_BK, (-math.log(99) - bias_K).expand(2, 7), atol=1e-4, rtol=1e-4)
@@ -40,7 +40,14 @@ def test_focal_and_class_balanced_ask_for_it_as_in_the_study():
     assert set(OUTPUT_PRIOR) < set(LOSSES)
 
 
-@pytest.mark.parametrize("model", [nn.Linear(4, 3), nn.Linear(4, 7, bias=False), nn.ReLU()])
-def test_a_model_without_such_a_layer_is_refused(model: nn.Module):
-    with pytest.raises(ValueError, match="has no dense layer of 7 outputs with a bias"):
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (nn.Linear(4, 3), "Linear has no head, a linear layer with 7 outputs"),
+        (nn.Linear(4, 7, bias=False), "the head of Linear, itself, has no bias"),
+        (nn.ReLU(), "ReLU has no head, a linear layer with 7 outputs"),
+    ],
+)
+def test_a_model_without_such_a_layer_is_refused(model: nn.Module, words: str):
+    with pytest.raises(ValueError, match=words):
         set_output_prior(model, 7, 0.01)

@@ -14,9 +14,9 @@ from worlds import SMALL, small_run
 from genrescale.config import InitConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_id
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
-from genrescale.exported import model_path, read_header, read_weights, write_model
 from genrescale.models import build_model
 from genrescale.prepare import check_run, prepare_data
+from genrescale.weights import model_path, read_header, read_weights, write_model
 from genrescale.worker import build_loop
 
 pytestmark = pytest.mark.usefixtures("process_group")
@@ -54,7 +54,9 @@ def test_safetensors_reads_the_weights_and_what_they_are(out: Store, corpus: Man
 
 
 def test_the_header_is_read_without_the_weights(out: Store, corpus: Manifest):
-    header, weights = read_header(out, PARENT), read_weights(out, PARENT)
+    header = read_header(out, PARENT)
+    weights, same = read_weights(out, model_path(PARENT))
+    assert same == header
     assert header.tags == corpus.vocabulary.names
     assert header.shapes == {name: tuple(weight.shape) for name, weight in weights.items()}
 
@@ -123,3 +125,12 @@ def test_the_parent_is_part_of_a_runs_identity_and_its_folder_is_not():
     assert len(ids) == 4
     with pytest.raises(ValueError, match=r"no effect without init\.run"):
         InitConfig(take="all")
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x07", b"\xff" * 200, b"\x02\0\0\0\0\0\0\0[]"], ids=len)
+def test_a_damaged_parent_is_named_before_anything_starts(out: Store, corpus: Manifest, damage: bytes):
+    out.write_bytes(model_path(PARENT), damage)
+    with pytest.raises(ValueError, match=rf"{PARENT}/model\.safetensors is no safetensors file, or a damaged one"):
+        check(child(), corpus, SiteConfig(out=out.uri))
+    with pytest.raises(ValueError, match=rf"{PARENT}/model\.safetensors is no safetensors file, or a damaged one"):
+        read_weights(out, model_path(PARENT))

@@ -1,0 +1,39 @@
+"""The head of any model: the dense layer that makes its logits, where it is and what its bias starts at."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+
+def head_name(model: nn.Module, num_tags: int) -> str:
+    """The name of the model's head, its last ``nn.Linear`` with ``num_tags`` outputs, in the order of its modules.
+
+    Raises ValueError where it has none.
+    """
+    linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m.out_features == num_tags]
+    if not linear:
+        raise ValueError(
+            f"{type(model).__name__} has no head, a linear layer with {num_tags} outputs: layer_decay, backbone_lr, "
+            "freeze=[all_but_head] and init.take=new_head need one"
+        )
+    return linear[-1]
+
+
+def head_bias(model: nn.Module, num_tags: int) -> nn.Parameter:
+    """The bias of the model's head (K,). Raises ValueError for a model without a head, or a head without a bias."""
+    head = model.get_submodule(name := head_name(model, num_tags))
+    if not isinstance(head.bias, nn.Parameter):
+        raise ValueError(f"the head of {type(model).__name__}, {name or 'itself'}, has no bias to start at a prior")
+    return head.bias
+
+
+@torch.no_grad()
+def set_output_prior(model: nn.Module, num_tags: int, prior: float) -> None:
+    """Start every tag at the probability ``prior``: the head's bias becomes -log((1 - prior) / prior).
+
+    Raises ValueError as ``head_bias`` does. Source: Lin et al. 2017, focal loss, section 4.1.
+    """
+    head_bias(model, num_tags).fill_(-math.log((1.0 - prior) / prior))
