@@ -30,7 +30,7 @@ scale: env
 	@$(BIN)/python jobs/scale_sweep.py sweep=scale out=$(SCALE)
 
 test: env
-	@$(BIN)/python -m pytest tests --ignore=tests/soak
+	@$(BIN)/python -m pytest tests --ignore=tests/soak -n 2 --dist loadgroup
 
 soak: env
 	@$(BIN)/python -m pytest tests/soak -s

@@ -1,4 +1,7 @@
-"""Sweeps as their files: planned trials and finished runs with plausible numbers, for tests that train nothing."""
+"""Sweeps as their files: planned trials and finished runs with plausible numbers, for tests that train nothing.
+
+And the smallest one that is trained.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,11 @@ SIZES = (100, 400, 1600)
 SEEDS = (0, 1, 2)
 DIALS = {"waveform": {"backend_layers": 3, "frontend_layers": 7}, "spectrogram": {"backend_layers": 3}}
 TAGS = ["rock", "calm", "energy"]
+# settings of jobs/scale_sweep.py: the smallest sweep that compares, one run of each family
+ONE_SIZE = [
+    *("sweep=demo", "sizes=[40]", "seeds=[0]", "lrs=[]", "backend_layers=[]", "frontend_layers=[]", "synthesis=null"),
+    *("data.batch=8", "data.group=4", "optim.max_steps=12", "optim.validate_every=6"),
+]
 
 
 def make_trial(
