@@ -39,7 +39,7 @@ def test_a_trace_holds_every_song_of_an_epoch_once(whole: bytes):
     assert len(rows) == NUM_SONGS + 15 * BATCH
 
 
-@pytest.mark.parametrize("stop", [1, 3, 7, 39, 40, 41, *np.random.default_rng().integers(1, STEPS, 5).tolist()])
+@pytest.mark.parametrize("stop", [1, 3, 7, 39, 40, 41, *np.random.default_rng(42).integers(1, STEPS, 5).tolist()])
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 8), (8, 2), (3, 5)])
 def test_first_part_and_rest_are_all(plan: RunPlan, whole: bytes, stop: int, before: int, after: int):
     assert trace(plan, before, 0, stop) + trace(plan, after, stop) == whole
