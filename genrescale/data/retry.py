@@ -15,7 +15,7 @@ _CONNECTION_ERRORS = frozenset(
     }
 )
 _PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "InternalError"})
-PASSING_STATUSES = (408, 425, 429)  # besides 5xx
+_PASSING_STATUSES = (408, 425, 429)  # besides 5xx
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,13 @@ def is_passing(error: BaseException) -> bool:
     """
     if answer := _answer(error):
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status in PASSING_STATUSES or service_code(error) in _PASSING_CODES
+        return is_passing_status(status) or service_code(error) in _PASSING_CODES
     return any(kind.__name__ in _CONNECTION_ERRORS for kind in type(error).__mro__)
+
+
+def is_passing_status(status: int) -> bool:
+    """Whether an HTTP status says that the server is busy or broken just now."""
+    return status >= 500 or status in _PASSING_STATUSES
 
 
 def _answer(error: BaseException) -> dict[str, dict]:

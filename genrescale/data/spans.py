@@ -81,7 +81,7 @@ def _fetched(store: Store, spans: Sequence[Span], cache: ShardCache | None, stat
     try:
         if cache is None:
             ranges = [(span.name, span.offset, span.num_bytes) for span in spans]
-            return [memoryview(data) for data in store.read_ranges(ranges, count_retry)]
+            return store.read_ranges(ranges, count_retry)
         if absent := [name for name in {span.name: None for span in spans} if not cache.has(store, name)]:
             with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
                 list(pool.map(lambda name: cache.fetch(store, name, count_retry), absent))

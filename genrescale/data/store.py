@@ -18,7 +18,8 @@ from typing import IO, Any
 
 import fsspec
 
-from genrescale.data.retry import PASSING_STATUSES, PATIENCE, Patience, is_passing, service_code
+from genrescale.data.retry import PATIENCE, Patience, is_passing, is_passing_status, service_code
+from genrescale.data.s3_ranges import read_s3_ranges
 
 # Keys, region and endpoint come from the environment (AWS_*), where botocore finds them.
 _S3_OPTIONS = {
@@ -30,11 +31,10 @@ _S3_OPTIONS = {
         "max_pool_connections": 64,
     },
 }
-# The ranges of crops are tried again here, where it is counted, and by nobody below.
-_ONE_TRY = {"retries": {"total_max_attempts": 1}, "read_timeout": 15}
 _BLOCK_BYTES = 1 << 20
 _PART_BYTES, _PARTS_AT_ONCE = 8 << 20, 8  # of a download: 64 MB of memory
-_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio")
+_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio", "obstore")
+_S3 = "s3://"
 
 
 class StoreError(ValueError):
@@ -59,14 +59,9 @@ class Store:
             # Ray's processes run in other folders, where a relative path would name another place.
             object.__setattr__(self, "uri", os.path.abspath(os.path.expanduser(self.uri)))
 
-    def _fs(self, *, one_try: bool = False) -> tuple[Any, str]:
+    def _fs(self) -> tuple[Any, str]:
         # Any: fsspec's own annotations promise str or bytes, and sizes that may be None
-        options = _S3_OPTIONS if self.uri.startswith("s3://") else {}
-        if options and one_try:
-            options = {**options, "config_kwargs": {**options["config_kwargs"], **_ONE_TRY}}
-        fs, root = fsspec.core.url_to_fs(self.uri, **options)
-        if options and one_try:
-            fs.retries = 1  # s3fs's own, beside botocore's; this client is used for nothing else
+        fs, root = fsspec.core.url_to_fs(self.uri, **(_S3_OPTIONS if self.uri.startswith(_S3) else {}))
         return fs, root.rstrip("/")
 
     @contextmanager
@@ -164,17 +159,17 @@ class Store:
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``; fewer where the file ends before."""
-        return self.read_ranges([(path, offset, length)])[0]
+        return bytes(self.read_ranges([(path, offset, length)])[0])
 
     def read_ranges(
         self, ranges: Sequence[tuple[str, int, int]], retried: Callable[[BaseException], None] = lambda error: None
-    ) -> list[bytes]:
+    ) -> list[memoryview]:
         """``read_range`` of every (path, offset, length), at the same time where the store is not local.
 
         A range whose connection fails or whose store is busy is read again from its start, for as long as ``patience``
         allows; ``retried`` is told of each error. Raises StoreError that names the file when patience ends.
         """
-        found: dict[int, bytes] = {}
+        found: dict[int, memoryview] = {}
         started = time.monotonic()
         for tries, pause in enumerate(self.patience.pauses(), 1):
             left = [i for i in range(len(ranges)) if i not in found]
@@ -198,13 +193,17 @@ class Store:
             time.sleep(pause)
         return [found[i] for i in range(len(ranges))]
 
-    def _try_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
+    def _try_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[memoryview | Exception]:
         """Each range or the error that it ended in; one that begins behind the end of its file is empty."""
         with self._at(ranges[0][0]):
-            fs, root = self._fs(one_try=True)
+            if self.uri.startswith(_S3):
+                bucket, _, root = self.uri.removeprefix(_S3).rstrip("/").partition("/")
+                keys = [(f"{root}/{path}" if root else path, offset, length) for path, offset, length in ranges]
+                return read_s3_ranges(bucket, keys)
+            fs, root = self._fs()
             starts, ends = [r[1] for r in ranges], [r[1] + r[2] for r in ranges]
             found = fs.cat_ranges([f"{root}/{r[0]}" for r in ranges], starts, ends, on_error="return")
-        return [b"" if _is_behind_the_end(data) else data for data in found]
+        return [data if isinstance(data, Exception) else memoryview(data) for data in found]
 
     def write_bytes(self, path: str, data: bytes) -> None:
         local = self.local_path(path)
@@ -239,17 +238,13 @@ class Store:
             fs.rm(full, recursive=True)
 
 
-def _is_behind_the_end(found: bytes | Exception) -> bool:
-    return isinstance(found, Exception) and service_code(found) in ("InvalidRange", "416")
-
-
 def _outage(error: FileNotFoundError) -> str:
     """Why a file cannot be looked for just now; "" where it is not there. fsspec calls every HTTP error the latter."""
     cause = error.__cause__
     if cause is None or not type(cause).__module__.startswith(_CLIENTS) or service_code(error):
         return ""  # not a client's, or an object store that answered: there is no such object
     status = getattr(cause, "status", 0)
-    return "" if 400 <= status < 500 and status not in PASSING_STATUSES else str(cause)
+    return "" if 400 <= status < 500 and not is_passing_status(status) else str(cause)
 
 
 @contextmanager
