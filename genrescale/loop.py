@@ -88,10 +88,14 @@ class TrainingLoop:
         self._candidates: dict[int, dict[str, Tensor]] = {}  # of best_by=gap: weights by step
 
     def train(self, groups: Iterator[CropGroup]) -> Outcome:
-        """Train from ``self.progress.step`` to the end on this rank's ``groups``, which start at that step."""
+        """Train from ``self.progress.step`` to the end on this rank's ``groups``, which start at that step.
+
+        The stream's statistics are of training steps and validation passes, the last pass included: everything that
+        takes groups. Saving and reporting a checkpoint takes none and is left out.
+        """
         timed = TimedGroups(groups, StreamStats(self.engine.rank, self._read_tasks))
-        started, wait_before, seconds_before = time.perf_counter(), self.progress.wait_s, self.progress.seconds
-        first_step_at = 0.0
+        wait_before, seconds_before = self.progress.wait_s, self.progress.seconds
+        began, first_step_at = time.perf_counter(), 0.0
         losses: list[torch.Tensor] = []
         while self.progress.step < self.run.optim.max_steps and not self.progress.stopped_early:
             step = self.progress.step
@@ -99,11 +103,13 @@ class TrainingLoop:
             first_step_at = first_step_at or time.time()
             self.progress.step += 1
             if self.plan.validates_after(step):
-                timed.stats.seconds = time.perf_counter() - started
+                items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
+                scores = join_songs(self.engine.gather(self._score(self.plan.validation, items, timed)))
+                timed.stats.seconds += time.perf_counter() - began
                 self.progress.seconds = seconds_before + timed.stats.seconds
                 self.progress.wait_s = wait_before + timed.stats.wait_s
-                self._validate(step, timed, losses)
-                losses = []
+                self._validated(scores, timed, losses)
+                began, losses = time.perf_counter(), []
         return Outcome(self.progress, first_step_at or time.time())
 
     def _train_step(self, step: int, groups: TimedGroups) -> torch.Tensor:
@@ -124,9 +130,8 @@ class TrainingLoop:
         self.engine.set_lr(self.progress.lr, in_sgd_phase(optim, step))
         return self.engine.train_step(step, mine)
 
-    def _validate(self, step: int, groups: TimedGroups, train_losses: Sequence[torch.Tensor]) -> None:
-        items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
-        scores = join_songs(self.engine.gather(self._score(self.plan.validation, items, groups)))
+    def _validated(self, scores: SongScores, groups: TimedGroups, train_losses: Sequence[torch.Tensor]) -> None:
+        """What a validation pass changes: the curve, the best weights, the schedule; and the report of it."""
         mean_loss = float(np.mean(torch.stack(list(train_losses)).cpu().numpy()))
         sums = self.engine.sum_over_ranks(mean_loss, groups.take_bytes(), groups.take_retries())
         train_loss = sums[0]
