@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from slow_engine import Clock, SlowEngine
 from traces import CROP, plan_of
 
 from genrescale.audio import Tag, Vocabulary
@@ -88,45 +89,6 @@ def test_parts_join_in_the_order_of_songs():
     assert joined.songs_N.tolist() == [2, 5, 9]
     assert joined.score_NK.ravel().tolist() == [0.2, 0.5, 0.9]
     assert joined.loss_sum == 3.0
-
-
-@dataclass
-class Clock:
-    now: float = 0.0
-
-    def tick(self, seconds: float) -> float:
-        self.now += seconds
-        return self.now
-
-
-class SlowEngine:
-    """Ten seconds to a step, five to a group that is scored."""
-
-    rank, world_size, gathers, device = 0, 1, False, torch.device("cpu")
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def train_step(self, step: int, groups: Sequence[Any]) -> torch.Tensor:
-        self._clock.tick(10)
-        return torch.tensor(1.0, dtype=torch.float64)
-
-    def logits(self, wave_BT: np.ndarray, group: int) -> torch.Tensor:
-        self._clock.tick(5)
-        return torch.zeros(len(wave_BT), 1)
-
-    def gather(self, value: Any) -> list[Any]:
-        return [value]
-
-    def sum_over_ranks(self, *values: float) -> list[float]:
-        return list(values)
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        return {}
-
-    def set_lr(self, lr: float, sgd: bool) -> None: ...
-    def save(self, folder: Path) -> None: ...
-    def load(self, folder: Path) -> None: ...
 
 
 def silent_groups(plan: RunPlan, start: int = 0) -> Iterator[CropGroup]:
