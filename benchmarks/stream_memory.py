@@ -158,6 +158,8 @@ def launch(corpus: str, clips: int, epochs: float = 0.0) -> dict[str, float]:
     plan = RunPlan(train, score, 10**6, 10**6)
     source = StreamSource({"train": table, "validation": table, "test": table}, plan, score)
     reference = ray.put(source)
+    del manifest, table  # a training worker has its source from the object store
+    _whole_file.cache_clear()
     stream = GroupStream(source, reference, plan.items(0, 1, int(epochs * train.steps_per_epoch)), 0.5)
     with Peaks() as peaks:
         for group in stream:
@@ -186,6 +188,7 @@ def main() -> None:
         for size in map(int, settings["sizes"].split(",")):
             corpus = write_corpus(Path(folder), *written, size)
             found = launch(corpus, int(settings["clips"]))
+            time.sleep(5)  # its tasks have ended
             found["resumed_s"] = launch(corpus, BATCH, 2.5)["first_s"]
             found["by_index_s"] = by_index_s(corpus)
             print(
