@@ -55,6 +55,7 @@ def write_tar(place: Place) -> None:
 
     store = Store(place.folder("tar"))
     rows: list[dict[str, Any]] = []
+    every: list[np.ndarray] = []
     shards: list[dict[str, Any]] = []
     for s, path in enumerate(place.shards):
         songs = range(s * SONGS_PER_SHARD, min(place.songs, (s + 1) * SONGS_PER_SHARD))
@@ -80,6 +81,7 @@ def write_tar(place: Place) -> None:
             "",
             {},
         )
+        every += checksums
         data = index_to_bytes(index)
         store.write_bytes(index_path(name), data)
         for row, i in enumerate(songs):
@@ -97,7 +99,7 @@ def write_tar(place: Place) -> None:
         shards.append({"name": name, "split": "train", "num_songs": len(songs), "num_bytes": 0, **hashes})
     labels_NK = np.ones((place.songs, 1), np.float32)
     tables = pa.Table.from_pylist(rows, SONG_SCHEMA), pa.Table.from_pylist(shards, SHARD_SCHEMA)
-    write_manifest(store, tables[0], labels_NK, tables[1], Vocabulary((Tag("any"),)), {})
+    write_manifest(store, tables[0], labels_NK, tables[1], Vocabulary((Tag("any"),)), {}, np.concatenate(every))
 
 
 def write_mds(place: Place) -> None:

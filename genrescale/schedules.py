@@ -25,8 +25,8 @@ class Progress:
     cuts: int = 0  # plateaus so far
     lr: float = 0.0  # of the last step
     stopped_early: bool = False
-    seconds: float = 0.0  # in the loop, over all attempts
-    wait_s: float = 0.0
+    seconds: float = 0.0  # of training steps and validation passes, over all attempts
+    wait_s: float = 0.0  # of these, waiting for data
     clips: int = 0
     bytes_read: int = 0
     storage_retries: int = 0

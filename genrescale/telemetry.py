@@ -102,8 +102,10 @@ class Progress:
 class StreamStats:
     """One worker's stream in one attempt: what its loop and its read tasks did with their seconds.
 
-    ``wait_s`` of ``seconds`` the loop waited for data. ``fetch_s``, ``verify_s`` and ``copy_s`` are of all its read
-    tasks, of which ``read_tasks`` run at a time; ``ready_s`` is how long groups, once read, waited for the loop.
+    ``seconds`` are those of training steps and validation passes, without saving checkpoints; ``wait_s`` of them the
+    loop waited for data. All other figures are of the groups taken in the same time. ``fetch_s``, ``verify_s`` and
+    ``copy_s`` are of all its read tasks, of which ``read_tasks`` run at a time; ``ready_s`` is how long groups, once
+    read, waited for the loop (also while it saved a checkpoint).
     """
 
     rank: int = 0
@@ -121,6 +123,7 @@ class StreamStats:
 
     @property
     def wait_share(self) -> float:
+        """The part of training steps and validation passes that the loop waited for data."""
         return self.wait_s / self.seconds if self.seconds else 0.0
 
     @property

@@ -6,7 +6,6 @@ Shapes: N songs of a table, n clips of a group, T samples of a crop, K tags.
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE
+from genrescale.data.checksums import song_checksums
 from genrescale.data.index import crc32
 from genrescale.data.manifest import Manifest, located
 from genrescale.data.retry import PATIENCE, Patience
@@ -21,7 +21,6 @@ from genrescale.data.shard_cache import ShardCache
 from genrescale.data.spans import DamagedShardError, ReadStats, Span, read_spans
 from genrescale.data.store import Store
 
-_INDEXES_AT_ONCE = 16
 _SECOND_BYTES = SAMPLE_RATE * SAMPLE_BYTES
 
 
@@ -55,21 +54,17 @@ class SongTable:
         cache: ShardCache | None = None,
     ) -> SongTable:
         """The songs in ``rows`` of the manifest; ``labels_NK`` replaces their labels (for a shuffled control)."""
-        songs = manifest.songs.take(pa.array(rows))
-        column = {name: np.asarray(songs[name]) for name in ("shard", "offset", "num_samples", "crc_start")}
-        shards = np.unique(column["shard"])
-        with ThreadPoolExecutor(_INDEXES_AT_ONCE) as pool:
-            checksums = list(pool.map(manifest.checksums, shards.tolist()))
-        base = np.concatenate([[0], np.cumsum([len(crcs) for crcs in checksums])])
+        songs = manifest.songs.select(["key", "shard", "offset", "num_samples"]).take(pa.array(rows))
+        checksums, crc_N = song_checksums(manifest, rows)
         return cls(
             store=Store(manifest.uri, patience),
             shard_names=tuple(manifest.shards["name"].to_pylist()),
             keys=songs["key"].combine_chunks(),
-            shard_N=column["shard"],
-            offset_N=column["offset"],
-            len_N=column["num_samples"],
-            crc_N=base[np.searchsorted(shards, column["shard"])] + column["crc_start"],
-            crc32=np.concatenate(checksums),
+            shard_N=np.asarray(songs["shard"]),
+            offset_N=np.asarray(songs["offset"]),
+            len_N=np.asarray(songs["num_samples"]),
+            crc_N=crc_N,
+            crc32=checksums,
             labels_NK=manifest.labels_NK[rows] if labels_NK is None else labels_NK,
             part_N=manifest.part_N()[rows],
             cache=cache,

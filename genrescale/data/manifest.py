@@ -5,6 +5,7 @@ Layout of a corpus::
     manifest.json                      version, vocabulary, settings, and the checksums of the two tables; written last
     manifest/{version}/songs.parquet   one row per song, by split and nested order
     manifest/{version}/shards.parquet  one row per shard
+    manifest/{version}/checksums.npy   the checksums of every second of all songs, in the order of songs.parquet
     shards/{shard}.tar                 WebDataset: {key}.json, {key}.pcm (int16 little-endian mono 16 kHz)
     shards/{shard}.index.parquet       a checksum of every second of audio
     plan.parquet, quarantine.parquet   what was to be sharded, and what could not be
@@ -16,6 +17,7 @@ Shapes: N songs, K tags.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -26,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import Vocabulary
-from genrescale.data.index import ShardIndex, index_from_bytes, index_path
+from genrescale.data.index import ShardIndex, index_from_bytes, index_path, num_seconds
 from genrescale.data.splits import SPLITS
 from genrescale.data.store import Store
 from genrescale.results import table_bytes, table_of
@@ -67,7 +69,8 @@ class Manifest:
     """``songs`` (SONG_SCHEMA) and ``labels_NK`` (float32) have the same rows; ``shards`` is of SHARD_SCHEMA.
 
     ``settings`` are those of the plan (``ShardSettings.of_plan``). ``version`` names the content: songs, splits,
-    order, labels and audio, not where they lie.
+    order, labels and audio, not where they lie. ``checksums_file`` is the path and the SHA-256 of the file that
+    ``genrescale.data.checksums`` reads; corpora of before it have none.
     """
 
     uri: str
@@ -77,6 +80,7 @@ class Manifest:
     labels_NK: np.ndarray
     shards: pa.Table
     settings: dict[str, Any]
+    checksums_file: tuple[str, str] | None = None
 
     def __len__(self) -> int:
         return self.songs.num_rows
@@ -178,10 +182,13 @@ def write_manifest(
     shards: pa.Table,
     vocabulary: Vocabulary,
     settings: dict[str, Any],
+    checksums: np.ndarray | None = None,
 ) -> Manifest:
-    """Write the two tables, then ``manifest.json``, which makes them the corpus.
+    """Write the tables, then ``manifest.json``, which makes them the corpus.
 
-    The tables of earlier versions stay, for the results that name them; a takedown moves songs within their shards.
+    ``checksums`` (uint32) are of every started second of every song, in the order of ``songs``; without them the
+    indexes are read. The tables of earlier versions stay, for the results that name them; a takedown moves songs
+    within their shards.
     """
     songs, shards = songs.cast(SONG_SCHEMA), shards.cast(SHARD_SCHEMA)
     version = content_version(songs, labels_NK, vocabulary)
@@ -192,15 +199,27 @@ def write_manifest(
     }
     for path, data in tables.items():
         out.write_bytes(path, data)
+    checksums_file = None if checksums is None else _write_checksums(out, version, songs, checksums)
     summary = {
         "version": version,
         "vocabulary": json.loads(vocabulary.to_json()),
         "settings": settings,
         "num_songs": songs.num_rows,
         "tables": {path: hashlib.sha256(data).hexdigest() for path, data in tables.items()},
+        "checksums": dict([checksums_file] if checksums_file else []),
     }
     out.write_bytes(MANIFEST_PATH, json.dumps(summary, indent=1).encode())
-    return Manifest(out.uri, version, vocabulary, songs, labels_NK, shards, settings)
+    return Manifest(out.uri, version, vocabulary, songs, labels_NK, shards, settings, checksums_file)
+
+
+def _write_checksums(out: Store, version: str, songs: pa.Table, checksums: np.ndarray) -> tuple[str, str]:
+    if (due := int(num_seconds(songs["num_samples"].to_numpy()).sum())) != len(checksums):
+        raise ValueError(f"the songs of {out.uri} have {due} started seconds, {len(checksums)} checksums were given")
+    file = io.BytesIO()
+    np.save(file, checksums.astype(np.uint32), allow_pickle=False)
+    path, data = f"manifest/{version}/checksums.npy", file.getvalue()
+    out.write_bytes(path, data)
+    return path, hashlib.sha256(data).hexdigest()
 
 
 def with_indexes(manifest: Manifest, index_sha256: Mapping[int, str]) -> Manifest:
@@ -231,13 +250,7 @@ def read_manifest(uri: str) -> Manifest:
 
     Raises FileNotFoundError where there is none, ValueError where its tables are missing or damaged.
     """
-    store = Store(uri)
-    if not store.exists(MANIFEST_PATH):
-        raise FileNotFoundError(
-            f"{uri} holds no {MANIFEST_PATH}: it is no finished corpus; "
-            f"make it with jobs/shard_corpus.py corpus=... audio=... out={uri}"
-        )
-    summary = json.loads(store.read_bytes(MANIFEST_PATH))
+    store, summary = Store(uri), _read_summary(uri)
     songs, shards = (_read_table(store, path, sha256) for path, sha256 in summary["tables"].items())
     if missing := set(SONG_SCHEMA.names) - set(songs.column_names):
         raise ValueError(
@@ -254,7 +267,24 @@ def read_manifest(uri: str) -> Manifest:
         labels_NK=labels.reshape(-1, len(vocabulary)),
         shards=shards,
         settings=summary["settings"],
+        checksums_file=next(iter(summary.get("checksums", {}).items()), None),
     )
+
+
+def read_shards(uri: str) -> pa.Table:
+    """The table of shards of the corpus at ``uri`` alone; raises what ``read_manifest`` raises."""
+    _, (path, sha256) = _read_summary(uri)["tables"].items()
+    return _read_table(Store(uri), path, sha256)
+
+
+def _read_summary(uri: str) -> dict[str, Any]:
+    store = Store(uri)
+    if not store.exists(MANIFEST_PATH):
+        raise FileNotFoundError(
+            f"{uri} holds no {MANIFEST_PATH}: it is no finished corpus; "
+            f"make it with jobs/shard_corpus.py corpus=... audio=... out={uri}"
+        )
+    return json.loads(store.read_bytes(MANIFEST_PATH))
 
 
 def _read_table(store: Store, path: str, sha256: str) -> pa.Table:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import Vocabulary
+from genrescale.data.checksums import gather_checksums
 from genrescale.data.manifest import PARTS, SONG_SCHEMA, Manifest, write_manifest
 from genrescale.data.shard_plan import PLAN_PATH
 from genrescale.data.store import Store
@@ -42,6 +43,7 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
     scored = np.concatenate([first.select("validation"), first.select("test")])
     judged = sorted(set(_artists(first, scored)) - {""})
     tables, labels, shards, left_out = [first.songs], [first.labels_NK], [_addressed(first)], []
+    checksums = [gather_checksums(first, np.arange(len(first)))]
     parts = [{"uri": first.uri, "version": first.version, "first_shard": 0}]
     for manifest in others:
         rows = manifest.select("train")
@@ -63,6 +65,7 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
         shard = pa.array((songs["shard"].to_numpy() + first_shard).astype(np.int32))
         tables.append(songs.set_column(SONG_SCHEMA.get_field_index("shard"), SONG_SCHEMA.field("shard"), shard))
         labels.append(labels_NK[kept_N])
+        checksums.append(gather_checksums(manifest, rows[kept_N]))
         shards.append(_addressed(manifest))
         parts.append({"uri": manifest.uri, "version": manifest.version, "first_shard": first_shard})
         reasons = {
@@ -77,7 +80,10 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
     order = _interleaved(songs["split"].to_numpy(), songs["order"].to_numpy(), [len(table) for table in tables])
     songs = songs.set_column(SONG_SCHEMA.get_field_index("order"), SONG_SCHEMA.field("order"), pa.array(order))
     settings = {**first.settings, PARTS: parts}
-    mix = write_manifest(out, songs, np.concatenate(labels), pa.concat_tables(shards), first.vocabulary, settings)
+    mix = write_manifest(
+        *(out, songs, np.concatenate(labels), pa.concat_tables(shards), first.vocabulary, settings),
+        checksums=np.concatenate(checksums),
+    )
     return mix, left_out
 
 

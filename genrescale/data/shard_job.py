@@ -259,4 +259,5 @@ def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[
     songs, settings = pa.table(columns).cast(SONG_SCHEMA), plan.settings.of_plan()
     manifest = Manifest(out.uri, "", plan.vocabulary, songs, plan.labels_NK[rows], pa.table(shards), settings)
     songs = with_exclusions(manifest).songs
-    return write_manifest(out, songs, manifest.labels_NK, manifest.shards, plan.vocabulary, settings)
+    checksums = np.concatenate([index.checksums for index in indexes])
+    return write_manifest(out, songs, manifest.labels_NK, manifest.shards, plan.vocabulary, settings, checksums)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import PCM_DTYPE, Clip, Song
+from genrescale.data.checksums import gather_checksums
 from genrescale.data.duplicates import with_exclusions
 from genrescale.data.index import ShardIndex, crc32, index_from_bytes, index_path, index_to_bytes
 from genrescale.data.manifest import SHARD_SCHEMA, Manifest, read_manifest, write_manifest
@@ -157,6 +158,9 @@ def _without(store: Store, manifest: Manifest, gone_N: np.ndarray, indexes: dict
         songs=songs.filter(pa.array(~gone_N)).combine_chunks(),
         labels_NK=manifest.labels_NK[~gone_N],
         shards=pa.table(shards, schema=SHARD_SCHEMA),
+        checksums_file=None,
     )
-    songs = with_exclusions(kept).songs
-    return write_manifest(store, songs, kept.labels_NK, kept.shards, manifest.vocabulary, manifest.settings)
+    songs, checksums = with_exclusions(kept).songs, None
+    if manifest.checksums_file:  # a corpus of before it gets none: its other indexes are not read here
+        checksums = gather_checksums(manifest, np.flatnonzero(~gone_N))
+    return write_manifest(store, songs, kept.labels_NK, kept.shards, manifest.vocabulary, manifest.settings, checksums)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Generic, TypeVar
 
 from genrescale.data.plan import GroupId
 from genrescale.data.source import CropGroup
 from genrescale.telemetry import StreamStats
 
+Group = TypeVar("Group", bound=CropGroup)
 
-class TimedGroups:
+
+class TimedGroups(Generic[Group]):
     """The stream as the loop sees it: groups in the plan's order, and what they took (``stats``)."""
 
-    def __init__(self, groups: Iterator[CropGroup], stats: StreamStats | None = None) -> None:
+    def __init__(self, groups: Iterator[Group], stats: StreamStats | None = None) -> None:
         self._groups = groups
         self._bytes = self._retries = 0
         self.stats = stats or StreamStats()
@@ -29,7 +32,7 @@ class TimedGroups:
         taken, self._retries = self._retries, 0
         return taken
 
-    def take(self, expected: GroupId) -> CropGroup:
+    def take(self, expected: GroupId) -> Group:
         """Raises RuntimeError if the stream's next group is another than the plan's."""
         started = time.perf_counter()
         group = next(self._groups, None)
@@ -41,7 +44,7 @@ class TimedGroups:
         self._count(group)
         return group
 
-    def _count(self, group: CropGroup) -> None:
+    def _count(self, group: Group) -> None:
         self.stats.groups += 1
         self.stats.clips += len(group)
         for name, value in asdict(group.read).items():

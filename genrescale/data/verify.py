@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from genrescale.audio import SAMPLE_BYTES, Vocabulary
+from genrescale.data.checksums import song_checksums
 from genrescale.data.duplicates import exclusions
 from genrescale.data.index import crc32, index_path, num_seconds, second_checksums
 from genrescale.data.manifest import Manifest, content_version
@@ -76,6 +77,11 @@ def verify_manifest(manifest: Manifest) -> list[Problem]:
         if counts[shard] != num_songs:
             problems.append((manifest.shard_name(shard), f"{counts[shard]} songs in the manifest, not {num_songs}"))
     problems += _uncounted(manifest)
+    if manifest.checksums_file:
+        try:
+            song_checksums(manifest, np.arange(0))
+        except ValueError as error:
+            problems.append((manifest.checksums_file[0], str(error)))
     shards = set(manifest.shards["name"].to_pylist())
     indexes = {index_path(name) for name in shards}
     found = set(Store(manifest.uri).list("shards"))

@@ -124,6 +124,23 @@ def test_reading_begins_before_the_first_group_is_asked_for(ray_cluster: None, t
     assert wait_until(lambda: not executors())
 
 
+def test_the_next_epoch_is_read_before_the_last_group_of_an_epoch_is_taken(ray_cluster: None, table: SongTable):
+    """No gap between epochs: a reader notes when a group was ready."""
+    source = source_of(table)
+    items = list(train_items(source.plan, 0, 1))
+    epoch = sum(source.plan.train.epoch(id.step) == 0 for id in items)
+    stream = GroupStream(source, ray.put(source), iter(items), 0.5)
+    list(islice(stream, epoch - 1))
+    time.sleep(2)  # the worker computes; reading goes on
+    asked = time.time()
+    last, *following = islice(stream, 1 + 8)
+    stream.close()
+    assert wait_until(lambda: not executors())
+    assert (source.plan.train.epoch(last.id.step), last.id) == (0, items[epoch - 1])
+    assert {source.plan.train.epoch(group.id.step) for group in following} == {1}
+    assert all(0 < group.ready_at < asked for group in following)
+
+
 def test_a_stream_that_is_left_reads_no_more(ray_cluster: None, table: SongTable):
     source = source_of(table, longest_s=0.3)
     stream = GroupStream(source, ray.put(source), iter(train_items(source.plan, 0, 1)), 0.5)

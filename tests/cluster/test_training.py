@@ -62,19 +62,35 @@ def test_a_finished_run_is_not_run_again(undisturbed: ResultRow, corpus: Manifes
     assert time.monotonic() - started < 5
 
 
-def test_a_killed_worker_resumes_from_its_checkpoint(ray_cluster: None, corpus: Manifest, tmp_path: Path):
-    run, killed = small_run(steps=40), []
+def kill_after_the_first_checkpoint(out: Path) -> list[int]:
+    """The workers that will be killed once a checkpoint is there; empty until then."""
+    killed: list[int] = []
 
-    def kill_after_the_first_checkpoint() -> None:
+    def watch() -> None:
         while not killed:
-            snapshots = tmp_path.glob("killed/checkpoints/*/checkpoint_manager_snapshot.json")
+            snapshots = out.glob("checkpoints/*/checkpoint_manager_snapshot.json")
             if any("checkpoint_2" in snapshot.read_text() for snapshot in snapshots):  # checkpoint_{date}
                 killed.extend(_train_workers())
                 for pid in killed:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
 
-    threading.Thread(target=kill_after_the_first_checkpoint, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
+    return killed
+
+
+def test_a_stopped_run_continues_on_another_number_of_workers(undisturbed: ResultRow, corpus: Manifest, tmp_path: Path):
+    killed = kill_after_the_first_checkpoint(tmp_path)
+    with pytest.raises(Exception, match=r"(?i)worker"):
+        launch_training(small_run(), SiteConfig(corpus=corpus.uri, out=str(tmp_path), max_failures=0))
+    assert len(killed) == 1
+    row = launch_training(small_run(), SiteConfig(corpus=corpus.uri, out=str(tmp_path), workers=2))
+    assert (row.run_id, row.workers, row.resumed_at) == (undisturbed.run_id, 2, [10])
+    assert metrics(row) == pytest.approx(metrics(undisturbed), abs=1e-5)
+
+
+def test_a_killed_worker_resumes_from_its_checkpoint(ray_cluster: None, corpus: Manifest, tmp_path: Path):
+    run, killed = small_run(steps=40), kill_after_the_first_checkpoint(tmp_path / "killed")
     row = launch_training(run, SiteConfig(corpus=corpus.uri, out=str(tmp_path / "killed")))
     assert killed
     assert row.resumed_at in ([10], [20], [30])

@@ -91,6 +91,22 @@ def test_a_resumed_run_equals_an_undisturbed_one(
     assert rest["score_sum"] == pytest.approx(one_worker["score_sum"], rel=1e-4)
 
 
+def test_stopped_and_resumed_on_2_8_and_2_workers_it_is_the_undisturbed_run(corpus: Manifest, tmp_path: Path):
+    """Eight groups to a step, one for each of the eight; the second step of an epoch has three."""
+    run = small_run(steps=4, batch=32, validate_every=1)
+    undisturbed = run_world(run, corpus.uri, tmp_path / "undisturbed")
+    losses, checkpoint = [], None
+    for workers, stop_at in ((2, 1), (8, 3), (2, 0)):
+        out = tmp_path / f"until-{stop_at}"
+        part = run_world(run, corpus.uri, out, workers, stop_at=stop_at, resume=checkpoint)
+        losses += part["losses"]
+        checkpoint = out / "checkpoint"
+    np.testing.assert_allclose(losses, undisturbed["losses"], atol=TOLERANCE, rtol=0)
+    assert [row["step"] for row in part["curve"]] == [1, 2, 3, 4]
+    assert part["songs"] == undisturbed["songs"]
+    assert part["score_sum"] == pytest.approx(undisturbed["score_sum"], rel=1e-4)
+
+
 def test_autocast_trains_the_same_run_in_half_precision(one_worker: dict, corpus: Manifest, tmp_path: Path):
     run = small_run(steps=10)
     run.precision = "bf16"

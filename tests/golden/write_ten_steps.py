@@ -52,7 +52,7 @@ def ten_steps(model: str, dials: dict[str, Any] = DIALS) -> list[float]:
                 )
                 for group in range(2)
             ]
-            losses.append(float(engine.train_step(step, groups)))
+            losses.append(float(engine.train_step(step, groups, len(groups))))
             if step == 1:
                 engine.set_lr(5e-4)
     return losses

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
+from slow_engine import Clock, SlowEngine
+from traces import CROP, plan_of
 
-from genrescale.config import OptimConfig
-from genrescale.data.plan import GroupId
+from genrescale.audio import Tag, Vocabulary
+from genrescale.config import OptimConfig, RunConfig
+from genrescale.data.plan import GroupId, RunPlan
 from genrescale.data.source import CropGroup
 from genrescale.data.timed import TimedGroups
-from genrescale.loop import Progress, SongScores, after_validation, check_finite, join_songs, song_means
+from genrescale.loop import Progress, SongScores, TrainingLoop, after_validation, check_finite, join_songs, song_means
 
 OPTIM = OptimConfig(lr=0.1, max_steps=1000, validate_every=10, plateau_steps=20, plateau_factor=0.5, patience_steps=50)
 
@@ -79,3 +89,45 @@ def test_parts_join_in_the_order_of_songs():
     assert joined.songs_N.tolist() == [2, 5, 9]
     assert joined.score_NK.ravel().tolist() == [0.2, 0.5, 0.9]
     assert joined.loss_sum == 3.0
+
+
+def silent_groups(plan: RunPlan, start: int = 0) -> Iterator[CropGroup]:
+    for id in plan.items(0, 1, start):
+        crops = plan.crops(id)
+        wave_nT, labels_nK = np.zeros((len(crops), CROP), np.int16), np.zeros((len(crops), 1), np.float32)
+        yield CropGroup(id, crops.songs_n, crops.starts_n, wave_nT, labels_nK)
+
+
+def test_waiting_is_counted_over_steps_and_validations_and_over_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Two groups to a step, one to a validation; the clock goes on by two seconds at each group, one of them waited."""
+    clock, seen = Clock(), []
+    monkeypatch.setattr("genrescale.loop.time", SimpleNamespace(perf_counter=lambda: clock.now, time=lambda: 1.0))
+    monkeypatch.setattr("genrescale.data.timed.time", SimpleNamespace(perf_counter=lambda: clock.tick(1)))
+    plan = replace(plan_of(np.full(64, 3 * CROP), 4), validate_every=2)
+    run = RunConfig(optim=OptimConfig(max_steps=4, validate_every=2, patience_steps=0))
+
+    def loop_of() -> TrainingLoop:
+        engine: Any = SlowEngine(clock)
+        return TrainingLoop(run, Vocabulary((Tag("rock"),)), plan, engine, lambda *_: torch.zeros(()), report)
+
+    def report(metrics: dict[str, float | None], save: Any) -> None:
+        (folder := tmp_path / str(loop.progress.step)).mkdir(exist_ok=True)
+        save(folder)
+        clock.tick(1000)  # the checkpoint on its way to a bucket
+        seen.append((loop.progress.seconds, loop.progress.wait_s, loop.progress.streams[0]))
+
+    window = 2 * (2 * 2 + 10) + 2 + 5  # two steps and a validation
+    loop = loop_of()
+    loop.train(silent_groups(plan))
+    assert [(seconds, waited) for seconds, waited, _ in seen] == [(window, 5), (2 * window, 10)]
+    for i, (seconds, waited, stream) in enumerate(seen, 1):
+        assert (stream["seconds"], stream["wait_s"], stream["clips"]) == (seconds, waited, i * (2 * 64 + 6))
+
+    loop = loop_of()
+    loop.load(tmp_path / "2")
+    loop.train(silent_groups(plan, 2))
+    seconds, waited, stream = seen[-1]
+    assert (seconds, waited) == (2 * window, 10)  # of both attempts
+    assert (stream["seconds"], stream["wait_s"]) == (window, 5)  # of the second

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from traces import BATCH, CROP, GROUP, NUM_SONGS, merged, plan_of, planned_rows, train_items
 
-from genrescale.data.plan import RunPlan, check_workers
+from genrescale.data.plan import GroupId, RunPlan, check_workers
 
 STEPS = 55  # an epoch of ten thousand songs has 40 (39 of 256 clips and one of 16), so this crosses into the second
 
@@ -65,14 +65,20 @@ def test_every_number_of_workers_serves_the_batch_or_is_refused(plan: RunPlan, w
 
 
 def test_a_million_songs_start_and_resume_at_once():
-    """Nothing but the epoch's draw depends on the number of songs."""
+    """Nothing but an epoch's draw depends on the number of songs. Another process resumes: with a plan of its own."""
     million = np.full(1_000_000, 3 * CROP)
-    plan = plan_of(million, 3 * len(million) // BATCH)
+    steps, late = 3 * len(million) // BATCH, 2 * (len(million) // BATCH) + 1_500  # in the third epoch
     began = time.perf_counter()
-    first = plan.crops(next(plan.items(0, 2)))
+    started = plan_of(million, steps)
+    first = started.crops(next(started.items(0, 2)))
     drawn = time.perf_counter()
-    late = plan.crops(next(plan.items(5, 8, start_step=3_000)))
-    resumed = time.perf_counter()
-    assert len(first) == len(late) == GROUP
+    resumed = plan_of(million, steps)
+    assert resumed.train.epoch(late) == 2
+    rest = resumed.crops(next(resumed.items(5, 8, start_step=late)))
+    ended = time.perf_counter()
+    assert len(first) == len(rest) == GROUP
     assert drawn - began < 3
-    assert resumed - drawn < 0.1
+    assert ended - drawn < 3
+    undisturbed = started.crops(GroupId("train", late, 5))
+    assert rest.songs_n.tolist() == undisturbed.songs_n.tolist()
+    assert rest.starts_n.tolist() == undisturbed.starts_n.tolist()

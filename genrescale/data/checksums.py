@@ -1,0 +1,91 @@
+"""The checksums of every second of a corpus' songs, as one object beside the manifest's tables.
+
+A launch reads this one instead of the index of every shard that it trains on, thousands for a million songs. Corpora of
+before it was written have none: their indexes are read.
+
+Shapes: N songs of a manifest, n of them chosen, S seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+
+from genrescale.data.index import num_seconds
+from genrescale.data.manifest import PARTS, Manifest, located, read_shards
+from genrescale.data.store import Store
+
+_INDEXES_AT_ONCE = 16
+
+
+def song_checksums(manifest: Manifest, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The checksums (S,) uint32 that the songs in ``rows`` need, and where each one's begin (n,).
+
+    Raises ValueError where they are not those that the manifest knows, and for a mix one of whose corpora changed.
+    """
+    if manifest.checksums_file is None:
+        return _of_indexes(manifest, rows)
+    _check_parts(manifest, rows)
+    crc32 = _whole_file(manifest.uri, *manifest.checksums_file)
+    counts_N = num_seconds(manifest.column("num_samples"))
+    if counts_N.sum() != len(crc32):
+        raise ValueError(f"{manifest.uri}/{manifest.checksums_file[0]} is of other songs than the manifest")
+    chosen_N = np.zeros(len(counts_N), bool)
+    chosen_N[rows] = True
+    starts_N = _starts(np.where(chosen_N, counts_N, 0))
+    return crc32[np.repeat(chosen_N, counts_N)], starts_N[rows]
+
+
+def gather_checksums(manifest: Manifest, rows: np.ndarray) -> np.ndarray:
+    """The checksums of the songs in ``rows``, one song after the other in their order."""
+    crc32, start_n = song_checksums(manifest, rows)
+    counts_n = num_seconds(manifest.column("num_samples")[rows])
+    return crc32[np.repeat(start_n - _starts(counts_n), counts_n) + np.arange(counts_n.sum())]
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    return np.cumsum(counts) - counts
+
+
+@lru_cache(maxsize=1)  # the songs to train, validate and test on are of one file
+def _whole_file(uri: str, path: str, sha256: str) -> np.ndarray:
+    store = Store(uri)
+    if not store.exists(path):
+        raise ValueError(f"{uri}/{path} is missing; run jobs/shard_corpus.py again with the settings it had")
+    data = store.read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ValueError(f"{uri}/{path} is damaged: its SHA-256 is not the manifest's")
+    return np.load(io.BytesIO(data), allow_pickle=False)
+
+
+def _of_indexes(manifest: Manifest, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    column = {name: manifest.column(name)[rows] for name in ("shard", "crc_start")}
+    shards = np.unique(column["shard"])
+    with ThreadPoolExecutor(_INDEXES_AT_ONCE) as pool:
+        checksums = list(pool.map(manifest.checksums, shards.tolist()))
+    base = np.concatenate([[0], np.cumsum([len(crcs) for crcs in checksums])])
+    return np.concatenate(checksums), base[np.searchsorted(shards, column["shard"])] + column["crc_start"]
+
+
+def _check_parts(manifest: Manifest, rows: np.ndarray) -> None:
+    """Raises ValueError where a shard of a mix is not what its corpus has there now (a takedown writes it anew)."""
+    if PARTS not in manifest.settings:
+        return
+    used = manifest.shards.take(np.unique(manifest.column("shard")[rows]))
+    there = {part["uri"]: _shard_hashes(part["uri"]) for part in manifest.settings[PARTS]}
+    for name, sha256 in zip(used["name"].to_pylist(), used["sha256"].to_pylist(), strict=True):
+        store, path = located(Store(manifest.uri), name)
+        if there[store.uri].get(path) != sha256:
+            raise ValueError(
+                f"{name} is not the shard that was mixed, its corpus changed: mix again with jobs/mix_corpora.py"
+            )
+
+
+def _shard_hashes(uri: str) -> Mapping[str, str]:
+    shards = read_shards(uri)
+    return dict(zip(shards["name"].to_pylist(), shards["sha256"].to_pylist(), strict=True))
