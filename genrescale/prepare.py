@@ -108,7 +108,9 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
             crop_len,
             _sampler(run.data, manifest, rows["train"], labels_NK),
         ),
-        validation=ScorePlan(len_N[rows["validation"]], crop_len, run.data.scoring, "validation"),
+        validation=ScorePlan(
+            len_N[rows["validation"]], crop_len, run.data.validation_scoring or run.data.scoring, "validation"
+        ),
         max_steps=run.optim.max_steps,
         validate_every=run.optim.validate_every,
     )
