@@ -194,7 +194,8 @@ def load_published(model: nn.Module, path: str | Path) -> Loaded:
 
     layout = max((layout for layout in LAYOUTS if layout.is_for(model)), key=fit)
     renamed, unknown = layout.rename(state)
-    _check_dials(layout.dials(renamed), vars(getattr(model, "dials")), f"{path} (layout: {layout.name})")  # noqa: B009
+    dials: Any = model.dials
+    _check_dials(layout.dials(renamed), vars(dials), f"{path} (layout: {layout.name})")
     if isinstance(model, SsastTagger) and _POSITIONS in renamed:
         renamed = fit_positions(renamed, model)
     fitting = _fitting(renamed, ours)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from genrescale.audio import Vocabulary
-from genrescale.config import AugmentConfig, ModelConfig, RunConfig, SiteConfig
+from genrescale.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, SiteConfig
 from genrescale.models import MODELS, build_model, min_crop_len
 from genrescale.models.spec_augment import SpecAugment, put_spec_augment
 from genrescale.prepare import check_run
@@ -168,6 +170,24 @@ def test_a_waveform_model_is_refused_before_a_run_starts():
     run = RunConfig(model=ModelConfig("waveform"), augment=AugmentConfig(spec_augment="median"))
     with pytest.raises(ValueError, match="WaveformTagger has none: train it with spec_augment=none, or another model"):
         check_run(run, SiteConfig(), Vocabulary.of_classes(["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "crop_s", "words"),
+    [
+        ("fcn", "1x97/1x10", 29.0, "up to 97 mel bins and 10 frames, and a crop has 96 bins and 1813 frames"),
+        ("vgg_gtzan", "median", 1.0, "up to 36 mel bins and 144 frames, and a crop has 128 bins and 101 frames"),
+        ("lstm", "hard", 1.0, "a crop has 128 bins and 98 frames: take narrower masks"),
+    ],
+)
+def test_masks_wider_than_the_spectrogram_are_refused(name: str, setting: str, crop_s: float, words: str):
+    vocabulary = Vocabulary.of_classes(["a", "b"])
+    data = DataConfig(crop_s=crop_s)
+    dials = {"frames": 0} if name == "lstm" else {}
+    run = RunConfig(model=ModelConfig(name, dials), data=data, augment=AugmentConfig(spec_augment=setting))
+    with pytest.raises(ValueError, match=words):
+        check_run(run, SiteConfig(), vocabulary)
+    check_run(replace(run, augment=AugmentConfig(spec_augment="1x20/1x60")), SiteConfig(), vocabulary)
 
 
 def test_a_setting_that_is_none_is_refused():
