@@ -17,9 +17,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
+from torchaudio.transforms import AmplitudeToDB, MelSpectrogram, Resample
 
 from genrescale.models.frontend import GTZAN_MEL, PONS_MEL, WON_MEL, WON_MEL_128, MelSettings, RawLogMel
+from genrescale.models.mtg_fcn import HOP_LEN, N_FFT, NUM_MELS, RATE, MtgMel
 
 CLIPS, SAMPLES = 16, 48_000
 VARIANTS = {"pons": PONS_MEL, "won": WON_MEL, "won_128": WON_MEL_128, "gtzan": GTZAN_MEL}
@@ -50,6 +51,34 @@ def torchaudios(settings: MelSettings) -> nn.Module:
     return nn.Sequential(mel, AmplitudeToDB() if settings.compression == "db" else LogGain())
 
 
+class TwiceDecibels(nn.Module):
+    """20 log10 of the power, as MTG-Jamendo has it."""
+
+    def forward(self, power_BFN: Tensor) -> Tensor:
+        return 20 * power_BFN.clamp(min=1e-10).log10()
+
+
+def torchaudios_mtg() -> nn.Module:
+    """MTG-Jamendo's front end as one writes it with torchaudio: to 12 kHz, then its mel spectrogram."""
+    mel = MelSpectrogram(
+        RATE,
+        n_fft=N_FFT,
+        hop_length=HOP_LEN,
+        n_mels=NUM_MELS,
+        wkwargs={"periodic": False},
+        pad_mode="constant",
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    return nn.Sequential(Resample(16_000, RATE), mel, TwiceDecibels())
+
+
+def front_ends() -> dict[str, tuple[nn.Module, nn.Module]]:
+    """Ours and torchaudio's of each system."""
+    variants = {name: (RawLogMel(settings), torchaudios(settings)) for name, settings in VARIANTS.items()}
+    return {**variants, "mtg": (MtgMel(), torchaudios_mtg())}
+
+
 def elapsed_ms(work: Callable[[], Tensor], device: str) -> float:
     """Wall time of one call, all of its kernels ended."""
     start = time.perf_counter()
@@ -69,8 +98,8 @@ def main() -> None:
     print(f"{CLIPS} clips of {SAMPLES / 16_000:g} s, {device}, {torch.get_num_threads()} threads, {rounds} rounds")
     print(f"{'front end':<12}{'ours ms':>9}{'torchaudio ms':>15}{'vs_torchaudio':>15}")
     figures = {}
-    for name, settings in VARIANTS.items():
-        ours, theirs = RawLogMel(settings).to(device), torchaudios(settings).to(device)
+    for name, (ours, theirs) in front_ends().items():
+        ours, theirs = ours.to(device), theirs.to(device)
         torch.testing.assert_close(ours(wave_BT), theirs(wave_BT), rtol=0, atol=1e-2)
         pairs = []
         for turn in range(2 * rounds):

@@ -36,17 +36,8 @@ def model_card(
 ) -> str:
     """Markdown with the front matter that model hubs read. ``spec`` is a ModelSpec as a dict."""
     kinds = "exactly one of" if vocabulary.exclusive else "any of"
-    dials = ", ".join(f"`{name}={value!r}`" for name, value in spec["dials"].items()) or "its defaults"
     rows = [
-        ("Model", f"`{spec['model']}` with {dials}"),
-        ("Parameters", f"{num_params:,}"),
-        ("Trained on", origin.trained_on),
-        *([("Run", f"`{origin.run_id}`")] if origin.run_id else []),
-        *([("Imported from", origin.source)] if origin.source else []),
-        *([("SHA-256 of that file", f"`{origin.sha256}`")] if origin.sha256 else []),
-        ("Licence", origin.licence or "not stated"),
-        ("Input", f"mono, {SAMPLE_RATE:,} Hz, windows of {spec['crop_s']:g} s"),
-        ("Front end", ", ".join(f"{name} {value}" for name, value in frontend.items())),
+        *_facts(spec, num_params, frontend, origin),
         ("A song's score", f"mean of its windows' probabilities, windows `{spec['scoring']}`"),
         ("Output", f"{kinds} {len(vocabulary)} tags (`tags.json`)"),
     ]
@@ -60,6 +51,37 @@ def model_card(
         "## Use\n```\npython jobs/tag.py song.mp3 model=FOLDER\n```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def pretrained_card(spec: Mapping[str, Any], num_params: int, frontend: Mapping[str, Any], origin: Origin) -> str:
+    """The card of a model that was trained without tags. ``spec`` has the keys ``model``, ``dials`` and ``crop_s``."""
+    parts = [
+        _front_matter(origin),
+        f"# {origin.name}\n\nPretrained weights of genrescale. They know no tags: fine-tune them; `jobs/tag.py` cannot "
+        "use them.",
+        _table(("", ""), _facts(spec, num_params, frontend, origin)),
+        *origin.notes,
+        "## Use\nThis folder as `PARENTS/runs/NAME`:\n```\npython jobs/train.py ... site.parents=PARENTS "
+        f"run.model.name=ssast run.data.crop_s={spec['crop_s']:g} run.init.run=NAME run.init.take=matching\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(
+    spec: Mapping[str, Any], num_params: int, frontend: Mapping[str, Any], origin: Origin
+) -> list[tuple[str, str]]:
+    dials = ", ".join(f"`{name}={value!r}`" for name, value in spec["dials"].items()) or "its defaults"
+    return [
+        ("Model", f"`{spec['model']}` with {dials}"),
+        ("Parameters", f"{num_params:,}"),
+        ("Trained on", origin.trained_on),
+        *([("Run", f"`{origin.run_id}`")] if origin.run_id else []),
+        *([("Imported from", origin.source)] if origin.source else []),
+        *([("SHA-256 of that file", f"`{origin.sha256}`")] if origin.sha256 else []),
+        ("Licence", origin.licence or "not stated"),
+        ("Input", f"mono, {SAMPLE_RATE:,} Hz, windows of {spec['crop_s']:g} s"),
+        ("Front end", ", ".join(f"{name} {value}" for name, value in frontend.items())),
+    ]
 
 
 def _front_matter(origin: Origin) -> str:

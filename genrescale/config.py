@@ -44,10 +44,11 @@ class DataConfig:
     ``size`` is a number of training songs; sizes are nested. ``crop_s`` is the length of a training crop and of a
     scoring window. ``batch`` clips make one optimiser step, in groups of ``group`` clips: a group is the unit of batch
     norm and of noise, so it is part of the science. ``scoring`` is ``consecutive`` (Pons 2018: windows side by side)
-    or ``spread:N`` (Won 2020: N windows at even distances). ``val_songs`` caps the fixed validation prefix; 0 is all.
-    ``labels=shuffled`` permutes the training labels, a control that must score chance. ``sampler`` says which songs
-    make an epoch (``data.samplers``): ``uniform``, each once; ``class_aware``, each tag as often as any other;
-    ``mixture``, each corpus of a mix by its weight in ``weights``; ``windows``, each once, shuffled within
+    or ``spread:N`` (Won 2020: N windows at even distances); ``validation_scoring`` is another one for validation
+    (MediaEval 2020: ``spread:16``, and ``spread:32`` for test), "" the same. ``val_songs`` caps the fixed validation
+    prefix; 0 is all. ``labels=shuffled`` permutes the training labels, a control that must score chance. ``sampler``
+    says which songs make an epoch (``data.samplers``): ``uniform``, each once; ``class_aware``, each tag as often as
+    any other; ``mixture``, each corpus of a mix by its weight in ``weights``; ``windows``, each once, shuffled within
     ``window_shards`` shards at a time, for stores that are dear to ask.
     """
 
@@ -61,6 +62,7 @@ class DataConfig:
     sampler: str = "uniform"
     weights: list[float] = field(default_factory=list)
     window_shards: int = 8
+    validation_scoring: str = ""
 
     def __post_init__(self) -> None:
         _positive(size=self.size, crop_s=self.crop_s, batch=self.batch, window_shards=self.window_shards)
@@ -83,6 +85,8 @@ class DataConfig:
             "leave it at its default, 8",
         )
         parse_scoring(self.scoring)
+        if self.validation_scoring:
+            parse_scoring(self.validation_scoring)
 
 
 def parse_scoring(scoring: str) -> int | None:
@@ -217,7 +221,7 @@ class SiteConfig:
 
 
 def run_from_dict(values: dict[str, Any]) -> RunConfig:
-    """The inverse of ``dataclasses.asdict`` for a RunConfig."""
+    """The inverse of ``dataclasses.asdict``, and of ``science``, for a RunConfig."""
     return RunConfig(
         **{
             **values,
@@ -236,7 +240,18 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
+def science(run: RunConfig) -> dict[str, Any]:
+    """The run as a dict, the same text for the same run (``run_from_dict`` reads it).
+
+    ``data.validation_scoring`` is left out where it says nothing of its own: runs of before it are still those runs.
+    """
+    values = asdict(run)
+    if values["data"]["validation_scoring"] in ("", run.data.scoring):
+        del values["data"]["validation_scoring"]
+    return values
+
+
 def run_id(run: RunConfig, data_digest: str) -> str:
     """The identity of a run: a hash of its science and of the data it selects (never of paths or worker counts)."""
-    text = canonical_json({"run": asdict(run), "data": data_digest})
+    text = canonical_json({"run": science(run), "data": data_digest})
     return hashlib.sha256(text.encode()).hexdigest()[:RUN_ID_LEN]

@@ -5,6 +5,7 @@ Shapes: B clips of a group, D dimensions of the embedding (the input of a model'
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,6 +43,16 @@ def _mean_where(values_BB: Tensor, chosen_BB: Tensor) -> Tensor:
     return (values_BB * chosen_BB).sum(dim=1) / chosen_BB.sum(dim=1).clamp(min=1)
 
 
+def classes(tags_BK: np.ndarray) -> np.ndarray:
+    """The class of each clip (B,). Raises ValueError for clips of more than one, or of none.
+
+    Of labels as they were read: the check of a tensor on a GPU would wait for all that the GPU still has to do.
+    """
+    if not ((tags_BK == 1).sum(axis=1) == 1).all():
+        raise ValueError("contrastive training needs clips of one class each: no mixed clips, one tag per song")
+    return tags_BK.argmax(axis=1)
+
+
 class Contrast:
     """The training objective (1 - weight) x the classifier's loss + weight x ``contrastive``.
 
@@ -56,9 +67,7 @@ class Contrast:
     def _keep(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._embedding_BD = inputs[0]
 
-    def loss(self, classifier_loss: Tensor, tags_BK: Tensor, real_B: Tensor) -> Tensor:
-        """The objective of the group that the model saw last. Raises ValueError for clips of more than one class."""
-        if not bool(((tags_BK == 1).sum(dim=1) == 1).all()):
-            raise ValueError("contrastive training needs clips of one class each: no mixed clips, one tag per song")
-        term = contrastive(self._embedding_BD, tags_BK.argmax(dim=1), real_B, self._config.margin)
+    def loss(self, classifier_loss: Tensor, class_B: Tensor, real_B: Tensor) -> Tensor:
+        """The objective of the group that the model saw last, whose clips have the ``classes`` ``class_B``."""
+        term = contrastive(self._embedding_BD, class_B, real_B, self._config.margin)
         return (1 - self._config.weight) * classifier_loss + self._config.weight * term

@@ -27,7 +27,7 @@ from torch._C._distributed_c10d import HashStore
 
 from genrescale.audio import PCM_SCALE
 from genrescale.config import AugmentConfig, OptimConfig
-from genrescale.contrast import Contrast
+from genrescale.contrast import Contrast, classes
 from genrescale.data.augment import augment
 from genrescale.deepspeed_settings import deepspeed_settings, use_no_kernels
 from genrescale.models import count_parameters
@@ -161,7 +161,8 @@ class Engine:
             wave_BT, tags_BK = augment(self.to_wave(group.wave_BT), self._to_device(group.tags_BK), self._augmentation)
             loss = self._loss(engine(wave_BT), tags_BK)
             if self._contrast and group.real_B is not None:
-                loss = self._contrast.loss(loss, tags_BK, self._to_device(group.real_B))
+                class_B = self._to_device(classes(group.tags_BK))
+                loss = self._contrast.loss(loss, class_B, self._to_device(group.real_B))
             loss = loss * group.share
             engine.backward(loss if self._sums_exactly else loss * self.world_size, scale_wrt_gas=False)
             if self._sums_exactly:

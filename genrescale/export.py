@@ -21,7 +21,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from genrescale.audio import SAMPLE_RATE, Tag, Vocabulary, seconds_to_len
-from genrescale.card import METRICS, Origin, model_card
+from genrescale.card import METRICS, Origin, model_card, pretrained_card
 from genrescale.config import RunConfig, parse_scoring, run_from_dict
 from genrescale.data.store import Store
 from genrescale.models import build_model, count_parameters, full_dials, min_crop_len
@@ -90,6 +90,19 @@ def export_model(to: Store, model: nn.Module, vocabulary: Vocabulary, spec: Mode
     to.write_bytes(DATA, json.dumps({**specification, "frontend": frontend}, indent=1).encode())
 
 
+def export_pretrained(
+    to: Store, model: nn.Module, name: str, dials: Mapping[str, Any], crop_s: float, origin: Origin
+) -> None:
+    """Write a model that was trained without tags into ``to``: model.safetensors and a card, no tags.json or data.json.
+
+    Where ``to`` is ``runs/NAME`` of a folder of parents, runs start from it (``init.run=NAME``).
+    """
+    facts = {"model": name, "dials": full_dials(name, dict(dials)), "crop_s": crop_s}
+    write_weights(to, WEIGHTS, model.state_dict(), **facts, tags=[])
+    card = pretrained_card(facts, count_parameters(model), describe_frontend(model), origin)
+    to.write_bytes(CARD, card.encode())
+
+
 def load_exported(uri: str, device: str = "cpu") -> Exported:
     """The model of an exported folder, on ``device``.
 
@@ -98,6 +111,11 @@ def load_exported(uri: str, device: str = "cpu") -> Exported:
     """
     store = Store(uri)
     if not store.exists(DATA):
+        if store.exists(WEIGHTS):
+            raise FileNotFoundError(
+                f"{store.uri} holds {WEIGHTS} without {DATA}: pretrained weights, which know no tags (fine-tune them; "
+                f"{CARD} says how), or an export that did not end"
+            )
         raise FileNotFoundError(f"{store.uri} holds no {DATA}: it is no exported model; {REMEDY}")
     spec, vocabulary = _read_spec(store), _read_vocabulary(store)
     where = f"{store.uri}/{WEIGHTS}"

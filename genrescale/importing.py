@@ -1,4 +1,4 @@
-"""Published checkpoints as exported models."""
+"""Published checkpoints as exported models, or, where they were trained without tags, as parents of runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 from genrescale.audio import Tag, Vocabulary, len_to_seconds
 from genrescale.card import Origin
 from genrescale.data.store import Store
-from genrescale.export import ModelSpec, export_model
-from genrescale.models import build_model, fixed_crop_len
-from genrescale.models.pretrained import PUBLISHED_DIALS, load_published
+from genrescale.export import ModelSpec, export_model, export_pretrained
+from genrescale.models import PRETEXTS, build_model, fixed_crop_len
+from genrescale.models.pretrained import Loaded, load_published, published_dials
 from genrescale.models.published_tags import PUBLISHED_TAGS
 
 # Samples at 16 kHz that the published weights of an architecture were trained on (Won 2020; MTG-Jamendo; AST).
@@ -27,8 +27,10 @@ PUBLISHED_CROP_LEN = {
     "sample_cnn": 59_049,
     "short_chunk": 59_049,
     "short_chunk_res": 59_049,
+    "cnn_transformer": 240_000,
     "mtg_fcn": 465_600,
     "ssast": 163_840,
+    "ssast_pretraining": 163_840,
 }
 
 
@@ -36,14 +38,15 @@ PUBLISHED_CROP_LEN = {
 class Published:
     """A published checkpoint: our name of its architecture, its dials, tags and licence.
 
-    ``tags`` is one of PUBLISHED_TAGS, or a file: a tag in each line, or an exported model's tags.json. ``crop_s`` 0 is
+    ``tags`` is one of PUBLISHED_TAGS, or a file: a tag in each line, or an exported model's tags.json; a model that was
+    trained without tags (``ssast_pretraining``) has none. ``dials`` that the weights need are set. ``crop_s`` 0 is
     what the published weights of that architecture were trained on. ``scoring`` is Won's. ``trained_on`` and
     ``licence`` stand on the model card.
     """
 
     checkpoint: str
     model: str
-    tags: str
+    tags: str = ""
     dials: dict[str, Any] = field(default_factory=dict)
     crop_s: float = 0.0
     scoring: str = "spread:16"
@@ -54,19 +57,26 @@ class Published:
 def import_published(published: Published, checkpoint: Store, to: Store) -> str:
     """Write ``checkpoint`` as an exported model to ``to``; returns a sentence that says what was loaded.
 
-    Raises ValueError where an array of either side finds no partner, with the list, and for impossible settings.
+    Weights that were trained without tags become a folder that runs start from (``export_pretrained``). Raises
+    ValueError where an array of either side finds no partner, with the list, and for impossible settings.
     """
-    vocabulary = _vocabulary(published.tags)
-    dials = PUBLISHED_DIALS.get(published.model, {}) | published.dials
-    model = build_model(published.model, len(vocabulary), **dials)
+    pretrained = published.model in PRETEXTS
+    if pretrained == bool(published.tags):
+        raise ValueError(
+            f"tags={published.tags!r} with model={published.model}: a model that was trained without tags, one of "
+            f"{sorted(PRETEXTS)}, has none; for any other give mtat, msd, jamendo or a file with a tag in each line"
+        )
+    vocabulary = None if pretrained else _vocabulary(published.tags)
     with _local(checkpoint) as path:
+        dials = published_dials(published.model, path, published.dials)
+        model = build_model(published.model, len(vocabulary) if vocabulary else 0, **dials)
         loaded = load_published(model, path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if not loaded.complete:
+        tags = f", {len(vocabulary)} tags" if vocabulary else ""
         raise ValueError(
-            f"{checkpoint.uri} does not fit {published.model} with {dials}, {len(vocabulary)} tags: {loaded}"
+            f"{checkpoint.uri} does not fit {published.model} with {dials}{tags}: {loaded}{_remedy(published, loaded)}"
         )
-    spec = ModelSpec(published.model, dials, _crop_s(published, dials), published.scoring, loss="bce")
     data_set = {"mtat": "MagnaTagATune", "msd": "Million Song Dataset", "jamendo": "MTG-Jamendo, its 50 top tags"}
     origin = Origin(
         name=f"{published.model}, imported",
@@ -75,8 +85,27 @@ def import_published(published: Published, checkpoint: Store, to: Store) -> str:
         source=f"{checkpoint.uri.rpartition('/')[2]} (layout: {loaded.layout})",
         sha256=sha256,
     )
-    export_model(to, model, vocabulary, spec, origin)
+    crop_s = _crop_s(published, dials)
+    if vocabulary:
+        spec = ModelSpec(published.model, dials, crop_s, published.scoring, loss="bce")
+        export_model(to, model, vocabulary, spec, origin)
+    else:
+        export_pretrained(to, model, published.model, dials, crop_s, origin)
     return f"{to.uri}: {loaded}"
+
+
+def _remedy(published: Published, loaded: Loaded) -> str:
+    """What to do with weights that another model was trained with, and that a run may start from."""
+    if published.model == "ssast" and "mask_token" in loaded.unexpected:
+        model = "ssast_pretraining"
+    elif published.model == "mediaeval_res" and loaded.layout.endswith("short_chunk_res"):
+        model = "short_chunk_res"
+    else:
+        return ""
+    return (
+        f". These weights are for fine-tuning: import them with model={model} to=PARENTS/runs/NAME, and train with "
+        f"run.model.name={published.model} run.init.run=NAME run.init.take=matching site.parents=PARENTS"
+    )
 
 
 def _crop_s(published: Published, dials: dict[str, Any]) -> float:

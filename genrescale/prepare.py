@@ -26,7 +26,7 @@ from genrescale.losses import build_loss
 from genrescale.metrics import score
 from genrescale.models import PRETEXTS, build_model, fixed_crop_len, full_dials, min_crop_len
 from genrescale.models.frontend import log_mel_statistics
-from genrescale.models.spec_augment import put_spec_augment
+from genrescale.models.spec_augment import check_masks, put_spec_augment
 from genrescale.optim_config import ALL_BUT_HEAD, WITHOUT_TAGS
 from genrescale.parameters import choose_trained, fit_weights, match_weights
 from genrescale.schedules import selector
@@ -108,7 +108,9 @@ def prepare_data(run: RunConfig, manifest: Manifest) -> RunData:
             crop_len,
             _sampler(run.data, manifest, rows["train"], labels_NK),
         ),
-        validation=ScorePlan(len_N[rows["validation"]], crop_len, run.data.scoring, "validation"),
+        validation=ScorePlan(
+            len_N[rows["validation"]], crop_len, run.data.validation_scoring or run.data.scoring, "validation"
+        ),
         max_steps=run.optim.max_steps,
         validate_every=run.optim.validate_every,
     )
@@ -219,7 +221,9 @@ def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
             f"(its dense layer is as wide as its input is long); crop_s is {run.data.crop_s}: change it or input_len"
         )
     if run.augment.spec_augment != "none":
-        put_spec_augment(_model(run, vocabulary), parse_spec_augment(run.augment.spec_augment))
+        model, masks = _model(run, vocabulary), parse_spec_augment(run.augment.spec_augment)
+        put_spec_augment(model, masks)
+        check_masks(model, masks, seconds_to_len(run.data.crop_s))
     check_layers(run, vocabulary)
     if run.init.run:
         check_parent(run, parents_store(site), vocabulary)

@@ -29,6 +29,7 @@ from genrescale.config import (
     SiteConfig,
     run_from_dict,
     run_id,
+    science,
 )
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store, StoreError
@@ -121,7 +122,7 @@ def plan_trial(
     check_run(run, site, manifest.vocabulary)
     data = prepare_data(run, manifest)
     id = run_id(run, data.digest)
-    planned = PlannedTrial(id, axis, run.model.name, run.data.size, run.seed, run.optim.lr, layers or {}, asdict(run))
+    planned = PlannedTrial(id, axis, run.model.name, run.data.size, run.seed, run.optim.lr, layers or {}, science(run))
     plan = data.plan
     clips = sum(plan.train.num_clips(step) for step in range(plan.max_steps))
     passes = sum(plan.validates_after(step) for step in range(plan.max_steps))

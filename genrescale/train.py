@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ import ray
 
 from genrescale.capacity import capacity
 from genrescale.cluster import cluster_nodes
-from genrescale.config import RunConfig, SiteConfig, run_id
+from genrescale.config import RunConfig, SiteConfig, run_id, science
 from genrescale.data.manifest import read_manifest
 from genrescale.data.store import Store
 from genrescale.outputs import outputs_of
@@ -125,7 +125,7 @@ def _finish(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: 
         corpus=os.path.basename(site.corpus.rstrip("/")),
         corpus_version=data.manifest.version,
         data_digest=data.digest,
-        config=asdict(run),
+        config=science(run),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         **{name: loop[name] for name in _LOOP_FIELDS},
     )

@@ -4,7 +4,12 @@
 python jobs/import_weights.py checkpoint=best_model.pth model=musicnn tags=mtat licence=MIT to=/models/musicnn
 
 ``checkpoint`` is of Won et al. 2020 (github.com/minzwon/sota-music-tagging-models), of MTG-Jamendo's baseline, of
-SSAST's authors or an AST of transformers; ``model`` is our name of the architecture, its dials are +dials.NAME=VALUE.
+SSAST's authors or an AST of transformers; ``model`` is our name of the architecture, its dials are +dials.NAME=VALUE
+(those that the weights need are set). A pretrained SSAST is imported without tags, to be fine-tuned:
+
+python jobs/import_weights.py checkpoint=SSAST-Base-Patch-400.pth model=ssast_pretraining to=/models/runs/ssast
+python jobs/train.py ... run.model.name=ssast site.parents=/models run.init.run=ssast run.init.take=matching
+
 Nothing in the file is executed. Every array must find its place; what does not is listed.
 """
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 State = dict[str, Tensor]
 SHORT_CHANNELS = (128, 128, 256, 256, 256, 256, 512)
+ATTENTION_CHANNELS = (128, 128, 256, 256, 256, 256, 256)
 SAMPLE_CHANNELS = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512, 512)
 
 
@@ -115,6 +116,42 @@ def sample_cnn(state: State, wave_BT: Tensor) -> Tensor:
     return F.linear(x.squeeze(2), state["dense.weight"], state["dense.bias"])
 
 
+def cnn_transformer(state: State, wave_BT: Tensor) -> Tensor:
+    """A BERT of two layers and 8 heads without positions; its class token is the first of numpy's numbers of seed 0."""
+    x = db_spectrogram(state, wave_BT)
+
+    def conv(i: int, part: int, x: Tensor, stride: tuple[int, int]) -> Tensor:
+        kernel, bias = state[f"layer{i}.conv_{part}.weight"], state[f"layer{i}.conv_{part}.bias"]
+        return norm(state, f"layer{i}.bn_{part}", F.conv2d(x, kernel, bias, stride=stride, padding=1))
+
+    for i in range(1, 8):
+        stride = (2, 2) if i < 4 else (2, 1)
+        x = F.relu(conv(i, 3, x, stride) + conv(i, 2, F.relu(conv(i, 1, x, stride)), (1, 1)))
+    token = torch.from_numpy(np.random.RandomState(0).random_sample((1, 256))).float()
+    h = torch.cat([token.expand(len(x), 1, 256), x.squeeze(2).transpose(1, 2)], dim=1)
+
+    def linear(name: str, h: Tensor) -> Tensor:
+        return F.linear(h, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    def layer_norm(name: str, h: Tensor) -> Tensor:
+        return F.layer_norm(h, (256,), state[f"{name}.weight"], state[f"{name}.bias"], 1e-12)
+
+    for i in range(2):
+        at = f"encoder.layer.{i}"
+        query, key, value = (
+            linear(f"{at}.attention.self.{part}", h).unflatten(2, (8, 32)).transpose(1, 2)
+            for part in ("query", "key", "value")
+        )
+        mixed = (query @ key.transpose(2, 3) / 32**0.5).softmax(dim=3) @ value
+        h = layer_norm(
+            f"{at}.attention.output.LayerNorm",
+            h + linear(f"{at}.attention.output.dense", mixed.transpose(1, 2).flatten(2)),
+        )
+        hidden = linear(f"{at}.output.dense", F.gelu(linear(f"{at}.intermediate.dense", h)))
+        h = layer_norm(f"{at}.output.LayerNorm", h + hidden)
+    return linear("dense", torch.tanh(linear("pooler.dense", h[:, 0])))
+
+
 LITERALLY: dict[str, Callable[[State, Tensor], Tensor]] = {
     "fcn": fcn,
     "crnn": crnn,
@@ -122,6 +159,7 @@ LITERALLY: dict[str, Callable[[State, Tensor], Tensor]] = {
     "short_chunk": short_chunk,
     "short_chunk_res": short_chunk_res,
     "sample_cnn": sample_cnn,
+    "cnn_transformer": cnn_transformer,
 }
 
 
@@ -135,7 +173,7 @@ def htk_filterbank(num_mels: int = 96) -> np.ndarray:
 
 
 def checkpoint(name: str, num_tags: int = 50, seed: int = 0) -> State:
-    """Random arrays with the names and shapes of a published checkpoint of crnn, short_chunk(_res) or sample_cnn."""
+    """Random arrays with the names and shapes of a published checkpoint of which no file is at hand."""
     maker = _Maker(seed)
     if name != "sample_cnn":
         maker.state["spec.spectrogram.window"] = torch.hann_window(512)
@@ -162,6 +200,21 @@ def checkpoint(name: str, num_tags: int = 50, seed: int = 0) -> State:
             maker.weights(f"layer{i}.conv", after, before, 1 if i == 11 else 3)
             maker.norm(f"layer{i}.bn", after)
         maker.weights("dense", num_tags, 512)
+    elif name == "cnn_transformer":
+        for i, (before, after) in enumerate(zip((1, *ATTENTION_CHANNELS), ATTENTION_CHANNELS, strict=False), 1):
+            for part in "123":
+                maker.weights(f"layer{i}.conv_{part}", after, after if part == "2" else before, 3, 3)
+                maker.norm(f"layer{i}.bn_{part}", after)
+        for i in range(2):
+            at = f"encoder.layer.{i}"
+            for part in ("self.query", "self.key", "self.value", "output.dense"):
+                maker.weights(f"{at}.attention.{part}", 256, 256)
+            maker.weights(f"{at}.intermediate.dense", 1024, 256)
+            maker.weights(f"{at}.output.dense", 256, 1024)
+            for part in ("attention.output", "output"):
+                maker.weights(f"{at}.{part}.LayerNorm", 256)
+        maker.weights("pooler.dense", 256, 256)
+        maker.weights("dense", num_tags, 256)
     else:
         for i, (before, after) in enumerate(zip((1, *SHORT_CHANNELS), SHORT_CHANNELS, strict=False), 1):
             for part in ("_1", "_2", "_3") if name == "short_chunk_res" else ("",):

@@ -67,7 +67,8 @@ class MtgMel(nn.Module):
             spectrum_BRN = torch.stft(
                 low_BT, N_FFT, HOP_LEN, window=self.window, center=True, pad_mode="constant", return_complex=True
             )
-            power_BFN = torch.matmul(self.bank_RF.T, spectrum_BRN.abs().square())
+            power_BRN = spectrum_BRN.real.square() + spectrum_BRN.imag.square()
+            power_BFN = torch.matmul(self.bank_RF.T, power_BRN)
             return 20 * power_BFN.clamp(min=POWER_FLOOR).log10()
 
 
@@ -75,6 +76,7 @@ class MtgFcn(nn.Module):
     """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: MtgFcnDials."""
 
     Dials = MtgFcnDials
+    masked_value = None  # the clip's mean: 0 dB is loud
 
     def __init__(self, num_tags: int, **dials: Any) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 The names of each published layout are in ``published_keys.py`` (Won et al. 2020, MTG-Jamendo's baseline) and
 ``ssast_keys.py`` (SSAST's authors, AST of transformers). The layout is told by the names and shapes themselves: of
 those that are for the model, the one of which most arrays fit. A checkpoint of our own (``model.safetensors``) is one.
+A layout also says which dials its weights mean something with: ``published_dials``.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from genrescale.models import MODELS
+from genrescale.models import MODELS, PRETEXTS, full_dials
 from genrescale.models.checkpoints import read_checkpoint
-from genrescale.models.published_keys import MTG_FCN, WON
-from genrescale.models.ssast import SsastTagger, fit_positions
+from genrescale.models.published_keys import MTG_FCN, WON, cnn_transformer_keys
+from genrescale.models.ssast import CLASS_TOKENS, PATCH, SIZES, SsastTagger, fit_positions, patch_grid
 from genrescale.models.ssast_keys import ast_keys, ssast_keys
 
 State = dict[str, Tensor]
 Rename = Callable[[State], tuple[State, list[str]]]
+Dials = dict[str, Any]
 
 # Arrays that follow from the settings, or only count: a file may lack them (torchaudio's have been stored and not).
 CONSTANTS = ("num_batches_tracked", "spectrogram.window", "mel_scale.fb", "resample.kernel")
@@ -29,10 +31,12 @@ _FILTERBANK, _POSITIONS = "mel_scale.fb", "backbone.positions"
 FILTERBANK_TOLERANCE = 1e-4
 """Of a stored mel filter bank against the model's; Won's differ from the HTK formula by 1.3e-5."""
 SENSIBLE_SHARE = 0.5
-PUBLISHED_DIALS: dict[str, dict[str, Any]] = {
+PUBLISHED_DIALS: dict[str, Dials] = {
     "sample_cnn": {"last_kernel": 1, "first_padding": 1, "norm_eps": 1e-5},
 }
-"""Where our defaults are another reading of a paper than the one that the published weights were trained with."""
+"""Where our defaults are another reading of a paper than the one that Won's weights were trained with."""
+AST_DIALS: Dials = {"pooling": "class", "remove_mean": False}
+"""What makes an SSAST an AST; no shape tells, only the names in the file."""
 _LISTED = 8
 
 
@@ -70,15 +74,17 @@ class Layout:
     """A way to name a model's arrays; ``rename`` gives them our names, and lists the names that it does not know.
 
     ``models`` are the names in MODELS that it is for; none: any. Names alone would not do: the layers of ``fcn`` and of
-    MTG's baseline have the same shapes, but another activation and front end.
+    MTG's baseline have the same shapes, but another activation and front end. ``dials`` gives the dials without which
+    these arrays, under our names, would load and mean nothing.
     """
 
     name: str
     rename: Rename
     models: tuple[str, ...] = ()
+    dials: Callable[[State], Dials] = lambda renamed: {}
 
     def is_for(self, model: nn.Module) -> bool:
-        return not self.models or isinstance(model, tuple(MODELS[name] for name in self.models))
+        return not self.models or isinstance(model, tuple((MODELS | PRETEXTS)[name] for name in self.models))
 
 
 def by_module(names: Mapping[str, str]) -> Rename:
@@ -106,6 +112,7 @@ def by_function(keys: Callable[[State], State], unused: tuple[str, ...] = ()) ->
     """
 
     def rename(state: State) -> tuple[State, list[str]]:
+        state = {name: array for name, array in state.items() if array.numel()}
         shapes = {name: array.to("meta") for name, array in state.items()}  # joined without any memory
         known = keys(shapes).keys()
         unknown = [name for name in state if keys({k: v for k, v in shapes.items() if k != name}).keys() == known]
@@ -114,17 +121,60 @@ def by_function(keys: Callable[[State], State], unused: tuple[str, ...] = ()) ->
     return rename
 
 
+def transformer_dials(renamed: State) -> Dials:
+    """The size and depth of an SSAST or AST, as the shapes of its arrays tell them."""
+    widths = {width: size for size, (width, _) in SIZES.items()}
+    width = renamed["backbone.class_tokens"].shape[-1] if "backbone.class_tokens" in renamed else 0
+    depth = sum(name.endswith(".qkv.weight") for name in renamed)
+    return ({"size": widths[width]} if width in widths else {}) | ({"depth": depth} if depth else {})
+
+
 # heads for images that DeiT brought along, and two numbers
 _SSAST_UNUSED = ("v.head.", "v.head_dist.", "p_input_")
 # who else starts from an architecture's weights
 _HEIRS = {"short_chunk_res": ("mediaeval_res",)}
+_TRANSFORMERS = ("ssast", "ssast_pretraining")
+_OURS = Layout("genrescale", lambda state: (state, []))
+
+
+def _won(name: str, names: Mapping[str, str]) -> Layout:
+    models = (name, *_HEIRS.get(name, ()))
+    return Layout(f"Won 2020, {name}", by_module(names), models, lambda _: PUBLISHED_DIALS.get(name, {}))
+
+
 LAYOUTS = (
-    *(Layout(f"Won 2020, {name}", by_module(names), (name, *_HEIRS.get(name, ()))) for name, names in WON.items()),
+    *(_won(name, names) for name, names in WON.items()),
+    Layout("Won 2020, cnn_transformer", by_function(cnn_transformer_keys), ("cnn_transformer",)),
     Layout("MTG-Jamendo baseline", by_module(MTG_FCN), ("mtg_fcn",)),
-    Layout("SSAST, its authors'", by_function(ssast_keys, _SSAST_UNUSED)),
-    Layout("AST, transformers", by_function(ast_keys)),
-    Layout("genrescale", lambda state: (state, [])),
+    # AST's first authors use the same names: pooling and remove_mean are for who imports to say
+    Layout("SSAST, its authors'", by_function(ssast_keys, _SSAST_UNUSED), _TRANSFORMERS, transformer_dials),
+    Layout("AST, transformers", by_function(ast_keys), ("ssast",), lambda state: transformer_dials(state) | AST_DIALS),
+    _OURS,
 )
+
+
+def published_dials(name: str, path: str | Path, dials: Mapping[str, Any]) -> Dials:
+    """``dials`` of the model ``name`` with those that the weights at ``path`` need, so that a user may leave these out.
+
+    Positions of an SSAST or AST are kept as they are stored, where ``position_frames`` is not among ``dials``. Raises
+    ValueError for dials that contradict the weights, and as ``read_checkpoint`` does.
+    """
+    state = read_checkpoint(path)
+    renamed, layout = {}, _OURS
+    for candidate in LAYOUTS[:-1]:
+        if name in candidate.models:
+            found, unknown = candidate.rename(state)
+            if len(unknown) <= SENSIBLE_SHARE * len(state) and len(found) > len(renamed):
+                renamed, layout = found, candidate
+    needed = layout.dials(renamed)
+    chosen = full_dials(name, {**needed, **dials})
+    _check_dials(needed, chosen, f"{path} (layout: {layout.name})")
+    if _POSITIONS in renamed and "position_frames" not in dials:
+        stride = PATCH if "mask_token" in renamed else chosen["stride"]
+        columns = (renamed[_POSITIONS].shape[1] - CLASS_TOKENS) // patch_grid(PATCH, stride)[0]
+        if columns > 0 and columns != patch_grid(chosen["position_frames"], stride)[1]:
+            needed |= {"position_frames": (columns - 1) * stride + PATCH}
+    return {**needed, **dials}
 
 
 def load_published(model: nn.Module, path: str | Path) -> Loaded:
@@ -132,14 +182,20 @@ def load_published(model: nn.Module, path: str | Path) -> Loaded:
 
     Arrays that do not match keep their values, so a model with other tags gets everything but its head. Positions of an
     SSAST or AST are interpolated to the model's grid. Raises FileNotFoundError; ValueError for a file that cannot be
-    read safely, where less than half of the model's arrays would be loaded (with the list), and where the file's filter
-    bank is not the model's: another front end.
+    read safely, where the model's dials are not those that the weights need, where less than half of the model's arrays
+    would be loaded (with the list), and where the file's filter bank is not the model's: another front end.
     """
     state = read_checkpoint(path)
     ours = model.state_dict()
-    layouts = [layout for layout in LAYOUTS if layout.is_for(model)]
-    layout = max(layouts, key=lambda layout: len(_fitting(layout.rename(state)[0], ours)))
+
+    def fit(layout: Layout) -> tuple[int, int]:
+        renamed = layout.rename(state)[0]
+        return len(_fitting(renamed, ours)), sum(name in ours for name in renamed)
+
+    layout = max((layout for layout in LAYOUTS if layout.is_for(model)), key=fit)
     renamed, unknown = layout.rename(state)
+    dials: Any = model.dials
+    _check_dials(layout.dials(renamed), vars(dials), f"{path} (layout: {layout.name})")
     if isinstance(model, SsastTagger) and _POSITIONS in renamed:
         renamed = fit_positions(renamed, model)
     fitting = _fitting(renamed, ours)
@@ -165,6 +221,13 @@ def load_published(model: nn.Module, path: str | Path) -> Loaded:
     _check_filterbank(fitting, ours, str(path))
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def _check_dials(needed: Mapping[str, Any], chosen: Mapping[str, Any], where: str) -> None:
+    if wrong := {name: value for name, value in needed.items() if name in chosen and chosen[name] != value}:
+        found = ", ".join(f"{name}={chosen[name]!r}" for name in wrong)
+        wanted = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
+        raise ValueError(f"{where} holds weights of a model with {wanted}, found {found}: give these dials that value")
 
 
 def _fitting(renamed: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,10 @@ MTG_FCN is of the baseline in github.com/MTG/mtg-jamendo-dataset (scripts/baseli
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
 
 # torchaudio's window and filter bank, the batch norm of the spectrogram
 _SPECTROGRAM = {
@@ -45,6 +48,39 @@ WON: dict[str, dict[str, str]] = {
         "dense": "dense",
     },
 }
+
+# Won 2020's "attention" (training/model.py, class CNNSA, with the BERT layers of attention_modules.py); its class token
+# is no array of the file
+_BERT_PARTS = {
+    "attention.output.dense": "project",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "expand",
+    "output.dense": "contract",
+    "output.LayerNorm": "mlp_norm",
+}
+_BERT_QKV = ("query", "key", "value")
+_CNN_TRANSFORMER = (
+    _SPECTROGRAM
+    | {f"layer{i}.{part}": f"blocks.{i - 1}.{part}" for i in range(1, 8) for part in _RESIDUAL}
+    | {f"encoder.layer.{i}.{part}": f"layers.{i}.{ours}" for i in range(2) for part, ours in _BERT_PARTS.items()}
+    | {"pooler.dense": "pooler", "dense": "dense"}
+)
+
+
+def cnn_transformer_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Arrays of Won 2020's self-attention model by our names; query, key and value become one. Others are left out."""
+    ours = {}
+    for name, array in state.items():
+        module, _, leaf = name.rpartition(".")
+        if module in _CNN_TRANSFORMER:
+            ours[f"{_CNN_TRANSFORMER[module]}.{leaf}"] = array
+    for layer in range(2):
+        for leaf in ("weight", "bias"):
+            names = [f"encoder.layer.{layer}.attention.self.{part}.{leaf}" for part in _BERT_QKV]
+            if all(name in state for name in names):
+                ours[f"layers.{layer}.qkv.{leaf}"] = torch.cat([state[name] for name in names])
+    return ours
+
 
 MTG_FCN: dict[str, str] = {
     "bn_init": "spec_bn",

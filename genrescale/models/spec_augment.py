@@ -6,6 +6,7 @@ A model of spectrograms has an attribute ``spec_augment``, a module that its fro
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torchaudio.functional import mask_along_axis_iid
 
@@ -56,3 +57,34 @@ def put_spec_augment(model: nn.Module, masks: SpecMasks) -> None:
             "or another model"
         )
     model.spec_augment = SpecAugment(masks, getattr(model, "masked_value", 0.0))
+
+
+class _Reached(Exception):
+    """Carries what the front end gave, past the rest of the model."""
+
+
+def check_masks(model: nn.Module, masks: SpecMasks, crop_len: int) -> None:
+    """Refuse masks wider than the spectrogram that ``model`` makes of ``crop_len`` samples. Raises ValueError.
+
+    ``put_spec_augment`` came before. Only the front end is computed, of silence.
+    """
+
+    def stop(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        raise _Reached(given[0].shape)
+
+    handle = model.get_submodule("spec_augment").register_forward_pre_hook(stop)
+    try:
+        model(torch.zeros(1, crop_len))
+    except _Reached as reached:
+        _, bins, frames = reached.args[0]
+    else:
+        raise RuntimeError(f"{type(model).__name__} does not use its spec_augment")
+    finally:
+        handle.remove()
+    wide_bins = masks.freq_masks > 0 and masks.freq_width > bins
+    if wide_bins or (masks.time_masks > 0 and masks.time_width > frames):
+        raise ValueError(
+            f"spec_augment masks up to {masks.freq_width} mel bins and {masks.time_width} frames, and a crop has "
+            f"{bins} bins and {frames} frames: take narrower masks (e.g. 1x{min(masks.freq_width, bins) // 2}/"
+            f"1x{min(masks.time_width, frames) // 2}) or longer crops"
+        )

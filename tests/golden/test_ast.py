@@ -7,11 +7,19 @@ which are small, by 1e-4.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
+from genrescale.data.store import Store
+from genrescale.export import load_exported
+from genrescale.importing import Published, import_published
+from genrescale.models import build_model
+from genrescale.models.pretrained import AST_DIALS, load_published
 from genrescale.models.ssast import SsastTagger, fit_positions
 from genrescale.models.ssast_keys import ast_keys
 
@@ -65,6 +73,56 @@ def test_from_the_waveform_to_the_logits(theirs):
     extractor = ASTFeatureExtractor(max_length=256)
     inputs = extractor([wave_T.numpy() for wave_T in wave_BT], sampling_rate=16_000, return_tensors="pt")
     torch.testing.assert_close(ours_like(theirs)(wave_BT), theirs(**inputs).logits, rtol=0, atol=TOLERANCE)
+
+
+def imported(theirs: ASTForAudioClassification, folder: Path, **dials: Any) -> SsastTagger:
+    """Their checkpoint as the job imports it, and as jobs/tag.py then loads it."""
+    theirs.save_pretrained(folder / "theirs")
+    (folder / "tags.txt").write_text("a\nb\nc\nd\ne\n")
+    published = Published("model.safetensors", "ssast", str(folder / "tags.txt"), dials=dials)
+    import_published(published, Store(str(folder / "theirs")).child("model.safetensors"), Store(str(folder / "ours")))
+    model = load_exported(str(folder / "ours")).model
+    assert isinstance(model, SsastTagger)
+    return model
+
+
+@torch.no_grad()
+def test_an_ast_imported_without_dials_is_an_ast(theirs, tmp_path: Path):
+    """Size, depth, positions, pooling and the kept mean all follow from the file."""
+    model = imported(theirs, tmp_path)
+    assert (model.dials.size, model.dials.depth, model.dials.pooling, model.dials.remove_mean) == (
+        "tiny",
+        2,
+        "class",
+        False,
+    )
+    # an offset, which removing the mean would take away, and as many samples as 256 frames have
+    wave_BT = 0.1 * torch.randn(2, 41_200, generator=torch.Generator().manual_seed(4)) + 0.3
+    extractor = ASTFeatureExtractor(max_length=256)
+    inputs = extractor([wave_T.numpy() for wave_T in wave_BT], sampling_rate=16_000, return_tensors="pt")
+    torch.testing.assert_close(model(wave_BT), theirs(**inputs).logits, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("dials", "words"),
+    [
+        ({"pooling": "patches"}, "of a model with pooling='class', found pooling='patches'"),
+        ({"remove_mean": True}, "of a model with remove_mean=False, found remove_mean=True"),
+        ({"size": "small", "depth": 1}, "of a model with size='tiny', depth=2, found size='small', depth=1"),
+    ],
+)
+def test_dials_that_are_no_asts_are_refused(theirs, tmp_path: Path, dials: dict[str, Any], words: str):
+    with pytest.raises(ValueError, match=words):
+        imported(theirs, tmp_path, **dials)
+    assert not (tmp_path / "ours").exists()
+    model = build_model("ssast", 5, **({"size": "tiny", "depth": 2} | AST_DIALS | dials))
+    with pytest.raises(ValueError, match=words):
+        load_published(model, tmp_path / "theirs" / "model.safetensors")
+
+
+def test_dials_that_an_ast_leaves_open_are_the_users(theirs, tmp_path: Path):
+    model = imported(theirs, tmp_path, normalisation="esc50", position_frames=512, pooling="class")
+    assert (model.dials.normalisation, model.dials.position_frames, model.dials.pooling) == ("esc50", 512, "class")
 
 
 def test_names_in_files_are_mapped_as_those_in_memory(theirs, tmp_path):

@@ -66,6 +66,8 @@ OTHERS = [
     ("mediaeval_res", 56, {}, 11_961_146, "code"),
     ("vgg_gtzan", 10, {}, 422_986, "code"),
     ("musicnn_layernorm", 10, {}, 1_253_045, "code"),
+    # musicnn-training's "model 11", 787,159, has these layers with batch norm, and one of 2 on its input
+    ("musicnn_layernorm", 50, {"backend_units": 200}, 787_157, "787k: musicnn-training"),
 ]
 
 

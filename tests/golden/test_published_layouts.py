@@ -15,7 +15,13 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 from genrescale.models import build_model
 from genrescale.models.pretrained import PUBLISHED_DIALS, load_published
 
-LENGTHS = {"crnn": 64_000, "short_chunk": 59_049, "short_chunk_res": 59_049, "sample_cnn": 59_049}
+LENGTHS = {
+    "crnn": 64_000,
+    "short_chunk": 59_049,
+    "short_chunk_res": 59_049,
+    "sample_cnn": 59_049,
+    "cnn_transformer": 64_000,
+}
 
 
 @pytest.mark.parametrize("name", sorted(LENGTHS))

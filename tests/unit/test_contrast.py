@@ -92,10 +92,20 @@ def test_settings_that_contradict_each_other_are_refused(values: dict[str, Any])
 def test_mixed_clips_are_refused():
     with pytest.raises(ValueError, match="mixup_alpha=0"):
         RunConfig(contrast=ContrastConfig(0.7, 2.0), augment=AugmentConfig(mixup_alpha=0.2))
+    engine, [group] = engine_of(ContrastConfig(0.7, 2.0)), groups_of(1)
+    for clip in ([0.3, 0.7, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0]):
+        mixed_BK = np.array([*group.tags_BK[:5], clip], np.float32)
+        with pytest.raises(ValueError, match="one class each"):
+            engine.train_step(0, [replace(group, tags_BK=mixed_BK)])
+
+
+def test_no_group_makes_the_host_wait_for_its_labels():
+    """What is not known without the device's answer cannot be asked of a meta tensor: it raises."""
     model = build_model("spectrogram", 3, backend_filters=8, backend_units=4)
     objective = Contrast(model, 3, ContrastConfig(0.7, 2.0))
-    with pytest.raises(ValueError, match="one class each"):
-        objective.loss(torch.tensor(1.0), torch.tensor([[0.3, 0.7, 0.0]]), torch.tensor([True]))
+    objective._embedding_BD = torch.empty(6, 4, device="meta")
+    class_B, real_B = torch.empty(6, dtype=torch.long, device="meta"), torch.empty(6, dtype=torch.bool, device="meta")
+    assert objective.loss(torch.empty((), device="meta"), class_B, real_B).shape == ()
 
 
 def engine_of(config: ContrastConfig) -> Engine:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from worlds import small_run
 
-from genrescale.config import AugmentConfig, OptimConfig, RunConfig, SiteConfig
+from genrescale.config import AugmentConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig
 from genrescale.data.manifest import Manifest
 from genrescale.data.source import local_stream
 from genrescale.engine import Engine, TrainGroup, initialise_process
@@ -23,7 +23,8 @@ from genrescale.worker import build_loop
 
 pytestmark = pytest.mark.usefixtures("process_group")
 NUM_TAGS = 3
-DIALS = {"frontend_width": 0.125, "backend_filters": 8, "backend_units": 8}
+WAVEFORM = ModelConfig("waveform", {"frontend_width": 0.125, "backend_filters": 8, "backend_units": 8})
+SSAST = ModelConfig("ssast", {"size": "tiny", "depth": 2, "position_frames": 96, "checkpoint_activations": True})
 SGD_LATER: dict[str, Any] = {"sgd_after": 500, "sgd_lrs": [0.05], "schedule": "constant", "patience_steps": 0}
 SGD_PHASE: dict[str, Any] = {
     **{"sgd_after": 9, "sgd_lrs": [0.05, 0.005], "sgd_lr_steps": 4, "schedule": "constant"},
@@ -31,15 +32,17 @@ SGD_PHASE: dict[str, Any] = {
 }
 
 
-def engine_of(optim: OptimConfig, zero_stage: int = 0) -> Engine:
+def engine_of(
+    optim: OptimConfig, zero_stage: int = 0, precision: str = "fp32", model_config: ModelConfig = WAVEFORM
+) -> Engine:
     device = initialise_process(use_gpu=False, threads=1, seed=0)
-    model = build_model("waveform", NUM_TAGS, **DIALS)
+    model = build_model(model_config.name, NUM_TAGS, **model_config.dials)
 
     def loss(logits_BK: Tensor, tags_BK: Tensor) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(logits_BK, tags_BK)
 
     settings: dict[str, Any] = {
-        "precision": "fp32",
+        "precision": precision,
         "zero_stage": zero_stage,
         "seed": 0,
         "group": 4,
@@ -48,11 +51,14 @@ def engine_of(optim: OptimConfig, zero_stage: int = 0) -> Engine:
     return Engine(model, loss, optim, AugmentConfig(), device, **settings, num_tags=NUM_TAGS)
 
 
-def train(engine: Engine, steps: int = 3) -> None:
-    rng = np.random.default_rng(0)
+def train(engine: Engine, steps: int = 3) -> list[float]:
+    """The losses of some steps on noise."""
+    rng, losses = np.random.default_rng(0), []
     for step in range(steps):
         wave_BT = rng.integers(-8000, 8000, (4, 32_000)).astype(np.int16)
-        engine.train_step(step, [TrainGroup(0, wave_BT, (rng.random((4, NUM_TAGS)) < 0.5).astype(np.float32), 1.0)])
+        group = TrainGroup(0, wave_BT, (rng.random((4, NUM_TAGS)) < 0.5).astype(np.float32), 1.0)
+        losses.append(float(engine.train_step(step, [group])))
+    return losses
 
 
 def steps_of(optimizer: torch.optim.Optimizer, weight: nn.Parameter, count: int = 4) -> list[list[float]]:
@@ -159,6 +165,33 @@ def test_sgd_starts_from_given_weights_at_every_zero_stage(restarted_at_zero_0: 
     assert found.keys() == restarted_at_zero_0.keys()
     for name, weight in found.items():
         torch.testing.assert_close(weight, restarted_at_zero_0[name], atol=1e-6, rtol=1e-5)
+
+
+def transformer(zero_stage: int) -> tuple[list[float], Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Of an SSAST in bf16 with checkpointed activations: losses of 4 steps, logits, and weights before and after."""
+    engine = engine_of(OptimConfig(lr=1e-3), zero_stage, "bf16", SSAST)
+    before = engine.weights()
+    losses = train(engine, steps=4)
+    wave_BT = np.random.default_rng(1).integers(-8000, 8000, (4, 32_000)).astype(np.int16)
+    return losses, engine.logits(wave_BT, 0).float(), before, engine.weights()
+
+
+@pytest.fixture(scope="module")
+def transformer_at_zero_0() -> tuple[list[float], Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    return transformer(0)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_transformer_trains_alike_at_every_zero_stage(transformer_at_zero_0: tuple, stage: int):
+    """ZeRO 3 gathers weights for each layer that is computed again; autocast rounds to 8 bits at every stage."""
+    expected_losses, expected_BK, _, _ = transformer_at_zero_0
+    losses, logits_BK, before, after = transformer(stage)
+    assert losses == pytest.approx(expected_losses, abs=2e-3)
+    assert losses[0] != losses[-1]
+    torch.testing.assert_close(logits_BK, expected_BK, rtol=0, atol=3e-2)
+    assert [name for name in before if before[name].is_floating_point() and torch.equal(before[name], after[name])] == [
+        name for name in before if name.startswith("fbank")
+    ]
 
 
 def train_here(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from job_runs import JOBS, run
+from omegaconf import OmegaConf
 from small_corpus import make_song, shard_here
 
+from genrescale.audio import Vocabulary
+from genrescale.config import SiteConfig, run_from_dict
 from genrescale.data.store import Store
+from genrescale.models import full_dials
+from genrescale.models.ssast import patch_grid
+from genrescale.prepare import check_run
 
 NAMES = sorted(path.stem for path in JOBS.glob("[a-z]*.py"))
 
@@ -46,6 +54,36 @@ def test_jobs_are_executable_short_and_documented(job: str):
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in (JOBS / "conf" / "sweep").glob("*.yaml")))
 def test_every_sweep_composes(sweep: str):
     assert run("scale_sweep", f"sweep={sweep}", "--help").returncode == 0
+
+
+def recipes() -> list[list[str]]:
+    """The overrides of jobs/train.py in the README's section of recipes, a list for each command."""
+    readme = (JOBS.parent / "README.md").read_text()
+    section = readme[readme.index("## Recipes of training") : readme.index("## What you can rely on")]
+    lines = [line for block in section.split("```")[1::2] for line in block.replace("\\\n", " ").strip().splitlines()]
+    words = [shlex.split(line.removeprefix("python jobs/train.py ..."), comments=True) for line in lines]
+    return [[w if w.startswith(("run.", "+run.")) else f"run.{w}" for w in overrides] for overrides in words]
+
+
+@pytest.mark.parametrize("overrides", recipes(), ids=lambda overrides: overrides[0])
+def test_the_readmes_recipes_are_configs(overrides: list[str]):
+    """They compose and pass the checks of a config: what is missing is the corpus."""
+    assert "site.corpus= (made by jobs/shard_corpus.py) and site.out= are needed" in run("train", *overrides).stderr
+
+
+def test_the_readmes_recipe_of_pretraining_is_the_papers():
+    """512 patches, 400 of them masked, ten epochs, and a plateau of three validations that acts before the end."""
+    [pretraining] = [overrides for overrides in recipes() if "run.model.name=ssast_pretraining" in overrides]
+    settings = run("train", *pretraining, "--help").stdout.partition("Settings and their defaults:\n")[2]
+    made = run_from_dict(OmegaConf.to_object(OmegaConf.create(settings))["run"])  # type: ignore[index]
+    check_run(made, SiteConfig(), Vocabulary.of_classes(["a", "b"]))
+    dials, optim, data = full_dials(made.model.name, made.model.dials), made.optim, made.data
+    patches = math.prod(patch_grid(dials["frames"], dials["stride"]))
+    assert (patches, dials["masked_share"] * patches) == (512, 400)
+    assert optim.max_steps == round(10 * data.size / data.batch)
+    assert (optim.patience_steps, optim.schedule, optim.plateau_steps) == (0, "plateau", 3 * optim.validate_every)
+    assert (optim.lr, optim.betas, optim.weight_decay, optim.warmup_steps) == (1e-4, [0.95, 0.999], 5e-7, 1000)
+    assert (data.batch, optim.validate_every, optim.plateau_factor) == (24, 4000, 0.5)
 
 
 @pytest.mark.parametrize(

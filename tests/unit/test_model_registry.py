@@ -1,4 +1,7 @@
-"""What every model of the registry promises: shapes, lengths, refusals, gradients, learning. Tiny dials, all layers."""
+"""What every model of the registry promises: shapes, lengths, refusals, gradients. Tiny dials, all layers.
+
+That they learn: test_learning.py.
+"""
 
 from __future__ import annotations
 
@@ -7,40 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
+from tiny_models import TINY, tiny_len
 from torch import nn
 
 from genrescale.models import MODELS, build_model, fixed_crop_len, full_dials, min_crop_len
 from genrescale.models.head import head_name
 
-# dials that leave every layer in place and make it narrow; a model without an entry cannot be tested quickly
-PONS: dict[str, Any] = {"frontend_width": 0.125, "backend_filters": 8, "backend_units": 6}
-MUSICNN: dict[str, Any] = {"timbral_filters": 4, "temporal_filters": 2, "backend_filters": 4, "backend_units": 8}
-RECURRENT: dict[str, Any] = {"hidden": 16, "recurrent_dropout": 0.1, "frames": 0}
-TINY: dict[str, dict[str, Any]] = {
-    "waveform": PONS,
-    "spectrogram": PONS,
-    "sample_cnn": {"width": 1 / 16},
-    "mtg_fcn": {"width": 1 / 16},
-    "dieleman": {"first_filters": 8, "filters": 8, "units": 10, "input_len": 24_000},
-    "choi_fcn": {"channels": [8, 8, 8, 8, 8], "input_len": 24_000},
-    "timbre_cnn": {"backend_filters": 8, "backend_units": 10, "input_len": 12_000},
-    "fcn": {"width": 1 / 16},
-    "crnn": {"width": 1 / 8},
-    "musicnn": MUSICNN,
-    "short_chunk": {"width": 1 / 16},
-    "short_chunk_res": {"width": 1 / 16},
-    "mediaeval_res": {"width": 1 / 16},
-    "vgg_gtzan": {"width": 1 / 8},
-    "musicnn_layernorm": {"timbral_filters": 16, "temporal_filters": 8, "backend_filters": 16, "backend_units": 32},
-    "rnn": RECURRENT,
-    "gru": RECURRENT,
-    "lstm": RECURRENT,
-    "ssast": {"size": "tiny", "depth": 2, "position_frames": 96},
-    "cnn_transformer": {"width": 1 / 16, "heads": 2, "transformer_dropout": 0.1, "attention_dropout": 0.1},
-}
-# learning rate and steps of test_can_learn where 0.01 and 25 are not it: no batch norm behind the first layer
-LEARNING = {"timbre_cnn": (1e-3, 25), "musicnn_layernorm": (3e-3, 100), "ssast": (1e-3, 25)}
 DIALS_NO_MODEL_TAKES = [
     ("sample_cnn", {"last_kernel": 2}, r"last_kernel=2 is none of \[1, 3\]"),
     ("sample_cnn", {"first_padding": 2}, "first_padding=2 must be 0 or 1"),
@@ -85,13 +60,6 @@ MEL = [name for name in NAMES if name not in ("waveform", "sample_cnn", "dielema
 def tiny(name: str, num_tags: int = 5, seed: int = 0, **dials: Any) -> nn.Module:
     torch.manual_seed(seed)
     return build_model(name, num_tags, **{**TINY[name], **dials})
-
-
-def tiny_len(name: str) -> int:
-    """A length that the tiny model takes: a second where that is enough; two frames for a recurrent layer to recur."""
-    if name == "crnn":
-        return 2 * min_crop_len(name) + 256
-    return fixed_crop_len(name, **TINY[name]) or max(min_crop_len(name, **TINY[name]), 16_000)
 
 
 def noise(name: str, clips: int = 2, seed: int = 0) -> torch.Tensor:
@@ -238,26 +206,3 @@ def test_seeded_models_are_equal(name):
         ).hexdigest()
 
     assert digest(0) == digest(0) != digest(1)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_can_learn(name):
-    """A low and a high tone in noise are told apart in clips that were not trained on."""
-    dials = {"norm_momentum": 0.5} if "norm_momentum" in full_dials(name, {}) else {}
-    dials |= {"dropout": 0.0} if "dropout" in full_dials(name, {}) else {}
-    model = tiny(name, num_tags=1, **dials)
-    t = torch.arange(tiny_len(name)) / 16_000
-    tones_BT = torch.stack([torch.sin(2 * torch.pi * f * t) for f in (200, 3000)] * 2)
-    tags_B1 = torch.tensor([[0.0], [1.0]] * 2)
-    lr, steps = LEARNING.get(name, (1e-2, 25))
-    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
-    for step in range(steps):
-        loss = F.binary_cross_entropy_with_logits(model(0.3 * tones_BT + noise(name, 4, seed=step)), tags_B1)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    model.eval()
-    with torch.no_grad():
-        logits_B1 = model(0.3 * tones_BT + noise(name, 4, seed=99))
-    assert torch.equal(logits_B1 > 0, tags_B1 > 0)
-    assert F.binary_cross_entropy_with_logits(logits_B1, tags_B1) < 0.5

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from genrescale.audio import Vocabulary
-from genrescale.config import AugmentConfig, ModelConfig, RunConfig, SiteConfig
+from genrescale.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, SiteConfig
 from genrescale.models import MODELS, build_model, min_crop_len
 from genrescale.models.spec_augment import SpecAugment, put_spec_augment
 from genrescale.prepare import check_run
@@ -131,14 +133,15 @@ def test_a_spectrogram_in_dB_is_masked_with_the_clips_own_mean():
         changed = (clip - masked).abs() > 1e-3
         assert 0.01 < changed.float().mean() < 0.99
         torch.testing.assert_close(masked[changed], clip.mean().expand(int(changed.sum())), rtol=0, atol=1e-3)
-    for name in ("fcn", "vgg_gtzan", "cnn_transformer"):
-        model = build_model(name, 3)
-        put_spec_augment(model, SPEC_AUGMENTS["median"])
-        assert model.get_submodule("spec_augment").masked_value is None
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_model_masks_or_refuses(name: str):
+    """What is masked is the clip's mean where silence lies far below 0 dB, and elsewhere 0, as the authors have it.
+
+    That is: the mean of a normalised spectrogram, silence of log10(10000 x + 1), and Kaldi's cells before they are
+    normalised.
+    """
     model = build_model(name, 4)
     if not hasattr(model, "spec_augment"):
         with pytest.raises(ValueError, match=f"spec_augment masks spectrograms, and {type(model).__name__} has none"):
@@ -148,14 +151,43 @@ def test_every_model_masks_or_refuses(name: str):
     put_spec_augment(model, SpecMasks(4, 60, 4, 60))
     wave_BT = 0.1 * torch.randn(2, min_crop_len(name))
     plain_BK = model(wave_BT)
-    model.get_submodule("spec_augment").train()
-    assert not torch.allclose(model(wave_BT), plain_BK)
+    seen, masks = [], model.get_submodule("spec_augment")
+    masks.register_forward_hook(lambda _, given, masked_BFN: seen.append((given[0], masked_BFN)))
+    masks.train()
+    with torch.no_grad():
+        assert not torch.allclose(model(wave_BT), plain_BK)
+        model(torch.zeros_like(wave_BT))
+    (logmel_BFN, masked_BFN), (silence_BFN, _) = seen
+    in_decibels = float(silence_BFN.max()) < -30
+    expected_BFN = logmel_BFN.mean(dim=(1, 2), keepdim=True) if in_decibels else torch.zeros(2, 1, 1)
+    hidden_BFN = (masked_BFN - logmel_BFN).abs() > 1e-3
+    assert 0 < hidden_BFN.float().mean() < 1
+    gap_BFN = (masked_BFN - expected_BFN.expand_as(masked_BFN)).abs()
+    assert float(gap_BFN[hidden_BFN].max()) < 1e-3
 
 
 def test_a_waveform_model_is_refused_before_a_run_starts():
     run = RunConfig(model=ModelConfig("waveform"), augment=AugmentConfig(spec_augment="median"))
     with pytest.raises(ValueError, match="WaveformTagger has none: train it with spec_augment=none, or another model"):
         check_run(run, SiteConfig(), Vocabulary.of_classes(["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "crop_s", "words"),
+    [
+        ("fcn", "1x97/1x10", 29.0, "up to 97 mel bins and 10 frames, and a crop has 96 bins and 1813 frames"),
+        ("vgg_gtzan", "median", 1.0, "up to 36 mel bins and 144 frames, and a crop has 128 bins and 101 frames"),
+        ("lstm", "hard", 1.0, "a crop has 128 bins and 98 frames: take narrower masks"),
+    ],
+)
+def test_masks_wider_than_the_spectrogram_are_refused(name: str, setting: str, crop_s: float, words: str):
+    vocabulary = Vocabulary.of_classes(["a", "b"])
+    data = DataConfig(crop_s=crop_s)
+    dials = {"frames": 0} if name == "lstm" else {}
+    run = RunConfig(model=ModelConfig(name, dials), data=data, augment=AugmentConfig(spec_augment=setting))
+    with pytest.raises(ValueError, match=words):
+        check_run(run, SiteConfig(), vocabulary)
+    check_run(replace(run, augment=AugmentConfig(spec_augment="1x20/1x60")), SiteConfig(), vocabulary)
 
 
 def test_a_setting_that_is_none_is_refused():

@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ssast_names import as_the_ssast_authors, pretrained_file
 from torch import Tensor
 
 from genrescale.models.ssast import SsastTagger
 from genrescale.models.ssast_keys import ast_keys, ssast_keys
 from genrescale.models.ssast_pretraining import SsastPretraining
 
-TIMM = {
-    "attention_norm": "norm1",
-    "qkv": "attn.qkv",
-    "project": "attn.proj",
-    "mlp_norm": "norm2",
-    "expand": "mlp.fc1",
-    "contract": "mlp.fc2",
-}
-
 
 def scrambled(model: torch.nn.Module) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     return {key: torch.randn(value.shape, generator=generator) for key, value in model.state_dict().items()}
-
-
-def as_the_ssast_authors(ours: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The names of their files, written out by hand for two layers, with everything that they save beside."""
-    theirs = {
-        "v.cls_token": ours["backbone.class_tokens"][:, :1],
-        "v.dist_token": ours["backbone.class_tokens"][:, 1:],
-        "v.pos_embed": ours["backbone.positions"],
-        "v.head.weight": torch.zeros(1000, 192),
-        "v.head.bias": torch.zeros(1000),
-        "v.head_dist.weight": torch.zeros(1000, 192),
-        "v.head_dist.bias": torch.zeros(1000),
-    }
-    for kind in ("weight", "bias"):
-        theirs[f"v.patch_embed.proj.{kind}"] = ours[f"backbone.embed.{kind}"]
-        theirs[f"v.norm.{kind}"] = ours[f"backbone.norm.{kind}"]
-        for layer in (0, 1):
-            for mine, name in TIMM.items():
-                theirs[f"v.blocks.{layer}.{name}.{kind}"] = ours[f"backbone.layers.{layer}.{mine}.{kind}"]
-    return theirs
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -53,15 +25,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 def pretrained() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     ours = scrambled(SsastPretraining(size="tiny", depth=2, position_frames=64))
-    theirs = as_the_ssast_authors(ours) | {
-        "mask_embed": ours["mask_token"].view(1, 1, -1),
-        "p_input_fdim": torch.tensor(128),
-        "p_input_tdim": torch.tensor(64),
-    }
-    for mine, name in (("discriminative", "cpredlayer"), ("generative", "gpredlayer")):
-        for part in ("0.weight", "0.bias", "2.weight", "2.bias"):
-            theirs[f"{name}.{part}"] = ours[f"{mine}.{part}"]
-    return ours, {f"module.{key}": value for key, value in theirs.items()}
+    return ours, pretrained_file(ours)
 
 
 def test_pretrained_ssast_round_trip():

@@ -8,13 +8,15 @@ from dataclasses import asdict, replace
 import pytest
 
 from genrescale.capacity import capacity
-from genrescale.config import DataConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id
+from genrescale.config import DataConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id, science
 from genrescale.data.manifest import Manifest
 from genrescale.metrics import score
+from genrescale.prepare import prepare_data
 from genrescale.sweep import SweepConfig, plan_trials
 
 DATA = DataConfig(crop_s=3.0, batch=8, group=4)
 OPTIM = OptimConfig(max_steps=6, validate_every=3)
+MEDIAEVAL = DataConfig(size=8, crop_s=1.0, batch=8, group=4, scoring="spread:32", validation_scoring="spread:16")
 
 
 def sweep_config(**changes: object) -> SweepConfig:
@@ -124,6 +126,29 @@ def test_identity_is_the_science_and_the_data():
     assert run_id(run, "a") == run_id(run_from_dict(asdict(run)), "a")
     assert run_id(run, "a") != run_id(run, "b")
     assert run_id(run, "a") != run_id(RunConfig(seed=1), "a")
+
+
+def test_validation_may_be_scored_by_fewer_windows_than_the_test(corpus: Manifest):
+    """MediaEval 2020: 16 and 32. Songs of 3.1 to 5 s, so that windows of 1 s have room to differ."""
+    data = prepare_data(RunConfig(data=MEDIAEVAL), corpus)
+    for plan, windows in ((data.plan.validation, 16), (data.test, 32)):
+        crops = plan.crops(0, 0)
+        assert (crops.songs_n == crops.songs_n[0]).sum() == windows
+    same = prepare_data(RunConfig(data=replace(MEDIAEVAL, validation_scoring="")), corpus)
+    assert same.plan.validation.scoring == same.test.scoring == "spread:32"
+    with pytest.raises(ValueError, match="scoring='spread' is neither"):
+        DataConfig(validation_scoring="spread")
+
+
+def test_a_run_without_a_validation_protocol_is_the_run_of_before_there_was_one():
+    """The id was printed before the field was there."""
+    assert run_id(RunConfig(), "a") == "7a3bb2d24db0"
+    given = [RunConfig(data=replace(MEDIAEVAL, validation_scoring=v)) for v in ("", "spread:32", "spread:16")]
+    without, same, other = (run_id(run, "a") for run in given)
+    assert without == same != other
+    assert "validation_scoring" not in science(given[0])["data"]
+    assert run_from_dict(science(given[0])) == given[0]
+    assert run_from_dict(science(given[2])) == given[2]
 
 
 def test_a_whole_number_for_a_dial_of_reals_is_the_same_run(corpus: Manifest):
