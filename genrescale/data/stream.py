@@ -37,6 +37,7 @@ TASK_BYTES = 120 << 20  # audio that one read task returns: a task costs Ray 8 m
 READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
 CHAIN_TASKS = 512  # read tasks of one dataset
 READ_CPUS = 0.25  # a read task mostly waits and copies
+FAR_TASK_GROUPS = 8  # that a read task returns from a bucket: training waits for the first tasks, request by request
 FAR_GROUPS_AT_ONCE = 3  # of one task, from a bucket: while one is checked, the next ones are on their way
 MAX_TASK_RETRIES = 5  # of a task whose process died; Ray Data's own number is infinite, and a run would hang
 LOOP_PAUSE_S = 0.01
@@ -128,14 +129,26 @@ class CropSource(Datasource):
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: object = None
     ) -> list[ReadTask]:
         del parallelism, data_context  # the plan decides what a task reads
-        return [self._task(start, per_task_row_limit) for start in range(0, len(self._items), self._groups_per_task)]
+        bounds = itertools.pairwise(task_bounds(len(self._items), self._groups_per_task))
+        return [self._task(self._items[low:high], per_task_row_limit) for low, high in bounds]
 
-    def _task(self, start: int, row_limit: int | None) -> ReadTask:
-        ids = self._items[start : start + self._groups_per_task]
+    def _task(self, ids: Sequence[GroupId], row_limit: int | None) -> ReadTask:
         reference = self._reference
         size = len(ids) * self._group_bytes
         metadata = BlockMetadata(num_rows=len(ids), size_bytes=size, input_files=None, exec_stats=None)
         return ReadTask(lambda: _read_groups(reference, ids), metadata, _SCHEMA, row_limit)
+
+
+def task_bounds(num_groups: int, most: int) -> list[int]:
+    """Where the read tasks over ``num_groups`` groups begin, and the end: one group, twice as many, up to ``most``.
+
+    A task hands over what it read when all of it is there, and training begins with waiting for the first.
+    """
+    bounds, length = [0], 1
+    while bounds[-1] < num_groups:
+        bounds.append(min(bounds[-1] + min(length, most), num_groups))
+        length *= 2
+    return bounds
 
 
 def _group_bytes(source: StreamSource) -> int:
@@ -143,7 +156,8 @@ def _group_bytes(source: StreamSource) -> int:
 
 
 def _groups_per_task(source: StreamSource) -> int:
-    return max(1, TASK_BYTES // _group_bytes(source))
+    groups = max(1, TASK_BYTES // _group_bytes(source))
+    return groups if source.is_local else min(groups, FAR_TASK_GROUPS)
 
 
 def read_tasks(cpus: float) -> int:
@@ -160,7 +174,7 @@ def song_stream(
     """
     group_bytes, groups_per_task = _group_bytes(source), _groups_per_task(source)
     crop_source = CropSource(_SourceRef(reference), items, groups_per_task, group_bytes)
-    num_tasks = -(-len(items) // groups_per_task)
+    num_tasks = len(task_bounds(len(items), groups_per_task)) - 1
     with warnings.catch_warnings():
         # Ray 2.60 deprecates ray_remote_args and has no other way to bound the retries
         warnings.simplefilter("ignore", RayDeprecationWarning)
