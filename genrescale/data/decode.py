@@ -29,6 +29,7 @@ NaN or infinite samples                             refused: samples that are no
 more than ``limit_s`` of decoding                   refused with the limit
 makes ffmpeg crash or exceed MEMORY_LIMIT           refused with how ffmpeg ended
 makes libsndfile crash                              the process dies; ``isolated.py`` names the song
+makes a read or a decoder hang                      the process dies (``watchdog.py``), and so on
 ==================================================  ================================================================
 """
 

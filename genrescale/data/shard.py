@@ -18,6 +18,7 @@ import numpy as np
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, Vocabulary
 from genrescale.config import canonical_json
+from genrescale.data import watchdog
 from genrescale.data.decode import MAX_ENCODED_BYTES, check_size, decode_pcm, middle_excerpt
 from genrescale.data.decoders import DecodeError
 from genrescale.data.index import (
@@ -105,10 +106,12 @@ def fetch_bytes(path: str) -> bytes | Path:
             time.sleep(pause)
 
 
-def _fetch(path: str) -> bytes:
+def _fetch(path: str) -> bytes | Path:
     folder, _, name = path.rpartition("/")
     try:
         store = Store(folder)
+        if path.startswith("file://") and (local := store.local_path(name)) is not None:
+            return local  # what is no file, such as a pipe, is refused unopened
         if size := store.size(name):
             check_size(size, path)
             return store.read_bytes(name)
@@ -144,9 +147,13 @@ def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
 
 
 def decode_song(song: Song, settings: ShardSettings, isolated: bool = False) -> Clip:
-    """Raises DecodeError where the song gives no usable audio."""
-    decode = decode_isolated if isolated else decode_pcm
-    clip = decode(fetch_bytes(song.path), song.path, min_s=settings.min_s)
+    """Raises DecodeError where the song gives no usable audio. A decoder that hangs ends the process that it is in."""
+    source = fetch_bytes(song.path)
+    if isolated:
+        clip = decode_isolated(source, song.path, min_s=settings.min_s)
+    else:
+        with watchdog.deadline():
+            clip = decode_pcm(source, song.path, min_s=settings.min_s)
     return middle_excerpt(Clip(song.key, clip.pcm_T), settings.max_s)
 
 
