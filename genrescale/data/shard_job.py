@@ -14,6 +14,7 @@ import pyarrow as pa
 from genrescale.data.budget import Budget
 from genrescale.data.duplicates import with_exclusions
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
+from genrescale.data.lengths import odd_lengths, read_odd_lengths, sentence, write_odd_lengths
 from genrescale.data.manifest import MANIFEST_PATH, SONG_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
 from genrescale.data.rebuild import PlannedShard, planned_shards, rebuild_index
@@ -77,6 +78,8 @@ class ShardingResult:
             )
         if self.overlap is not None:
             lines.append(f"official splits: {self.overlap.sentence()}")
+        if odd := read_odd_lengths(manifest):
+            lines.append(sentence(odd))
         return "\n".join(lines)
 
 
@@ -240,4 +243,5 @@ def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[
     songs, settings = pa.table(columns).cast(SONG_SCHEMA), plan.settings.of_plan()
     manifest = Manifest(out.uri, "", plan.vocabulary, songs, plan.labels_NK[rows], pa.table(shards), settings)
     songs = with_exclusions(manifest).songs
+    write_odd_lengths(out, odd_lengths(plan.songs, manifest))
     return write_manifest(out, songs, manifest.labels_NK, manifest.shards, plan.vocabulary, settings)

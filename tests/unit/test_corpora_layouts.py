@@ -32,6 +32,10 @@ def test_magnatagatune(tmp_path: Path):
         ("c/y-1.mp3", "Y", "validation", {"rock", "no voice"}),
         ("0/z-1.mp3", "Z", "train", set()),
     ]
+    songs, _ = list_songs("mtat", str(tmp_path), split="clean")
+    assert [song.split for song in songs] == ["test", "validation"]  # z-1 has no tag
+    with pytest.raises(ValueError, match=r"option split='dev' is none of \['original', 'clean'\]"):
+        list_songs("mtat", str(tmp_path), split="dev")
     clean = write(tmp_path, {"clean.tsv": "0\tf/x-1.mp3\ttrain\nc/y-1.mp3\ttest\n"}) + "/clean.tsv"
     songs, _ = list_songs("mtat", str(tmp_path), clean=clean)
     assert [song.split for song in songs] == ["train", "test"]
@@ -198,6 +202,7 @@ HEADER = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\n"
     ("text", "words"),
     [
         ("PATH\tTAGS\na\tb\n", r"begins with \['PATH', 'TAGS'\]; expected the columns TRACK_ID"),
+        (f"{HEADER}t\ta\tb\t1.mp3\tlong\tx\n", "row 1, DURATION: 'long' is no length in seconds"),
         (f"{HEADER}t\ta\tb\t1.mp3\t3\n", "row 1: 5 cells; expected 6 or more"),
         (f"{HEADER}t\ta\tb\t1.mp3\t3\tx\nt\ta\tb\t1.mp3\t3\tx\t\n", "row 2: the path or a tag is empty"),
     ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -163,6 +164,17 @@ def official_split(cell: str, where: str) -> str | None:
     if cell and cell not in SPLIT_NAMES:
         raise ValueError(f"{where}: split {cell!r} is none of {list(SPLIT_NAMES)}")
     return SPLIT_NAMES[cell] if cell else None
+
+
+def seconds_of(cell: str, where: str) -> float:
+    """A length in seconds; "" is 0, which states none. Raises ValueError for anything else."""
+    try:
+        seconds = float(cell or 0)
+    except ValueError:
+        seconds = math.nan
+    if not 0.0 <= seconds < math.inf:
+        raise ValueError(f"{where}: {cell!r} is no length in seconds")
+    return seconds
 
 
 def most_frequent(labels: Sequence[Sequence[str]], top: int) -> list[str]:
