@@ -29,22 +29,24 @@ START_LIMIT_S = 60.0
 _REFUSED = 3
 
 
-def decode_isolated(source: bytes | Path, name: str, min_s: float = 0.0, limit_s: float = DECODE_LIMIT_S) -> Clip:
+def decode_isolated(
+    source: bytes | Path, name: str, min_s: float = 0.0, limit_s: float = DECODE_LIMIT_S, max_s: float = 0.0
+) -> Clip:
     """``decode_pcm`` in a child process; its crash is a DecodeError too, a child that cannot run a ChildProcessError.
 
     The child may use MEMORY_LIMIT bytes of address space and 2 ``limit_s`` + START_LIMIT_S seconds of wall time, of
     which HANG_LIMIT_S for decoding.
     """
     if isinstance(source, Path):
-        return Clip(name, _in_child(source, name, min_s, limit_s))
+        return Clip(name, _in_child(source, name, min_s, limit_s, max_s))
     with tempfile.NamedTemporaryFile(prefix="genrescale-") as file:
         file.write(source)
         file.flush()
-        return Clip(name, _in_child(Path(file.name), name, min_s, limit_s))
+        return Clip(name, _in_child(Path(file.name), name, min_s, limit_s, max_s))
 
 
-def _in_child(path: Path, name: str, min_s: float, limit_s: float) -> np.ndarray:
-    asked = json.dumps({"source": str(path), "name": name, "min_s": min_s, "limit_s": limit_s})
+def _in_child(path: Path, name: str, min_s: float, limit_s: float, max_s: float) -> np.ndarray:
+    asked = json.dumps({"source": str(path), "name": name, "min_s": min_s, "limit_s": limit_s, "max_s": max_s})
     # -P and PYTHONPATH: the child finds the modules that this process found, and none in the folder that it runs in;
     # one thread: each further one reserves address space
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}

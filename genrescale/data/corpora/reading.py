@@ -129,6 +129,32 @@ def read_parquet(file: pq.ParquetFile, where: str, columns: list[str] | None = N
         raise ValueError(f"{where} cannot be read as Parquet: {error}") from None
 
 
+def embedded_address(file: str, column: str, row: int) -> str:
+    """The address of an encoded song in a row (from 0) of a Parquet file; ``data/in_parquet.py`` reads it."""
+    return f"{file}#{column}/{row}"
+
+
+def embedded_rows(file: pq.ParquetFile, column: str) -> list[bool]:
+    """Whether ``column.bytes`` of each row holds anything; all False where there is no such column.
+
+    Read from the file's statistics where they say so, else a song at a time.
+    """
+    leaves = [file.schema.column(i).path for i in range(len(file.schema))]
+    if (wanted := f"{column}.bytes") not in leaves:
+        return [False] * file.metadata.num_rows
+    found: list[bool] = []
+    for group in range(file.num_row_groups):
+        facts = file.metadata.row_group(group)
+        statistics = facts.column(leaves.index(wanted)).statistics
+        nulls = statistics.null_count if statistics is not None and statistics.has_null_count else None
+        if nulls in (0, facts.num_rows):
+            found += [nulls == 0] * facts.num_rows
+            continue
+        for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[wanted], use_threads=False):
+            found.append(bool((batch.column(0)[0].as_py() or {}).get("bytes")))
+    return found
+
+
 def _refuse_twice(names: Sequence[str], where: str) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
