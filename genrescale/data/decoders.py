@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -130,7 +130,7 @@ def decode_with_ffmpeg(path: Path, name: str, limit_s: float, max_len: int = 0) 
     return np.concatenate(parts)
 
 
-def _stream(path: Path, name: str, limit_s: float, whole: bool) -> Iterator[np.ndarray]:
+def _stream(path: Path, name: str, limit_s: float, whole: bool) -> Generator[np.ndarray, None, None]:
     """ffmpeg's int16 samples in blocks, not of the ``whole`` file only those of MAX_SONG_S + 1 s."""
     stopped = threading.Event()
     with tempfile.TemporaryFile() as log:
