@@ -156,7 +156,8 @@ class Song:
     """One row of a corpus before any audio is read (slots: there may be millions).
 
     ``path`` is where its encoded file is; ``artist`` is what splits keep apart ("" if unknown: then the song is its
-    own artist); ``split`` is the official split, or None where genrescale makes the splits.
+    own artist); ``split`` is the official split, or None where genrescale makes the splits; ``expected_s`` is the
+    length in seconds that its corpus states, 0 where it states none.
     """
 
     key: str
@@ -164,6 +165,7 @@ class Song:
     artist: str
     labels: Mapping[str, float]
     split: str | None = None
+    expected_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from genrescale.data.lengths import ODD_LENGTHS_PATH
 from genrescale.data.manifest import MANIFEST_PATH
 from genrescale.data.quarantine import QUARANTINE_PATH
 from genrescale.data.shard_plan import PLAN_PATH
@@ -24,7 +25,16 @@ from genrescale.results import PLANNED_PATH, finished_runs, read_planned
 
 MAX_DEPTH = 4  # folders below the store in which sweeps and corpora are looked for
 # What makes a folder a corpus or sweep is deleted last, so that a deletion that was cut off can be done again.
-CORPUS_FILES = ("describe.html", "shards", "manifest", QUARANTINE_PATH, TAKEDOWNS_PATH, PLAN_PATH, MANIFEST_PATH)
+CORPUS_FILES = (
+    "describe.html",
+    "shards",
+    "manifest",
+    QUARANTINE_PATH,
+    TAKEDOWNS_PATH,
+    PLAN_PATH,
+    ODD_LENGTHS_PATH,
+    MANIFEST_PATH,
+)
 REPORTS = ("report.html", "figure.png", "table.csv", "runs.csv")
 SWEEP_FILES = (*REPORTS, "failures.json", "tune", "checkpoints", "runs", PLANNED_PATH)
 WHATS = ("sweep", "checkpoints", "corpus", "version")

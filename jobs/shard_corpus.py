@@ -17,7 +17,7 @@ from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.cluster import connect
-from genrescale.data.corpora import list_songs
+from genrescale.data.corpora import list_corpus
 from genrescale.data.corpora.table import TableColumns
 from genrescale.data.plan_file import fix_plan
 from genrescale.data.shard_job import write_corpus
@@ -42,9 +42,9 @@ def main(job: ShardCorpusJob) -> None:
     settings = ShardSettings(**{entry.name: getattr(job, entry.name) for entry in fields(ShardSettings)})
     renamed = job.columns.renamed()
     audio = place(job.store, job.audio, "audio").uri
-    songs, vocabulary = list_songs(job.corpus, audio, **({"columns": renamed} if renamed else {}) | job.options)
+    listing = list_corpus(job.corpus, audio, **({"columns": renamed} if renamed else {}) | job.options)
     out = place(job.store, job.out, "out")
-    plan = fix_plan(songs, vocabulary, settings, out, job.append)
+    plan = fix_plan(listing.songs, listing.vocabulary, settings, out, job.append, listing.rejected)
     with connect(job.cpus):
         result = write_corpus(plan, out, job.retry_quarantined)
     print(describe_text(result.manifest))

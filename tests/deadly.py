@@ -1,12 +1,17 @@
-"""A libsndfile that crashes its process at some files: a module ``soundfile`` that hides the real one."""
+"""A libsndfile that crashes its process at some files and hangs at others: a ``soundfile`` that hides the real one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-MARK = b"DEADLY"
+MARK, HANG = b"DEADLY", b"ENDLESS"
+LIMIT_S = 4.0
+"""What a process that loads it gives a song, before it is killed for hanging."""
 _SOURCE = f"""
-import importlib.machinery, importlib.util, os, signal, sys
+import ctypes, importlib.machinery, importlib.util, os, signal, sys
+from genrescale.data import watchdog
+
+watchdog.HANG_LIMIT_S = {LIMIT_S}
 
 _paths = [path for path in sys.path if os.path.abspath(path) != os.path.dirname(os.path.abspath(__file__))]
 _spec = importlib.machinery.PathFinder.find_spec("soundfile", _paths)
@@ -18,8 +23,11 @@ globals().update({{name: getattr(_real, name) for name in dir(_real) if not name
 class SoundFile(_real.SoundFile):
     def __init__(self, file, *args, **kwargs):
         with open(file, "rb") as opened:
-            if {MARK!r} in opened.read():
-                os.kill(os.getpid(), signal.SIGSEGV)
+            data = opened.read()
+        if {MARK!r} in data:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if {HANG!r} in data:
+            ctypes.PyDLL(None).sleep(3600)  # in C, with the interpreter's lock: no other thread of Python runs
         super().__init__(file, *args, **kwargs)
 """
 
@@ -30,6 +38,6 @@ def write_deadly_soundfile(folder: Path) -> None:
     (folder / "soundfile.py").write_text(_SOURCE)
 
 
-def make_deadly(song: Path) -> None:
+def make_deadly(song: Path, mark: bytes = MARK) -> None:
     """Still a whole song for everyone else: what follows its last sample is no audio."""
-    song.write_bytes(song.read_bytes() + MARK)
+    song.write_bytes(song.read_bytes() + mark)

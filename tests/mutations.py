@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from formats import encoded
 
 from genrescale.audio import Song, Vocabulary
-from genrescale.data.corpora import list_songs
+from genrescale.data.corpora import list_corpus
 from genrescale.data.decode import DecodeError, decode_pcm
 from genrescale.data.decoders import MAX_SONG_S
 from genrescale.data.shard_plan import ShardSettings, make_plan
@@ -196,14 +196,17 @@ def mutated_table(kind: str, index: int) -> bytes:
 
 
 def check_table(path: Path, make: Callable[[], bytes]) -> bool:
-    """Whether the table gives a plan. Fails for an error without the table's name, and for songs that get lost."""
+    """Whether the table gives a plan. Fails for an error without the table's name, and for rows that get lost."""
     path.write_bytes(make())
     try:
-        songs, vocabulary = list_songs("table", str(path))
+        listing = list_corpus("table", str(path))
     except (ValueError, FileNotFoundError) as error:
         refused = error
     else:
-        return _check_plan(songs, vocabulary)
+        keys = [row.key for row in (*listing.songs, *listing.rejected)]
+        assert len(set(keys)) == len(keys)
+        assert all(row.reason.startswith("row ") and row.path for row in listing.rejected)
+        return _check_plan(listing.songs, listing.vocabulary)
     assert type(refused) in (ValueError, FileNotFoundError), refused
     assert path.name in str(refused), refused
     return False

@@ -11,6 +11,7 @@ import soundfile
 from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.plan_file import fix_plan
+from genrescale.data.quarantine import Rejected
 from genrescale.data.shard import ShardTask, write_shard
 from genrescale.data.shard_job import ShardingResult, read_indexes, shard_tasks, write_corpus
 from genrescale.data.shard_plan import ShardSettings
@@ -45,9 +46,10 @@ def shard_here(
     append: bool = False,
     settings: ShardSettings = SETTINGS,
     vocabulary: Vocabulary = VOCABULARY,
+    rejected: Sequence[Rejected] = (),
 ) -> ShardingResult:
     """Shard songs without Ray: the job finds every shard written."""
-    plan = fix_plan(songs, vocabulary, settings, out, append)
+    plan = fix_plan(songs, vocabulary, settings, out, append, rejected)
     tasks = shard_tasks(plan, out, read_takedowns(out))
     for task, index in zip(tasks, read_indexes(out, tasks), strict=True):
         if index is None:

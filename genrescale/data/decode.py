@@ -22,13 +22,15 @@ larger than MAX_ENCODED_BYTES                       refused before it is read
 not audio, or a picture                             refused with ffmpeg's reason
 no sample, or too few for one at 16 kHz             refused: no audio samples
 shorter than ``min_s``                              refused with both durations
-longer than MAX_SONG_S                              refused, having decoded no more than that
+longer than MAX_SONG_S                              refused, having decoded no more than that; with ``max_s`` its
+                                                    middle is kept, which takes ffmpeg two passes and little memory
 sample rate out of range (0, 1 Hz, 4 GHz)           refused with the rate, or ffmpeg's reason
 never above SILENT_PEAK                             refused: it is silent
 NaN or infinite samples                             refused: samples that are not numbers
 more than ``limit_s`` of decoding                   refused with the limit
 makes ffmpeg crash or exceed MEMORY_LIMIT           refused with how ffmpeg ended
 makes libsndfile crash                              the process dies; ``isolated.py`` names the song
+makes a read or a decoder hang                      the process dies (``watchdog.py``), and so on
 ==================================================  ================================================================
 """
 
@@ -51,18 +53,21 @@ SILENT_PEAK = 3
 """A song that never exceeds this absolute sample value (-81 dBFS) is refused as silent."""
 
 
-def decode_pcm(source: bytes | Path, name: str, min_s: float = 0.0, limit_s: float = DECODE_LIMIT_S) -> Clip:
+def decode_pcm(
+    source: bytes | Path, name: str, min_s: float = 0.0, limit_s: float = DECODE_LIMIT_S, max_s: float = 0.0
+) -> Clip:
     """The first audio stream of an encoded file as mono 16 kHz int16, whole; its key is ``name``.
 
-    Raises DecodeError as the table above says; ``limit_s`` are seconds of wall time.
+    Of a file longer than MAX_SONG_S the middle ``max_s`` seconds, where that is not 0. Raises DecodeError as the table
+    above says; ``limit_s`` are seconds of wall time.
     """
     if isinstance(source, Path):
-        return Clip(name, _checked(_decode_file(source, name, limit_s), name, min_s))
+        return Clip(name, _checked(_decode_file(source, name, limit_s, max_s), name, min_s))
     check_size(len(source), name)
     with tempfile.NamedTemporaryFile(prefix="genrescale-") as file:
         file.write(source)
         file.flush()
-        return Clip(name, _checked(_decode_file(Path(file.name), name, limit_s), name, min_s))
+        return Clip(name, _checked(_decode_file(Path(file.name), name, limit_s, max_s), name, min_s))
 
 
 def middle_excerpt(clip: Clip, max_s: float) -> Clip:
@@ -80,7 +85,7 @@ def check_size(num_bytes: int, name: str) -> None:
         raise DecodeError(name, f"the file has {num_bytes:,} bytes, more than {MAX_ENCODED_BYTES:,}")
 
 
-def _decode_file(path: Path, name: str, limit_s: float) -> np.ndarray:
+def _decode_file(path: Path, name: str, limit_s: float, max_s: float) -> np.ndarray:
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -92,8 +97,8 @@ def _decode_file(path: Path, name: str, limit_s: float) -> np.ndarray:
     if not found.st_size:
         raise DecodeError(name, "the file is empty (0 bytes)")
     check_size(found.st_size, name)
-    pcm_T = decode_here(path, name, limit_s)
-    return decode_with_ffmpeg(path, name, limit_s) if pcm_T is None else pcm_T
+    pcm_T = decode_here(path, name, limit_s, excerpt=bool(max_s))
+    return decode_with_ffmpeg(path, name, limit_s, seconds_to_len(max_s)) if pcm_T is None else pcm_T
 
 
 def _checked(pcm_T: np.ndarray, name: str, min_s: float) -> np.ndarray:

@@ -17,8 +17,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -32,7 +32,7 @@ import soxr
 from genrescale.audio import PCM_DTYPE, SAMPLE_RATE
 
 MAX_SONG_S = 2 * 3600.0
-"""Longer files are refused: a song's PCM is held in memory (230 MB at this length)."""
+"""No more of a song is held in memory (230 MB at this length): longer ones are refused, or an excerpt is taken."""
 MIN_RATE, MAX_RATE = 4_000, 384_000
 """Sample rates (Hz) outside of these are a damaged header's, not music's."""
 MEMORY_LIMIT = 4 << 30
@@ -68,8 +68,11 @@ def memory_limit() -> tuple[int, int]:
     return limit, limit
 
 
-def decode_here(path: Path, name: str, limit_s: float) -> np.ndarray | None:
-    """libsndfile's samples, or None where ffmpeg has to try. In blocks: neither time nor memory is unbounded."""
+def decode_here(path: Path, name: str, limit_s: float, excerpt: bool = False) -> np.ndarray | None:
+    """libsndfile's samples, or None where ffmpeg has to try. In blocks: neither time nor memory is unbounded.
+
+    With ``excerpt``, a file longer than MAX_SONG_S is left to ffmpeg.
+    """
     started, parts = time.monotonic(), []
     try:
         # as bytes: a name need not be text
@@ -80,6 +83,8 @@ def decode_here(path: Path, name: str, limit_s: float) -> np.ndarray | None:
                 )
             if file.channels > 2 or file.subtype == "OPUS" or not _knows_its_length(path, file.format):
                 return None  # Opus: ffmpeg takes half of libsndfile's time
+            if excerpt and file.frames > MAX_SONG_S * file.samplerate:
+                return None
             resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
             block_TC = np.empty((BLOCK_FRAMES, file.channels), np.float32)
             left = promised = min(file.frames, (int(MAX_SONG_S) + 1) * file.samplerate)
@@ -98,11 +103,38 @@ def decode_here(path: Path, name: str, limit_s: float) -> np.ndarray | None:
     return np.concatenate(parts) if promised else None
 
 
-def decode_with_ffmpeg(path: Path, name: str, limit_s: float) -> np.ndarray:
-    """ffmpeg's samples. Raises DecodeError with ffmpeg's reason where it refuses."""
+def decode_with_ffmpeg(path: Path, name: str, limit_s: float, max_len: int = 0) -> np.ndarray:
+    """ffmpeg's samples. Raises DecodeError with ffmpeg's reason where it refuses.
+
+    Of a file longer than MAX_SONG_S a second is more than that, enough to know; where ``max_len`` is not 0, its middle
+    ``max_len`` samples: a first pass counts all samples, a second one keeps those.
+    """
+    longest = int(MAX_SONG_S * SAMPLE_RATE)
+    parts, total = [np.empty(0, PCM_DTYPE)], 0
+    for pcm_T in _stream(path, name, limit_s, whole=bool(max_len)):
+        total += len(pcm_T)
+        if max_len and total > longest:
+            parts.clear()
+        else:
+            parts.append(pcm_T)
+    if not max_len or total <= longest:
+        return np.concatenate(parts)
+    start, at, parts = (total - max_len) // 2, 0, []
+    with closing(_stream(path, name, limit_s, whole=True)) as blocks:
+        for pcm_T in blocks:
+            if at + len(pcm_T) > start:  # an empty slice of the others would hold them
+                parts.append(pcm_T[max(0, start - at) : start + max_len - at])
+            at += len(pcm_T)
+            if at >= start + max_len:
+                break
+    return np.concatenate(parts)
+
+
+def _stream(path: Path, name: str, limit_s: float, whole: bool) -> Generator[np.ndarray, None, None]:
+    """ffmpeg's int16 samples in blocks, not of the ``whole`` file only those of MAX_SONG_S + 1 s."""
     stopped = threading.Event()
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(_command(path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        process = subprocess.Popen(_command(path, whole), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
         with suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_AS, memory_limit())
         timer = threading.Timer(limit_s, lambda: (stopped.set(), process.kill()))
@@ -110,7 +142,8 @@ def decode_with_ffmpeg(path: Path, name: str, limit_s: float) -> np.ndarray:
         try:
             assert process.stdout is not None
             with process.stdout as stdout:
-                parts = [_to_pcm(block_T, name) for block_T in _blocks(stdout)]
+                for block_T in _blocks(stdout):
+                    yield _to_pcm(block_T, name)
         except BaseException:
             process.kill()
             raise
@@ -121,7 +154,6 @@ def decode_with_ffmpeg(path: Path, name: str, limit_s: float) -> np.ndarray:
             raise DecodeError(name, f"decoding took more than {limit_s:g} s")
         if process.returncode:
             raise DecodeError(name, _reason(_tail(log), path, process.returncode))
-    return np.concatenate(parts) if parts else np.empty(0, PCM_DTYPE)
 
 
 def _to_pcm(wave_T: np.ndarray, name: str) -> np.ndarray:
@@ -166,18 +198,19 @@ def _mp3_header_agrees(path: Path) -> bool:
     return num_bytes <= num_frames * _LARGEST_MP3_FRAME and abs(end - start - num_bytes) <= _LARGEST_MP3_FRAME
 
 
-def _command(path: Path) -> list[str]:
-    return [str(path.absolute()) if part == _INPUT else part for part in _arguments()]
+def _command(path: Path, whole: bool) -> list[str]:
+    return [str(path.absolute()) if part == _INPUT else part for part in _arguments(whole)]
 
 
 @cache
-def _arguments() -> list[str]:
+def _arguments(whole: bool) -> list[str]:
     """ffmpeg's command line for _INPUT; a file's own name need not be text, as ffmpeg-python wants it."""
     # one thread per decoder and filter: the cores are kept busy by other files;
     # protocols: a playlist dressed as a song must not open addresses
     # rematrix_maxval: without it ffmpeg mixes to floats that are 3 dB (5.1: 11 dB) too loud and exceed full scale
+    limit = {} if whole else {"t": MAX_SONG_S + 1}
     stream = ffmpeg.input(_INPUT, threads=1, protocol_whitelist="file")["a:0"].output(
-        "pipe:", format="f32le", ac=1, ar=SAMPLE_RATE, t=MAX_SONG_S + 1, threads=1, filter_threads=1, rematrix_maxval=1
+        "pipe:", format="f32le", ac=1, ar=SAMPLE_RATE, threads=1, filter_threads=1, rematrix_maxval=1, **limit
     )
     options = ("-nostdin", "-hide_banner", "-loglevel", "error")
     return [str(part) for part in ffmpeg.compile(stream.global_args(*options), cmd=ffmpeg_exe())]

@@ -14,11 +14,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from genrescale.audio import PCM_DTYPE, Clip
+from genrescale.data import watchdog
 from genrescale.data.decode import DECODE_LIMIT_S, decode_pcm
 from genrescale.data.decoders import MEMORY_LIMIT, DecodeError, memory_limit
 
@@ -27,21 +29,24 @@ START_LIMIT_S = 60.0
 _REFUSED = 3
 
 
-def decode_isolated(source: bytes | Path, name: str, min_s: float = 0.0, limit_s: float = DECODE_LIMIT_S) -> Clip:
+def decode_isolated(
+    source: bytes | Path, name: str, min_s: float = 0.0, limit_s: float = DECODE_LIMIT_S, max_s: float = 0.0
+) -> Clip:
     """``decode_pcm`` in a child process; its crash is a DecodeError too, a child that cannot run a ChildProcessError.
 
-    The child may use MEMORY_LIMIT bytes of address space and 2 ``limit_s`` + START_LIMIT_S seconds of wall time.
+    The child may use MEMORY_LIMIT bytes of address space and 2 ``limit_s`` + START_LIMIT_S seconds of wall time, of
+    which HANG_LIMIT_S for decoding.
     """
     if isinstance(source, Path):
-        return Clip(name, _in_child(source, name, min_s, limit_s))
+        return Clip(name, _in_child(source, name, min_s, limit_s, max_s))
     with tempfile.NamedTemporaryFile(prefix="genrescale-") as file:
         file.write(source)
         file.flush()
-        return Clip(name, _in_child(Path(file.name), name, min_s, limit_s))
+        return Clip(name, _in_child(Path(file.name), name, min_s, limit_s, max_s))
 
 
-def _in_child(path: Path, name: str, min_s: float, limit_s: float) -> np.ndarray:
-    asked = json.dumps({"source": str(path), "name": name, "min_s": min_s, "limit_s": limit_s})
+def _in_child(path: Path, name: str, min_s: float, limit_s: float, max_s: float) -> np.ndarray:
+    asked = json.dumps({"source": str(path), "name": name, "min_s": min_s, "limit_s": limit_s, "max_s": max_s})
     # -P and PYTHONPATH: the child finds the modules that this process found, and none in the folder that it runs in;
     # one thread: each further one reserves address space
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
@@ -58,12 +63,16 @@ def _in_child(path: Path, name: str, min_s: float, limit_s: float) -> np.ndarray
     except subprocess.TimeoutExpired:
         raise DecodeError(name, f"decoding took more than {limit_s:g} s") from None
     finally:
-        if child.returncode is None:  # too late, or this process is told to stop: the child's own ffmpeg ends with it
+        # too late, or this process is told to stop, or a hung child died: its own ffmpeg ends with it
+        with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
+        if child.returncode is None:
             child.communicate()
     status = child.wait()
     if status == _REFUSED:
         raise DecodeError(name, out.decode(errors="replace"))
+    if status == -signal.SIGALRM:
+        raise DecodeError(name, f"decoding took more than {watchdog.HANG_LIMIT_S:g} s")
     if status < 0:
         raise DecodeError(name, f"the decoder crashed (signal {-status})")
     if status:
@@ -77,6 +86,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, memory_limit())
     asked = json.load(sys.stdin)
+    watchdog.die_in_time()
     try:
         clip = decode_pcm(Path(asked.pop("source")), **asked)
     except DecodeError as error:

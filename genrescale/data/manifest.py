@@ -10,6 +10,7 @@ Layout of a corpus::
     shards/{shard}.index.parquet       a checksum of every second of audio
     plan.parquet, quarantine.parquet   what was to be sharded, and what could not be
     takedowns.parquet                  songs that were taken down, and why
+    odd_lengths.parquet                songs that are far from the length that their corpus states, if there are any
 
 Shapes: N songs, K tags.
 """

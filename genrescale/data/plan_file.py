@@ -13,11 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genrescale.audio import SAMPLE_BYTES, Song, Vocabulary
+from genrescale.data.budget import Budget
 from genrescale.data.decoders import DecodeError
+from genrescale.data.quarantine import Rejected, read_quarantine, write_quarantine
 from genrescale.data.shard import decode_song
 from genrescale.data.shard_plan import (
     PLAN_PATH,
     SHARD_MB,
+    FailureBudgetError,
     ShardPlan,
     ShardSettings,
     arranged,
@@ -30,18 +33,27 @@ from genrescale.data.takedowns import read_takedowns
 from genrescale.results import table_of
 
 _META = b"genrescale"
+_REJECTED = "rejected"
 _SAMPLED = 8
 _COMPARED = 50_000
 
 
 def fix_plan(
-    songs: Sequence[Song], vocabulary: Vocabulary, settings: ShardSettings, out: Store, append: bool = False
+    songs: Sequence[Song],
+    vocabulary: Vocabulary,
+    settings: ShardSettings,
+    out: Store,
+    append: bool = False,
+    rejected: Sequence[Rejected] = (),
 ) -> ShardPlan:
     """The plan that ``out`` was begun with, or a new one, now written there.
 
     A plan that was begun is kept as it is, also where another machine or version would break ties otherwise; with
     ``append`` the songs that it lacks become its next generation. Songs that were taken down need not be listed any
-    more. Raises ValueError that says what changed where the songs, labels or settings are not those of the begun plan.
+    more. ``rejected`` rows are those of the listing: each is remembered with the addition that it came with.
+
+    Raises ValueError that says what changed where the songs, labels or settings are not those of the begun plan, and
+    FailureBudgetError, with the quarantine written and no plan, where too many rows were rejected.
     """
     if not out.exists(PLAN_PATH):
         if out.list("shards"):
@@ -50,9 +62,8 @@ def fix_plan(
             raise ValueError("the corpus has no songs")
         if append:
             raise ValueError(f"{out.uri} holds no corpus that songs could be added to; begin one without append=true")
-        plan = make_plan(songs, vocabulary, _sized(settings, songs))
-        out.write_bytes(PLAN_PATH, _plan_bytes(plan))
-        return plan
+        plan = replace(make_plan(songs, vocabulary, _sized(settings, songs)), rejected=tuple(rejected))
+        return _written(plan, out)
     table = table_of(out.read_bytes(PLAN_PATH))
     meta = json.loads(table.schema.metadata[_META])
     settings = replace(settings, songs_per_shard=settings.songs_per_shard or meta["settings"]["songs_per_shard"])
@@ -69,7 +80,7 @@ def fix_plan(
     if changes:
         remedy = "" if append else "add songs with append=true, "
         raise ValueError(
-            f"{out.uri} was begun with another plan: {'; '.join(changes)}. Go back to it, {remedy}"
+            f"{out.uri} was begun with another plan: {'; '.join(changes)}.{_first(rejected)} Go back to it, {remedy}"
             f"take songs out with jobs/take_down.py, choose another folder for out, or delete {out.uri} to start over"
         )
     rows = np.array([row_of[song.key] for song in listed])
@@ -77,8 +88,28 @@ def fix_plan(
     plan = arranged(listed, labels_NK, split_N, place, generation, vocabulary, settings)
     if added:
         plan = extend_plan(plan, added)
-        out.write_bytes(PLAN_PATH, _plan_bytes(plan))
+    # rows that were bad before belong to what they came with; a row that the plan does not know came last
+    known, last = meta.get(_REJECTED, {}), int(plan.generation.max())
+    came = [replace(row, generation=known.get(row.key, last)) for row in rejected if row.key not in row_of]
+    plan = replace(plan, rejected=tuple(came))
+    return _written(plan, out) if added else plan
+
+
+def _written(plan: ShardPlan, out: Store) -> ShardPlan:
+    takedowns = read_takedowns(out)
+    try:
+        Budget(plan, takedowns).check({}, planned=False)
+    except FailureBudgetError:
+        rows = [row.quarantined(takedowns) for row in plan.rejected]
+        there = {row.key for row in rows}
+        write_quarantine(out, [*rows, *(song for song in read_quarantine(out) if song.key not in there)])
+        raise
+    out.write_bytes(PLAN_PATH, _plan_bytes(plan))
     return plan
+
+
+def _first(rejected: Sequence[Rejected]) -> str:
+    return f" {len(rejected)} rows give no song, the first: {rejected[0]}." if rejected else ""
 
 
 def read_plan(out: Store) -> ShardPlan:
@@ -137,7 +168,9 @@ def _taken_down(table: pa.Table, listed: set[str], takedowns: dict[str, str], vo
 
 
 def _plan_bytes(plan: ShardPlan) -> bytes:
-    meta = {"settings": plan.settings.of_plan(), "vocabulary": plan.vocabulary.to_json()}
+    meta: dict[str, Any] = {"settings": plan.settings.of_plan(), "vocabulary": plan.vocabulary.to_json()}
+    if plan.rejected:
+        meta[_REJECTED] = {row.key: row.generation for row in plan.rejected}
     labels = pa.FixedSizeListArray.from_arrays(pa.array(plan.labels_NK.ravel()), len(plan.vocabulary))
     columns = {
         "key": pa.array([song.key for song in plan.songs], pa.string()),

@@ -1,8 +1,11 @@
-"""The songs that a corpus lacks, each with its reason: ``quarantine.parquet`` beside the shards."""
+"""The songs that a corpus lacks, each with its reason: ``quarantine.parquet`` beside the shards.
+
+They are songs that could not be decoded, songs that were taken down, and rows of a table that give no song.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -20,6 +23,31 @@ class Quarantined:
     key: str
     path: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row of a table that gives no song.
+
+    ``key`` is the one that its song would have, or one made of its number; ``path`` its encoded file, or the table
+    where the row names none that could be read. ``reason`` begins with the row's number. ``generation`` is the addition
+    that it came with (the plan knows).
+    """
+
+    key: str
+    path: str
+    table: str
+    reason: str
+    generation: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.table}, {self.reason}"
+
+    def quarantined(self, takedowns: Mapping[str, str]) -> Quarantined:
+        """Its entry; ``takedowns`` maps the key of a song that was taken down to the reason."""
+        if self.key in takedowns:
+            return Quarantined(self.key, "", takedowns[self.key])
+        return Quarantined(self.key, self.path, self.reason)
 
 
 def write_quarantine(out: Store, songs: Iterable[Quarantined]) -> None:

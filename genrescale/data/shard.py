@@ -10,16 +10,20 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, Vocabulary
 from genrescale.config import canonical_json
+from genrescale.data import watchdog
 from genrescale.data.decode import MAX_ENCODED_BYTES, check_size, decode_pcm, middle_excerpt
 from genrescale.data.decoders import DecodeError
+from genrescale.data.in_parquet import is_in_parquet, read_song
 from genrescale.data.index import (
     ShardIndex,
     crc32,
@@ -37,6 +41,7 @@ from genrescale.data.store import Store, StoreError
 _BLOCK = 512
 _HTTP_PATIENCE = Patience(budget_s=60.0, first_pause_s=1.0, longest_pause_s=30.0)
 """For an HTTP server that cannot be reached or is too busy; clients of buckets try again by themselves."""
+_PROBES = 3
 
 
 @dataclass(frozen=True)
@@ -85,11 +90,13 @@ class _HashedFile:
 
 
 def fetch_bytes(path: str) -> bytes | Path:
-    """A song's encoded file: its path where it is local, else its bytes.
+    """A song's encoded file: its path where it is a local file, else its bytes.
 
     Raises DecodeError where there is none, where it is too large to be held, and for an address that is none;
     StoreError where the store or server cannot be reached, an HTTP server after _HTTP_PATIENCE.
     """
+    if is_in_parquet(path):
+        return read_song(path)
     if "://" not in path:
         return Path(path)
     if not path.startswith(("http://", "https://")):
@@ -105,10 +112,12 @@ def fetch_bytes(path: str) -> bytes | Path:
             time.sleep(pause)
 
 
-def _fetch(path: str) -> bytes:
+def _fetch(path: str) -> bytes | Path:
     folder, _, name = path.rpartition("/")
     try:
         store = Store(folder)
+        if path.startswith("file://") and (local := store.local_path(name)) is not None:
+            return local  # what is no file, such as a pipe, is refused unopened
         if size := store.size(name):
             check_size(size, path)
             return store.read_bytes(name)
@@ -144,9 +153,13 @@ def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
 
 
 def decode_song(song: Song, settings: ShardSettings, isolated: bool = False) -> Clip:
-    """Raises DecodeError where the song gives no usable audio."""
-    decode = decode_isolated if isolated else decode_pcm
-    clip = decode(fetch_bytes(song.path), song.path, min_s=settings.min_s)
+    """Raises DecodeError where the song gives no usable audio. A decoder that hangs ends the process that it is in."""
+    source = fetch_bytes(song.path)
+    if isolated:
+        clip = decode_isolated(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
+    else:
+        with watchdog.deadline():
+            clip = decode_pcm(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
     return middle_excerpt(Clip(song.key, clip.pcm_T), settings.max_s)
 
 
@@ -203,6 +216,9 @@ class ShardWriter:
 def write_shard(task: ShardTask) -> ShardReport:
     """Decode the songs of one shard and write its tar, then its index. Broken songs go to the quarantine.
 
+    So does a song whose HTTP server fails at it for as long as patience lasts but gives another song of the shard. A
+    server that gives none, and a bucket that fails, raise StoreError: the job stops, and continues when run again.
+
     Songs that the shard holds already are taken from it: one that is made again for the sake of others loses none, also
     where encoded files are gone by now.
     """
@@ -218,7 +234,13 @@ def write_shard(task: ShardTask) -> ShardReport:
             except DecodeError as error:
                 quarantined[song.key] = error.reason
                 continue
-            except (OSError, StoreError, MemoryError) as error:
+            except StoreError as error:
+                if not _gives_other_songs(task.songs, song):
+                    error.add_note(f"while {song.path} was read")
+                    raise
+                quarantined[song.key] = f"its server failed at it for {_HTTP_PATIENCE.budget_s:g} s, not at other songs"
+                continue
+            except (OSError, MemoryError) as error:
                 error.add_note(f"while {song.path} was read")
                 raise
             except Exception as error:  # a decoder's bug, met by one song of a million
@@ -233,6 +255,18 @@ def write_shard(task: ShardTask) -> ShardReport:
     index = writer.index(task.plan_digest, quarantined)
     task.store.write_bytes(index_path(task.name), index_to_bytes(index))
     return ShardReport(task.name, len(writer.rows), quarantined)
+
+
+def _gives_other_songs(songs: Sequence[Song], failed: Song) -> bool:
+    """Whether the HTTP server that fails at a song gives one of a few others of its shard: then it is not down."""
+    if not failed.path.startswith(("http://", "https://")):
+        return False
+    others = [s.path for s in songs if s.key != failed.key and urlsplit(s.path)[:2] == urlsplit(failed.path)[:2]]
+    for path in others[:_PROBES]:
+        with suppress(StoreError, DecodeError):
+            _fetch(path)
+            return True
+    return False
 
 
 @dataclass(frozen=True)

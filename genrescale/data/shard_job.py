@@ -11,8 +11,10 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from genrescale.data.budget import Budget
 from genrescale.data.duplicates import with_exclusions
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
+from genrescale.data.lengths import odd_lengths, read_odd_lengths, sentence, write_odd_lengths
 from genrescale.data.manifest import MANIFEST_PATH, SONG_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
 from genrescale.data.rebuild import PlannedShard, planned_shards, rebuild_index
@@ -23,7 +25,6 @@ from genrescale.data.shard_plan import (
     CorpusChangedError,
     FailureBudgetError,
     ShardPlan,
-    ShardSettings,
 )
 from genrescale.data.splits import ArtistOverlap
 from genrescale.data.store import Store
@@ -31,8 +32,6 @@ from genrescale.data.takedowns import read_takedowns
 from genrescale.data.tasks import run_tasks
 from genrescale.telemetry import Progress
 
-MIN_FAILURES = 3
-"""So many songs may fail in a corpus of any size: one bad file does not stop a folder of fifty."""
 _READERS = 16
 _SHOWN = 5
 
@@ -42,7 +41,8 @@ class ShardingResult:
     """``written`` and ``skipped`` count the shards made now and those that were finished before.
 
     ``held_out`` counts added songs that no shard holds, because their artists are validated or tested on; ``overlap``
-    is what official splits share, None where the splits are ours.
+    is what official splits share, None where the splits are ours. ``rejected_rows`` of those in quarantine are rows of
+    a table that give no song.
     """
 
     manifest: Manifest
@@ -51,14 +51,24 @@ class ShardingResult:
     skipped: int
     held_out: int
     overlap: ArtistOverlap | None
+    rejected_rows: int = 0
+
+    @property
+    def given(self) -> int:
+        """Songs and rejected rows that the corpus listed: those in shards, in quarantine and held out."""
+        return len(self.manifest) + len(self.quarantined) + self.held_out
 
     def summary(self) -> str:
         """What the job did, in words."""
         manifest = self.manifest
         num_bytes = sum(manifest.shards["num_bytes"].to_pylist())
+        excluded = sum(bool(reason) for reason in manifest.songs["excluded"].to_pylist())
+        rows = f", {self.rejected_rows} of them rows of a table that give no song" if self.rejected_rows else ""
         lines = [
+            f"{self.given} songs given: {len(manifest)} in shards ({excluded} excluded as copies across splits), "
+            f"{len(self.quarantined)} in quarantine, {self.held_out} held out",
             f"{len(manifest.shards)} shards, {num_bytes:,} bytes; {self.written} written, {self.skipped} found",
-            f"{len(self.quarantined)} songs in quarantine",
+            f"{len(self.quarantined)} songs in quarantine{rows}",
             *(f"  {song.path or song.key}: {song.reason}" for song in self.quarantined[:_SHOWN]),
         ]
         if self.held_out:
@@ -68,43 +78,9 @@ class ShardingResult:
             )
         if self.overlap is not None:
             lines.append(f"official splits: {self.overlap.sentence()}")
+        if odd := read_odd_lengths(manifest):
+            lines.append(sentence(odd))
         return "\n".join(lines)
-
-
-def failure_limit(settings: ShardSettings, num_songs: int) -> int:
-    """How many songs may be quarantined: ``max_failure_rate`` of them, at least MIN_FAILURES; none at a rate of 0."""
-    if not settings.max_failure_rate:
-        return 0
-    return max(MIN_FAILURES, int(settings.max_failure_rate * num_songs))
-
-
-class Budget:
-    """How many songs may fail: of the corpus and of each addition, which must not hide in a large corpus."""
-
-    def __init__(self, plan: ShardPlan, takedowns: Mapping[str, str]) -> None:
-        self._plan, self._takedowns = plan, takedowns
-        added = plan.generation > 0
-        self._generation_of = {plan.songs[i].key: int(plan.generation[i]) for i in np.flatnonzero(added)}
-        self._sizes = np.bincount(plan.generation)
-
-    def check(self, reasons: Mapping[str, str]) -> None:
-        """Raises FailureBudgetError where more songs than allowed are in ``reasons`` and were not taken down."""
-        failed = [key for key in reasons if key not in self._takedowns]
-        counts = np.bincount([self._generation_of.get(key, 0) for key in failed], minlength=len(self._sizes))
-        for generation, (count, size) in enumerate(zip(counts.tolist(), self._sizes.tolist(), strict=True)):
-            if count > (limit := failure_limit(self._plan.settings, size)):
-                keys = [key for key in failed if self._generation_of.get(key, 0) == generation]
-                self._refuse({key: reasons[key] for key in keys}, size, limit, "added songs" if generation else "songs")
-
-    def _refuse(self, failed: Mapping[str, str], size: int, limit: int, what: str) -> None:
-        path_of = {song.key: song.path for song in self._plan.songs if song.key in failed}
-        first = "; ".join(f"{path_of[key]}: {failed[key]}" for key in sorted(failed)[:3])
-        raise FailureBudgetError(
-            f"{len(failed)} of {size} {what} failed, more than the {limit} that "
-            f"max_failure_rate={self._plan.settings.max_failure_rate:g} allows. The first: {first}. "
-            f"All are in {QUARANTINE_PATH}. Mend them and run again with retry_quarantined=true, "
-            f"or raise max_failure_rate and run again"
-        )
 
 
 def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -> ShardingResult:
@@ -144,7 +120,14 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     held_out = sum(
         split == HELD_OUT and song.key not in takedowns for song, split in zip(plan.songs, plan.split, strict=True)
     )
-    return ShardingResult(manifest, quarantined, len(missing), len(finished), held_out, plan.overlap)
+    given = len(plan.songs) + len(plan.rejected)
+    if given != len(manifest) + len(quarantined) + held_out:
+        raise AssertionError(
+            f"{given} songs were given, but {len(manifest)} are in the shards of {out.uri}, {len(quarantined)} in "
+            f"quarantine and {held_out} held out: this is a fault of genrescale, please report it"
+        )
+    num_rows = len(plan.rejected)
+    return ShardingResult(manifest, quarantined, len(missing), len(finished), held_out, plan.overlap, num_rows)
 
 
 def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget: Budget, num_finished: int) -> None:
@@ -220,13 +203,14 @@ def _remove_parts(out: Store) -> None:
 
 
 def _quarantined(plan: ShardPlan, reasons: Mapping[str, str], takedowns: Mapping[str, str]) -> list[Quarantined]:
-    return [
+    songs = [
         Quarantined(song.key, "", takedowns[song.key])
         if song.key in takedowns
         else Quarantined(song.key, song.path, reasons[song.key])
         for song in plan.songs
         if song.key in reasons or song.key in takedowns
     ]
+    return songs + [row.quarantined(takedowns) for row in plan.rejected]
 
 
 def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[ShardIndex], out: Store) -> Manifest:
@@ -259,5 +243,6 @@ def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[
     songs, settings = pa.table(columns).cast(SONG_SCHEMA), plan.settings.of_plan()
     manifest = Manifest(out.uri, "", plan.vocabulary, songs, plan.labels_NK[rows], pa.table(shards), settings)
     songs = with_exclusions(manifest).songs
+    write_odd_lengths(out, odd_lengths(plan.songs, manifest))
     checksums = np.concatenate([index.checksums for index in indexes])
     return write_manifest(out, songs, manifest.labels_NK, manifest.shards, plan.vocabulary, settings, checksums)

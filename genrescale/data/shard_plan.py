@@ -15,6 +15,7 @@ import numpy as np
 
 from genrescale.audio import Song, Vocabulary
 from genrescale.config import canonical_json
+from genrescale.data.quarantine import Rejected
 from genrescale.data.splits import SPLITS, ArtistOverlap, artist_overlap, assign_splits, nested_order
 
 HELD_OUT = "held out"
@@ -42,7 +43,7 @@ class ShardSettings:
     ``val_fraction`` and ``test_fraction`` of the songs are held out where there are no official splits.
     ``songs_per_shard`` of 0 makes shards of about SHARD_MB, judged by a sample of the songs. ``max_s`` keeps the middle
     of longer songs (0: whole songs); songs under ``min_s`` are quarantined. More than ``max_failure_rate`` of the songs
-    in quarantine stop the job; up to MIN_FAILURES never do, unless the rate is 0.
+    (and rejected rows) in quarantine stop the job; up to MIN_FAILURES never do, unless the rate is 0.
     """
 
     val_fraction: float = 0.1
@@ -81,7 +82,8 @@ class ShardPlan:
     """Songs in the order of splits and shards: song i has ``split[i]``, ``order[i]`` in it, and ``labels_NK[i]``.
 
     ``generation`` (N,) is 0 for the songs that the corpus began with, then 1 for the first addition. Songs that are
-    HELD_OUT come last, and no shard holds them.
+    HELD_OUT come last, and no shard holds them. ``rejected`` are rows of the corpus' tables that give no song; no
+    digest depends on them.
     """
 
     songs: list[Song]
@@ -91,6 +93,7 @@ class ShardPlan:
     generation: np.ndarray
     vocabulary: Vocabulary
     settings: ShardSettings
+    rejected: tuple[Rejected, ...] = ()
 
     @property
     def num_held_out(self) -> int:

@@ -3,6 +3,11 @@
 Splits that we make are artist-disjoint and stratified; official ones are kept. A split's nested order lets any prefix
 stand for the whole, so that dataset sizes are nested: the first 100k songs are inside the first 500k.
 
+Both follow the iterative stratification of Sechidis et al. 2011 ("On the stratification of multi-label data", ECML
+PKDD) in that each song goes where its tags are wanted most, given all that was dealt before. What differs: their
+method deals single songs, tag by tag from the rarest; ``artist_disjoint`` deals whole artists, from the largest, by all
+tags at once, each weighed by its rarity. ``nested_order`` begins as they do, from the rarest tag of a song.
+
 Shapes: N songs, A artists, S splits, K tags, W songs that wait for their place.
 """
 

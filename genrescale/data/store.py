@@ -148,6 +148,12 @@ class Store:
             if file.tell() != size:
                 raise StoreError(f"{self.uri}/{path} has {size} bytes, {file.tell()} came; try again")
 
+    @contextmanager
+    def opened(self, path: str) -> Iterator[IO[bytes]]:
+        """A file to read parts of, wherever they lie. Raises FileNotFoundError that names the full address."""
+        with self._at(path) as (fs, full), fs.open(full, "rb") as file:
+            yield file
+
     def read_at_most(self, path: str, limit: int) -> bytes:
         """The first ``limit`` bytes of a file, for one whose size nobody says."""
         parts, left = [], limit

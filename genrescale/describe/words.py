@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from genrescale.data.duplicates import find_duplicates
+from genrescale.data.lengths import read_odd_lengths, sentence
 from genrescale.data.manifest import Manifest
 from genrescale.data.store import Store
 from genrescale.describe.facts import imbalance, quarantine_reasons, shared_artists, split_facts, splits_of, tag_facts
@@ -59,6 +60,8 @@ def notes(manifest: Manifest) -> list[str]:
         found.append(f"{count_text(excluded, 'song')} excluded from use: another split holds the same audio.")
     if within := len(duplicates) - len(across):
         found.append(f"{count_text(within, 'recording')} more than once in one split.")
+    if odd := read_odd_lengths(manifest):
+        found.append(f"{sentence(odd)}.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The sharding job where processes die under it: a worker that is killed, a song that crashes every process."""
+"""The sharding job where processes die under it: a worker that is killed, songs that crash or hang every process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from deadly import make_deadly, write_deadly_soundfile
+from deadly import HANG, LIMIT_S, make_deadly, write_deadly_soundfile
 from small_corpus import contents
 
 ROOT = Path(__file__).parents[2]
@@ -82,22 +82,25 @@ def test_a_killed_worker_leaves_no_trace(environment: dict[str, str], music: Pat
     assert contents(out) == contents(undisturbed)
 
 
-def test_a_song_that_crashes_its_process_is_quarantined_by_name(
+def test_songs_that_crash_or_hang_their_process_are_quarantined_by_name(
     environment: dict[str, str], music: Path, tmp_path: Path
 ):
     write_deadly_soundfile(tmp_path / "modules")
     folder = Path(shutil.copytree(music, tmp_path / "music"))
     make_deadly(folder / "rock/10.flac")
+    make_deadly(folder / "jazz/11.flac", HANG)
     crashing = {**environment, "PYTHONPATH": f"{tmp_path / 'modules'}{os.pathsep}{ROOT}"}
     found = finish(start(crashing, folder, tmp_path / "shards"))
-    assert "1 songs in quarantine" in found
+    assert "2 songs in quarantine" in found
     table = pq.read_table(tmp_path / "shards/quarantine.parquet").to_pylist()
     assert [(row["path"], row["reason"]) for row in table] == [
-        (f"{folder}/rock/10.flac", "the decoder crashed (signal 11)")
+        (f"{folder}/jazz/11.flac", f"decoding took more than {LIMIT_S:g} s"),
+        (f"{folder}/rock/10.flac", "the decoder crashed (signal 11)"),
     ]
 
-    # the other songs are as if the crashing one had been found broken in the usual way
+    # the other songs are as if these had been found broken in the usual way
     (folder / "rock/10.flac").write_bytes(b"")
+    (folder / "jazz/11.flac").write_bytes(b"")
     finish(start(environment, folder, tmp_path / "expected"))
     shards = {name: data for name, data in contents(tmp_path / "expected").items() if name.endswith(".tar")}
     assert shards.items() <= contents(tmp_path / "shards").items()

@@ -189,6 +189,14 @@ def test_songs_are_added_and_taken_down_by_one_command_each(
     intact = run_job(environment, "verify_corpus.py", f"corpus={out}", "cpus=2")
     assert intact.returncode == 0, intact.stdout + intact.stderr
     assert f"{len(after) - 2} songs" in gone.stdout
-    again = run_job(environment, "shard_corpus.py", *shard_overrides(grown, out))
+
+    # the same songs by a table, two of whose rows are bad
+    rows = [f"{path.relative_to(grown)},{path.parent.name}" for path in sorted(grown.rglob("*.*"))]
+    (grown / "songs.csv").write_text("\n".join(["path,labels", *rows, ",rock", rows[0]]))
+    table = ("corpus=table", f"audio={grown / 'songs.csv'}", f"out={out}", *SETTINGS)
+    again = run_job(environment, "shard_corpus.py", *table)
     assert "0 written" in again.stdout, again.stderr
+    assert "6 songs in quarantine, 2 of them rows of a table that give no song" in again.stdout
+    assert f"{len(rows) + 2} songs given: {len(after) - 2} in shards" in again.stdout
+    assert f"row {len(rows) + 1}: the path is empty" in again.stdout
     assert "2 songs, taken down: asked to" in again.stdout

@@ -32,6 +32,10 @@ def test_magnatagatune(tmp_path: Path):
         ("c/y-1.mp3", "Y", "validation", {"rock", "no voice"}),
         ("0/z-1.mp3", "Z", "train", set()),
     ]
+    songs, _ = list_songs("mtat", str(tmp_path), split="clean")
+    assert [song.split for song in songs] == ["test", "validation"]  # z-1 has no tag
+    with pytest.raises(ValueError, match=r"option split='dev' is none of \['original', 'clean'\]"):
+        list_songs("mtat", str(tmp_path), split="dev")
     clean = write(tmp_path, {"clean.tsv": "0\tf/x-1.mp3\ttrain\nc/y-1.mp3\ttest\n"}) + "/clean.tsv"
     songs, _ = list_songs("mtat", str(tmp_path), clean=clean)
     assert [song.split for song in songs] == ["train", "test"]
@@ -198,6 +202,7 @@ HEADER = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\n"
     ("text", "words"),
     [
         ("PATH\tTAGS\na\tb\n", r"begins with \['PATH', 'TAGS'\]; expected the columns TRACK_ID"),
+        (f"{HEADER}t\ta\tb\t1.mp3\tlong\tx\n", "row 1, DURATION: 'long' is no length in seconds"),
         (f"{HEADER}t\ta\tb\t1.mp3\t3\n", "row 1: 5 cells; expected 6 or more"),
         (f"{HEADER}t\ta\tb\t1.mp3\t3\tx\nt\ta\tb\t1.mp3\t3\tx\t\n", "row 2: the path or a tag is empty"),
     ],
@@ -254,12 +259,8 @@ def test_fma_small_of_hugging_face(tmp_path: Path):
         list_songs("fma_hf", str(tmp_path), names=["A"])
 
 
-def test_audio_inside_of_parquet_is_refused(tmp_path: Path):
-    embedded = pa.table({"audio": pa.array([{"bytes": b"ID3", "path": "1.mp3"}]), "genre": ["Rock"]})
-    pq.write_table(embedded, tmp_path / "train.parquet")
-    with pytest.raises(FileNotFoundError, match=r"row 1: .*/1.mp3 does not exist; write audio inside of Parquet out"):
-        list_songs("fma_hf", str(tmp_path))
-    nameless = pa.table({"audio": pa.array([{"bytes": b"ID3", "path": None}]), "genre": ["Rock"]})
-    pq.write_table(nameless, tmp_path / "train.parquet")
-    with pytest.raises(ValueError, match="row 1: no file is named"):
+def test_a_dataset_whose_songs_are_nowhere_is_refused(tmp_path: Path):
+    nowhere = pa.table({"audio": pa.array([{"bytes": None, "path": "1.mp3"}]), "genre": ["Rock"]})
+    pq.write_table(nowhere, tmp_path / "train.parquet")
+    with pytest.raises(FileNotFoundError, match=r"/1.mp3 does not exist; the songs have to lie in the table or beside"):
         list_songs("fma_hf", str(tmp_path))

@@ -43,6 +43,7 @@ def test_a_jamendo_row_is_a_song(shared_data: Path):
     assert song.key.startswith("track_0000948-")
     assert (song.path, song.artist, song.split) == ("/music/48/948.low.mp3", "artist_000087", "train")
     assert song.labels == {"mood/theme---background": 1.0}
+    assert song.expected_s == 212.7
 
 
 def test_the_fault_filtered_gtzan(shared_data: Path):
@@ -63,6 +64,10 @@ def test_the_index_of_magnatagatune(shared_data: Path):
     assert sum(len(song.labels) for song in songs) == 19207
     assert Counter(tag for song in songs for tag in song.labels)["guitar"] == 1382
     assert sum(not song.labels for song in songs) == 1293
+    clean, _ = list_songs("mtat", str(shared_data / "mtt"), splits=["validation", "test"], split="clean")
+    assert sizes(clean) == (0, 1529, 4332)
+    assert sum(len(song.labels) for song in clean) == 19207  # no label is lost
+    assert {song.key for song in clean} == {song.key for song in songs if song.labels}
     with pytest.raises(FileNotFoundError, match=r"train_gt_mtt.tsv does not exist.*options.splits=\[validation,test\]"):
         list_songs("mtat", str(shared_data / "mtt"))
 

@@ -4,6 +4,7 @@ import os
 import pickle
 import socket
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from scipy.signal import resample_poly
 from genrescale.audio import SAMPLE_RATE, Clip
 from genrescale.data import decode, decoders
 from genrescale.data.decode import DecodeError, decode_pcm, middle_excerpt
+from genrescale.data.isolated import decode_isolated
 
 RATE = 44_100
 SECONDS = 3.0
@@ -308,6 +310,37 @@ def test_long_songs_are_refused_without_being_held(tmp_path: Path, monkeypatch: 
     held = decoders.decode_with_ffmpeg(path, "", 60) if held is None else held
     assert len(held) == 2 * SAMPLE_RATE
     assert reason_of(path) == "it is longer than 1 s"
+
+
+@pytest.mark.parametrize("kind", ["flac", "m4a", "mp3 vbr without a Xing header"])
+def test_of_a_long_song_an_excerpt_is_its_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
+    path = encoded(kind, SECONDS, tmp_path)
+    whole = decoders.decode_with_ffmpeg(path, "", 60)
+    excerpt_len = SAMPLE_RATE // 2
+    start = (len(whole) - excerpt_len) // 2
+    short = decode_pcm(path, "song", max_s=0.5)
+    monkeypatch.setattr(decoders, "MAX_SONG_S", 1.0)
+    monkeypatch.setattr(decode, "MAX_SONG_S", 1.0)
+    monkeypatch.setattr(decoders, "_arguments", decoders._arguments.__wrapped__)
+    excerpt = decode_pcm(path, "song", max_s=0.5)
+    assert np.array_equal(excerpt.pcm_T, whole[start : start + excerpt_len])
+    assert np.array_equal(decode_isolated(path, "song", max_s=0.5).pcm_T, short.pcm_T)  # its child knows no patch
+    assert reason_of(path) == "it is longer than 1 s"
+
+
+def test_a_long_song_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seconds = 1200
+    noise_T = (3000 * np.random.default_rng(0).standard_normal(8000 * seconds)).astype(np.int16)
+    soundfile.write(tmp_path / "long.wav", noise_T, 8000)
+    monkeypatch.setattr(decoders, "MAX_SONG_S", 60.0)
+    tracemalloc.start()
+    try:
+        clip = decode_pcm(tmp_path / "long.wav", "song", max_s=30.0)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert clip.duration_s == 30.0
+    assert peak_bytes < 12e6 < seconds * SAMPLE_RATE * 2 / 3
 
 
 def test_ffmpeg_cannot_take_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -17,6 +17,7 @@ from small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, contents, flip, make_s
 
 from genrescale.audio import Song, Tag, Vocabulary
 from genrescale.data import shard_job, takedowns
+from genrescale.data.budget import Budget
 from genrescale.data.duplicates import find_duplicates
 from genrescale.data.index import index_path
 from genrescale.data.inspection import inspect
@@ -25,7 +26,7 @@ from genrescale.data.plan_file import fix_plan, read_plan
 from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
 from genrescale.data.rebuild import planned_shards, rebuild_index
 from genrescale.data.shard import write_shard
-from genrescale.data.shard_job import Budget, write_corpus
+from genrescale.data.shard_job import write_corpus
 from genrescale.data.shard_plan import HELD_OUT, FailureBudgetError, ShardSettings, extend_plan, make_plan
 from genrescale.data.store import Store
 from genrescale.data.takedowns import read_takedowns, take_down

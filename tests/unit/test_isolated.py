@@ -1,25 +1,29 @@
 """A song in a process of its own: the same samples, the same refusals, and a crash is a refusal too."""
 
 import os
+import pickle
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from deadly import make_deadly, write_deadly_soundfile
+from deadly import HANG, LIMIT_S, MARK, make_deadly, write_deadly_soundfile
 from formats import encoded
 from small_corpus import rock_task
 
 from genrescale.audio import Song
-from genrescale.data import isolated
+from genrescale.data import isolated, watchdog
 from genrescale.data.decode import decode_pcm
 from genrescale.data.decoders import DecodeError
 from genrescale.data.index import index_path
 from genrescale.data.isolated import decode_isolated
-from genrescale.data.shard import write_shard
+from genrescale.data.shard import decode_song, write_shard
+from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store
 
 NAME = "shards/train-000000.tar"
@@ -58,10 +62,10 @@ for decode in (decode_pcm, decode_isolated):
     assert done.stdout.split() == ["16000", "16000"], done.stderr
 
 
-def deadly_song(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def deadly_song(folder: Path, monkeypatch: pytest.MonkeyPatch, mark: bytes = MARK) -> Path:
     path = folder / "deadly.wav"
     soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(40_000), 16_000)
-    make_deadly(path)
+    make_deadly(path, mark)
     write_deadly_soundfile(folder / "modules")
     monkeypatch.syspath_prepend(folder / "modules")
     return path
@@ -91,3 +95,49 @@ def test_an_isolated_shard_has_the_same_bytes_and_survives_a_crash(tmp_path: Pat
     assert report.quarantined == {"deadly": "the decoder crashed (signal 11)"}
     assert (tmp_path / "with" / NAME).read_bytes() == plain.store.read_bytes(NAME)
     assert not [name for name in os.listdir(tmp_path) if name.startswith("core")]
+
+
+def test_a_decoder_that_hangs_ends_its_process_and_then_its_song_has_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    hanging = Song("hanging", str(deadly_song(tmp_path, monkeypatch, HANG)), "", {"rock": 1.0})
+    sane = Song("sane", str(encoded("flac", 1.5, tmp_path)), "", {"rock": 1.0})
+    task = rock_task(Store(str(tmp_path / "out")), [sane, hanging])
+    (tmp_path / "task").write_bytes(pickle.dumps(task))
+    code = (
+        "import pickle, sys; from genrescale.data.shard import write_shard; write_shard(pickle.load(sys.stdin.buffer))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with (tmp_path / "task").open("rb") as file:
+        died = subprocess.run(
+            [sys.executable, "-c", code], stdin=file, env=environment, capture_output=True, timeout=60
+        )
+    assert died.returncode != 0
+    assert b"Timeout (0:00:04)!" in died.stderr
+    assert b"decode_here" in died.stderr  # where it hung
+    assert not task.store.exists(NAME)
+
+    monkeypatch.setattr(watchdog, "HANG_LIMIT_S", LIMIT_S)  # as in its child
+    report = write_shard(replace(task, isolated=True))  # what the job does next
+    assert report.quarantined == {"hanging": f"decoding took more than {LIMIT_S:g} s"}
+    assert report.num_songs == 1
+
+
+def test_a_song_that_is_done_in_time_disarms_the_watchdog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watchdog, "HANG_LIMIT_S", 0.3)
+    song = Song("sane", str(encoded("flac", 1.5, tmp_path)), "", {"rock": 1.0})
+    decode_song(song, ShardSettings())
+    with pytest.raises(DecodeError):
+        decode_song(replace(song, path=str(tmp_path / "none.flac")), ShardSettings())
+    time.sleep(0.5)  # this process would be dead
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_what_is_no_file_is_refused_unopened(tmp_path: Path, scheme: str):
+    os.mkfifo(tmp_path / "pipe.mp3")
+    (tmp_path / "link.mp3").symlink_to(tmp_path / "pipe.mp3")
+    with socket.socket(socket.AF_UNIX) as endpoint:
+        endpoint.bind(str(tmp_path / "s.mp3"))
+        for path in (tmp_path / "pipe.mp3", tmp_path / "link.mp3", tmp_path / "s.mp3", Path("/dev/zero"), tmp_path):
+            with pytest.raises(DecodeError, match="it is not a file"):
+                decode_song(Song("song", f"{scheme}{path}", "", {}), ShardSettings())

@@ -18,12 +18,13 @@ from webdataset.compat import WebDataset
 
 from genrescale.audio import SAMPLE_RATE, Clip, Song, Tag, Vocabulary
 from genrescale.data import decode, shard
+from genrescale.data.budget import MIN_FAILURES, failure_limit
 from genrescale.data.decode import decode_pcm
 from genrescale.data.decoders import DecodeError
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes, second_checksums
 from genrescale.data.retry import Patience
 from genrescale.data.shard import ShardTask, decode_song, fetch_bytes, write_shard
-from genrescale.data.shard_job import MIN_FAILURES, failure_limit, shard_tasks, write_corpus
+from genrescale.data.shard_job import shard_tasks, write_corpus
 from genrescale.data.shard_plan import FailureBudgetError, ShardSettings, make_plan
 from genrescale.data.store import Store, StoreError
 

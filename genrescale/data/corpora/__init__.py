@@ -22,6 +22,7 @@ from genrescale.data.corpora import (
     synthetic,
     table,
 )
+from genrescale.data.corpora.listing import Listing
 
 CORPORA: dict[str, Callable[..., tuple[list[Song], Vocabulary]]] = {
     "synthetic": synthetic.list_songs,
@@ -37,19 +38,27 @@ CORPORA: dict[str, Callable[..., tuple[list[Song], Vocabulary]]] = {
     "music4all": music4all.list_songs,
     "music4all_jamendo": music4all_jamendo.list_songs,
 }
+TOLERANT: dict[str, Callable[..., Listing]] = {"table": table.read_listing}
+"""The corpora whose tables people write by hand; those of published ones have no bad row, or are not whole."""
 _KINDS = {str: "text", bool: "true or false", int: "a whole number", tuple: "a list of names like [train,test]"}
 
 
 def list_songs(corpus: str, audio: str, **options: Any) -> tuple[list[Song], Vocabulary]:
     """The songs and tags of ``audio``, read as a corpus of CORPORA; its options are its own keyword arguments.
 
-    Raises ValueError for an unknown corpus or option, and whatever the corpus finds wrong.
+    Raises ValueError for an unknown corpus or option, and whatever the corpus finds wrong, also in one row.
     """
+    return list_corpus(corpus, audio, **options).strict()
+
+
+def list_corpus(corpus: str, audio: str, **options: Any) -> Listing:
+    """``list_songs`` that goes on where a row is bad by itself: the corpora of TOLERANT list such rows as rejected."""
     if corpus not in CORPORA:
         raise ValueError(f"corpus={corpus!r} is none of {sorted(CORPORA)}")
     _check_options(corpus, options)
     # absolute, because tasks on the same machine may run in another folder
-    return CORPORA[corpus](audio if "://" in audio else os.path.abspath(os.path.expanduser(audio)), **options)
+    audio = audio if "://" in audio else os.path.abspath(os.path.expanduser(audio))
+    return TOLERANT[corpus](audio, **options) if corpus in TOLERANT else Listing(*CORPORA[corpus](audio, **options))
 
 
 def _check_options(corpus: str, options: dict[str, Any]) -> None:

@@ -126,8 +126,8 @@ def _names_in(feature: Any) -> list[str]:
     """The names of a ClassLabel, or of a list of them, which Hugging Face writes in two ways."""
     if isinstance(feature, list):
         feature = feature[0] if feature else {}
-    if not isinstance(feature, dict):
-        return []
+    if not feature or not isinstance(feature, dict):
+        return []  # of audio, say, which has neither names nor another feature inside
     return feature["names"] if "names" in feature else _names_in(feature.get("feature", {}))
 
 

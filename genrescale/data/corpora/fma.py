@@ -12,7 +12,8 @@ full       the same songs, whole
 =========  ======================================================================================================
 
 The splits are the official ones, artist-disjoint. Clips that are known to be broken or short are listed like all
-others: the sharding job finds and counts them.
+others, with the length that they should have (30 s; of ``full`` the column ``track.duration``): the sharding job puts
+those that it cannot decode, and those under ``min_s``, into the quarantine, keeps the other short ones, and names them.
 """
 
 from __future__ import annotations
@@ -29,13 +30,16 @@ from genrescale.data.corpora.reading import (
     read_columns,
     read_rows,
     root_of,
+    seconds_of,
     vocabulary_of,
 )
 from genrescale.data.store import Store
 
 SUBSETS = ("small", "medium", "large", "full")
 TRACKS, GENRES = "tracks.csv", "genres.csv"
+CLIP_S = 30.0
 _COLUMNS = (("set", "split"), ("set", "subset"), ("artist", "id"), ("track", "genre_top"), ("track", "genres_all"))
+_DURATION = ("track", "duration")
 _SINGLE_LABEL = ("small", "medium")
 
 
@@ -50,22 +54,24 @@ def list_songs(audio: str, subset: str = "small", tables: str = "") -> tuple[lis
     top_genre = {} if subset in _SINGLE_LABEL else _top_genres(store)
     nested = SUBSETS[: SUBSETS.index(subset) + 1]
     songs = []
-    for track, split, home, artist, genre, genres, where in _tracks(store):
+    for track, split, home, artist, genre, genres, duration, where in _tracks(store):
         if home not in nested:
             continue
         names = [genre] if subset in _SINGLE_LABEL else _genres_of(genres, top_genre, where)
         if not all(names):
             raise ValueError(f"{where}: a track of subset {subset} has no genre_top")
         path = f"{root}/{track // 1000:03d}/{track:06d}.mp3"
-        songs.append(Song(song_key(f"fma/{track:06d}"), path, artist, carried(names), official_split(split, where)))
+        expected_s = duration if subset == "full" else CLIP_S
+        key, official = song_key(f"fma/{track:06d}"), official_split(split, where)
+        songs.append(Song(key, path, artist, carried(names), official, expected_s))
     if not songs:
         raise ValueError(f"{store.uri}/{TRACKS} has no track of subset {subset}")
     names = [song.labels for song in songs]
     return songs, vocabulary_of(names, f"{store.uri}/{TRACKS}")
 
 
-def _tracks(store: Store) -> list[tuple[int, str, str, str, str, str, str]]:
-    """Per row: id, split, subset, artist id, top genre, ids of all genres, and where it is."""
+def _tracks(store: Store) -> list[tuple[int, str, str, str, str, str, float, str]]:
+    """Per row: id, split, subset, artist id, top genre, ids of all genres, seconds (0: unknown), and where it is."""
     rows = read_rows(
         store, TRACKS, ",", remedy="unpack fma_metadata.zip there, or name its folder: +options.tables=..."
     )
@@ -76,6 +82,7 @@ def _tracks(store: Store) -> list[tuple[int, str, str, str, str, str, str]]:
     if missing or index[0] != "track_id":
         raise ValueError(f"{where} does not begin with FMA's three header rows; missing: {missing or ['track_id']}")
     at = [header.index(name) for name in _COLUMNS]
+    timed = header.index(_DURATION) if _DURATION in header else None
     tracks = []
     for i, row in enumerate(rows, 1):
         if len(row) != len(header) or not row[0].isdigit():
@@ -83,7 +90,8 @@ def _tracks(store: Store) -> list[tuple[int, str, str, str, str, str, str]]:
                 f"{where}, row {i}: expected {len(header)} cells, the first a track id; unpack the file again"
             )
         split, subset, artist, genre, genres = (row[k] for k in at)
-        tracks.append((int(row[0]), split, subset, artist, genre, genres, f"{where}, row {i}"))
+        seconds = 0.0 if timed is None else seconds_of(row[timed], f"{where}, row {i}")
+        tracks.append((int(row[0]), split, subset, artist, genre, genres, seconds, f"{where}, row {i}"))
     return tracks
 
 

@@ -6,8 +6,9 @@ tables. A row names its file (column ``file_name``, ``path`` or ``audio``, of wh
 are in the Parquet file's Hugging Face features, or given: ``names=[Electronic,...]``. Its split is not the one of
 ``fma``, and no artist is named, so artists may be on both sides.
 
-The files have to lie beside the tables. Where a dataset has its audio inside the Parquet files alone, write it out
-first.
+Audio lies in files beside the tables, or inside of the Parquet files, as Hugging Face's ``datasets`` writes it: in a
+column of structs with ``bytes`` and ``path``. Then a song is read from there (``data/in_parquet.py``), or from its path
+where ``bytes`` are null.
 """
 
 from __future__ import annotations
@@ -19,7 +20,18 @@ from typing import Any
 
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora.audiofolder import METADATA_NAMES, SPLIT_FOLDERS, class_tags, folder_split, read_features
-from genrescale.data.corpora.reading import Columns, carried, column, listed_files, resolve, root_of, vocabulary_of
+from genrescale.data.corpora.reading import (
+    Columns,
+    carried,
+    column,
+    embedded_address,
+    embedded_rows,
+    listed_files,
+    open_parquet,
+    resolve,
+    root_of,
+    vocabulary_of,
+)
 from genrescale.data.store import Store
 
 FILE_COLUMNS = ("file_name", "path", "audio")
@@ -32,8 +44,8 @@ def list_songs(
 ) -> tuple[list[Song], Vocabulary]:
     """The songs of every table; ``tables`` names them where they cannot be listed, ``genre`` the column of the genres.
 
-    Raises FileNotFoundError where there is no table or the first song has no file, ValueError for a row that cannot be
-    used and for numbers of genres that nobody names.
+    Raises FileNotFoundError where there is no table or the first song beside one does not exist, ValueError for a row
+    that cannot be used and for numbers of genres that nobody names.
     """
     store = Store(audio)
     tables = tables or [path for path in listed_files(store) if _is_table(path)]
@@ -53,7 +65,8 @@ def _is_table(path: str) -> bool:
 def _of_table(store: Store, name: str, genre: str, names: Sequence[str]) -> list[Song]:
     where, root = f"{store.uri}/{name}", root_of(store)
     table, classes = read_features(store, name)
-    files = column(table, _first_of(FILE_COLUMNS, table, where), where)
+    source = _source(table, where)
+    files, inside = column(table, source, where), _inside(store, name, source, len(table[source]))
     wanted = genre or _first_of(GENRE_COLUMNS, table, where)
     cells, names = column(table, wanted, where), names or classes.get(wanted, ())
     # train-00000-of-00003.parquet, train.parquet, or a table in the folder train
@@ -61,13 +74,26 @@ def _of_table(store: Store, name: str, genre: str, names: Sequence[str]) -> list
     songs = []
     for i, (file, cell) in enumerate(zip(files, cells, strict=True), 1):
         path, tags = _path(file), class_tags(cell, names, f"{where}, row {i}")
-        if not path:
-            raise ValueError(f"{where}, row {i}: no file is named; audio inside of Parquet has to be written out first")
+        if not path and not inside[i - 1]:
+            raise ValueError(f"{where}, row {i}: no file is named, and the row holds no audio")
         if not names and (numbers := [tag for tag in tags if tag.isdigit()]):
             raise ValueError(f"{where}, row {i}: genre {numbers[0]} has no name; give them: +options.names=[...]")
-        songs.append(Song(song_key(path), resolve(root, path), "", carried(tags), split or folder_split(path)))
-    _require_file(store, songs, where)
+        address = embedded_address(f"{root}/{name}", source, i - 1) if inside[i - 1] else resolve(root, path)
+        key = song_key(path or f"{name.removesuffix('.parquet')} row {i}")
+        songs.append(Song(key, address, "", carried(tags), split or folder_split(path)))
+    _require_file([song for song, is_inside in zip(songs, inside, strict=True) if not is_inside], where)
     return songs
+
+
+def _source(table: Columns, where: str) -> str:
+    """The column of the files: one of structs goes before a mere name, which may be that of a file nobody has."""
+    structs = [name for name in FILE_COLUMNS if name in table and isinstance(next(iter(table[name]), None), dict)]
+    return structs[0] if structs else _first_of(FILE_COLUMNS, table, where)
+
+
+def _inside(store: Store, name: str, source: str, num_rows: int) -> list[bool]:
+    """Of each row whether its audio lies in the table itself."""
+    return embedded_rows(open_parquet(store, name), source) if name.endswith(".parquet") else [False] * num_rows
 
 
 def _first_of(known: Sequence[str], table: Columns, where: str) -> str:
@@ -82,9 +108,9 @@ def _path(cell: Any) -> str:
     return str(path) if path else ""
 
 
-def _require_file(store: Store, songs: Sequence[Song], where: str) -> None:
-    """The first song stands for all: without this, a dataset that embeds its audio would fail song by song."""
+def _require_file(songs: Sequence[Song], where: str) -> None:
+    """The first song stands for all: without this, a dataset without its audio would fail song by song."""
     first = songs[0].path if songs else ""
     folder, _, name = first.rpartition("/")
     if first and not Store(folder or "/").exists(name):
-        raise FileNotFoundError(f"{where}, row 1: {first} does not exist; write audio inside of Parquet out beside it")
+        raise FileNotFoundError(f"{where}: {first} does not exist; the songs have to lie in the table or beside it")

@@ -5,7 +5,8 @@ songs); in ``tables`` (default: ``audio``) the files of one split folder of gith
 ``autotagging_{subset}-{train,validation,test}.tsv``, with the columns TRACK_ID, ARTIST_ID, ALBUM_ID, PATH, DURATION
 and TAGS, where every further cell is a tag: ``genre---rock``, ``mood/theme---calm``.
 
-The official splits are artist-disjoint. 990 files are bit-exact duplicates of others; the sharding job finds them.
+The official splits are artist-disjoint. 990 files are bit-exact duplicates of others; the sharding job finds them, and
+tracks that are far from their DURATION.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import carried, one_of, read_rows, resolve, root_of, vocabulary_of
+from genrescale.data.corpora.reading import carried, one_of, read_rows, resolve, root_of, seconds_of, vocabulary_of
 from genrescale.data.splits import SPLITS
 from genrescale.data.store import Store
 
@@ -27,6 +28,7 @@ class Track:
     artist: str
     path: str
     tags: tuple[str, ...]
+    duration_s: float
 
 
 def list_songs(
@@ -42,7 +44,8 @@ def list_songs(
     for split in SPLITS:
         for track in read_tracks(store, _file_name(subset, split)):
             path = f"{track.path.removesuffix('.mp3')}.low.mp3" if low else track.path
-            songs.append(Song(song_key(track.id), resolve(root, path), track.artist, carried(track.tags), split))
+            key, address = song_key(track.id), resolve(root, path)
+            songs.append(Song(key, address, track.artist, carried(track.tags), split, track.duration_s))
     return songs, vocabulary_of([song.labels for song in songs], store.uri)
 
 
@@ -63,5 +66,6 @@ def read_tracks(store: Store, name: str) -> list[Track]:
         tags = row[len(HEADER) - 1 :]
         if not row[3] or not all(tags):
             raise ValueError(f"{where}, row {i}: the path or a tag is empty")
-        tracks.append(Track(id=row[0], artist=row[1], path=row[3], tags=tuple(tags)))
+        seconds = seconds_of(row[4], f"{where}, row {i}, DURATION")
+        tracks.append(Track(id=row[0], artist=row[1], path=row[3], tags=tuple(tags), duration_s=seconds))
     return tracks

@@ -7,11 +7,12 @@ Layout, either of two, with the clips as ``{audio}/{0-f}/*.mp3``:
   first.
 - the index of musicnn-training (``musicnn.py``), with its 50 tags in its order.
 
-Splits: the folders 0-b train, c validates and d-f tests, with clips of none of the 50 tags kept; or ``clean``, a table
-without a header whose last two cells are path and split: clips that it does not list are left out (the lists of
-github.com/jongpillee/music_dataset_split leave out clips without a tag). Folders keep albums together, not artists: 56
-of the 230 are in more than one split. Three clips of the published archive are empty files; the sharding job finds
-them.
+Splits: the folders 0-b train, c validates and d-f tests. ``split=original`` keeps clips of none of the 50 tags,
+``split=clean`` leaves them out: 1,825 and 5,329 clips for validation and test become 1,529 and 4,332. Or ``clean``, a
+table without a header whose last two cells are path and split: clips that it does not list are left out (the lists of
+github.com/jongpillee/music_dataset_split leave out clips without a tag, too). Folders keep albums together, not
+artists: 56 of the 230 are in more than one split. Three clips of the published archive are empty files; the sharding
+job finds them.
 """
 
 from __future__ import annotations
@@ -40,14 +41,15 @@ _VALIDATION, _TEST = "c", "def"
 
 
 def list_songs(
-    audio: str, tables: str = "", clean: str = "", splits: Sequence[str] = SPLITS
+    audio: str, tables: str = "", clean: str = "", splits: Sequence[str] = SPLITS, split: str = "original"
 ) -> tuple[list[Song], Vocabulary]:
     """The clips of ``splits``; ``tables`` is the folder of the tables where it is not ``audio``.
 
     Raises FileNotFoundError where neither layout is there, ValueError for a row that cannot be used.
     """
-    for split in splits:
-        one_of("splits", split, SPLITS)
+    for name in splits:
+        one_of("splits", name, SPLITS)
+    only_tagged = one_of("split", split, ("original", "clean")) == "clean"
     store = Store(tables or audio)
     if store.exists(index_name("mtt")):
         clips, vocabulary = read_clips(store, "mtt", splits)
@@ -57,9 +59,9 @@ def list_songs(
     listed = _clean_splits(clean, {path for path, _, _ in found}, splits) if clean else None
     root, known, songs = root_of(Store(audio)), set(vocabulary.names), []
     for path, artist, tags in found:
-        split = _folder_split(path, store) if listed is None else listed.get(path)
-        if split in splits:
-            songs.append(Song(song_key(path), resolve(root, path), artist, carried(tags, known), split))
+        home, labels = _folder_split(path, store) if listed is None else listed.get(path), carried(tags, known)
+        if home in splits and (labels or not only_tagged):
+            songs.append(Song(song_key(path), resolve(root, path), artist, labels, home))
     return songs, vocabulary
 
 

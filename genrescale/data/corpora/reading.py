@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -128,6 +129,32 @@ def read_parquet(file: pq.ParquetFile, where: str, columns: list[str] | None = N
         raise ValueError(f"{where} cannot be read as Parquet: {error}") from None
 
 
+def embedded_address(file: str, column: str, row: int) -> str:
+    """The address of an encoded song in a row (from 0) of a Parquet file; ``data/in_parquet.py`` reads it."""
+    return f"{file}#{column}/{row}"
+
+
+def embedded_rows(file: pq.ParquetFile, column: str) -> list[bool]:
+    """Whether ``column.bytes`` of each row holds anything; all False where there is no such column.
+
+    Read from the file's statistics where they say so, else a song at a time.
+    """
+    leaves = [file.schema.column(i).path for i in range(len(file.schema))]
+    if (wanted := f"{column}.bytes") not in leaves:
+        return [False] * file.metadata.num_rows
+    found: list[bool] = []
+    for group in range(file.num_row_groups):
+        facts = file.metadata.row_group(group)
+        statistics = facts.column(leaves.index(wanted)).statistics
+        nulls = statistics.null_count if statistics is not None and statistics.has_null_count else None
+        if nulls in (0, facts.num_rows):
+            found += [nulls == 0] * facts.num_rows
+            continue
+        for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[wanted], use_threads=False):
+            found.append(bool((batch.column(0)[0].as_py() or {}).get("bytes")))
+    return found
+
+
 def _refuse_twice(names: Sequence[str], where: str) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
@@ -163,6 +190,17 @@ def official_split(cell: str, where: str) -> str | None:
     if cell and cell not in SPLIT_NAMES:
         raise ValueError(f"{where}: split {cell!r} is none of {list(SPLIT_NAMES)}")
     return SPLIT_NAMES[cell] if cell else None
+
+
+def seconds_of(cell: str, where: str) -> float:
+    """A length in seconds; "" is 0, which states none. Raises ValueError for anything else."""
+    try:
+        seconds = float(cell or 0)
+    except ValueError:
+        seconds = math.nan
+    if not 0.0 <= seconds < math.inf:
+        raise ValueError(f"{where}: {cell!r} is no length in seconds")
+    return seconds
 
 
 def most_frequent(labels: Sequence[Sequence[str]], top: int) -> list[str]:

@@ -11,6 +11,19 @@ Columns (other names by ``columns={"labels": "genre"}``; further columns are pas
 =================  ===============================================================================================
 
 The vocabulary is exclusive where every song has exactly one label and there is no regression tag.
+
+A row that is bad by itself is rejected, and the others are the corpus:
+
+- an empty path, or one that is not text
+- labels that are neither names nor a list of names (a number that is missing, a list in a list)
+- a split with another name, or none where other rows have one
+- a regression value that is no number from 0 to 1
+- a path that an earlier row has: the first one counts, also where it was rejected
+
+The table as a whole is refused, with one error that names what is wrong, where nothing in it can be trusted: it cannot
+be read (damaged Parquet, a line that is not JSON, a quote without its end, text that is not UTF-8), a row has a cell
+too many or too few (then every cell of it may be another's), a column is missing (also with the wrong delimiter) or
+there twice, a regression tag has no name or that of a label, no row has a label, or no row can be used.
 """
 
 from __future__ import annotations
@@ -21,7 +34,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from genrescale.audio import Song, Tag, Vocabulary, song_key
+from genrescale.data.corpora.listing import Listing, Rows
 from genrescale.data.corpora.reading import (
+    SPLIT_NAMES,
     Columns,
     column,
     official_split,
@@ -61,30 +76,41 @@ def list_songs(audio: str, columns: Mapping[str, str] | None = None) -> tuple[li
     Raises FileNotFoundError where there is no table, ValueError for a missing column (naming it and those found) and
     for a cell that cannot be used (naming its row; the first row is row 1).
     """
+    return read_listing(audio, columns).strict()
+
+
+def read_listing(audio: str, columns: Mapping[str, str] | None = None) -> Listing:
+    """The songs of the table ``audio`` and the rows that were rejected, both in its order.
+
+    Raises FileNotFoundError where there is no table, ValueError for a table that is refused as a whole (see above).
+    """
     store, name = split_address(audio)
     table = read_columns(store, name)
     cells = _name_columns(table, columns or {}, audio)
     regress = {key.removeprefix(REGRESS): table[key] for key in table if key.startswith(REGRESS)}
-    root, songs, labels = root_of(store), [], []
+    root, rows, labels = root_of(store), Rows(audio), []
+    official = any(split in SPLIT_NAMES for split in cells["split"])
     for i, path in enumerate(cells["path"]):
-        where = f"{audio}, row {i + 1}"
-        if not path:
-            raise ValueError(f"{where}: the path is empty")
-        if not isinstance(path, str):
-            raise ValueError(f"{where}: the path {path!r} is not text")
-        labels.append(_tags(cells["labels"][i], where))
-        values = dict.fromkeys(labels[i], 1.0)
-        values |= {tag: _number(numbers[i], f"{where}, column {REGRESS}{tag}") for tag, numbers in regress.items()}
-        songs.append(
-            Song(
-                key=song_key(path),
-                path=resolve(root, path),
-                artist=sys.intern(cells["artist"][i]),
-                labels=values,
-                split=official_split(cells["split"][i], where),
-            )
-        )
-    return songs, _vocabulary(labels, list(regress), audio)
+        row, key, address = f"row {i + 1}", "", ""
+        try:
+            if not path:
+                raise ValueError(f"{row}: the path is empty")
+            if not isinstance(path, str):
+                raise ValueError(f"{row}: the path {path!r} is not text")
+            key, address = song_key(path), resolve(root, path)
+            tags = _tags(cells["labels"][i], row)
+            values = dict.fromkeys(tags, 1.0)
+            values |= {tag: _number(numbers[i], f"{row}, column {REGRESS}{tag}") for tag, numbers in regress.items()}
+            split = official_split(cells["split"][i], row)
+            if official and split is None:
+                raise ValueError(f"{row}: it has no split, and other rows have one; give every row one, or none")
+            rows.keep(i + 1, Song(key, address, sys.intern(cells["artist"][i]), values, split))
+        except ValueError as error:
+            rows.reject(i + 1, str(error), key, address)
+            continue
+        labels.append(tags)
+    rows.require_songs()
+    return Listing(rows.songs, _vocabulary(labels, list(regress), audio), tuple(rows.rejected))
 
 
 def _name_columns(table: Columns, columns: Mapping[str, str], audio: str) -> Columns:

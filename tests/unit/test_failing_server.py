@@ -1,0 +1,66 @@
+"""A URL that fails for ever is one song's fault where its server gives other songs; one that gives none is down."""
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from formats import encoded
+from small_corpus import rock_task
+
+from genrescale.audio import Song
+from genrescale.data import shard
+from genrescale.data.retry import Patience
+from genrescale.data.shard import write_shard
+from genrescale.data.store import Store, StoreError
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        if "503" in self.path:
+            self.send_error(503)
+        else:
+            super().do_GET()
+
+    def log_message(self, format: str, *args: object):
+        pass
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(shard, "_HTTP_PATIENCE", Patience(0.2, 0.05, 0.05))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def songs(*addresses: str) -> list[Song]:
+    return [Song(f"s{i}", address, "", {"rock": 1.0}) for i, address in enumerate(addresses)]
+
+
+def test_one_failing_url_is_quarantined_wherever_it_stands_in_the_shard(tmp_path: Path, web: str):
+    encoded("flac", 1.5, tmp_path).rename(tmp_path / "sound.flac")
+    addresses = (f"{web}/503.flac", f"{web}/gone.flac", f"{web}/sound.flac", f"{web}/503-too.flac")
+    report = write_shard(rock_task(Store(str(tmp_path / "out")), songs(*addresses)))
+    failed = "its server failed at it for 0.2 s, not at other songs"
+    assert report.quarantined == {"s0": failed, "s1": "the file does not exist", "s3": failed}
+    assert report.num_songs == 1
+
+
+def test_a_server_that_gives_no_song_stops_the_job(tmp_path: Path, web: str):
+    local = encoded("flac", 1.5, tmp_path)
+    out = Store(str(tmp_path / "out"))
+    # the song on the disk and the one on another server say nothing about this server
+    other = "http://127.0.0.1:1/sound.flac"
+    with pytest.raises(StoreError, match=r"503.flac cannot be read \(503, "):
+        write_shard(
+            rock_task(out, songs(f"{web}/503.flac", f"{web}/503-too.flac", f"{web}/gone.flac", str(local), other))
+        )
+    assert not out.exists("shards/train-000000.tar")
