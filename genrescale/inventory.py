@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from genrescale.config import RUN_ID_LEN
-from genrescale.data.manifest import MANIFEST_PATH
+from genrescale.data.manifest import MANIFEST_PATH, PAGE_PATH
 from genrescale.data.quarantine import QUARANTINE_PATH
 from genrescale.data.shard_plan import PLAN_PATH
 from genrescale.data.store import Store, StoreError
@@ -28,7 +28,7 @@ from genrescale.results import PLANNED_PATH, finished_runs, read_planned
 
 MAX_DEPTH = 4  # folders below the store in which sweeps and corpora are looked for
 # What makes a folder a corpus or sweep is deleted last, so that a deletion that was cut off can be done again.
-CORPUS_FILES = ("describe.html", "shards", "manifest", QUARANTINE_PATH, TAKEDOWNS_PATH, PLAN_PATH, MANIFEST_PATH)
+CORPUS_FILES = (PAGE_PATH, "shards", "manifest", QUARANTINE_PATH, TAKEDOWNS_PATH, PLAN_PATH, MANIFEST_PATH)
 REPORTS = ("report.html", "figure.png", "table.csv", "runs.csv")
 # The encoded songs of a sweep that synthesised its corpus; the corpus itself, in shards/, is an item of its own.
 SONG_FILES = tuple(f"audio/{name}" for name in (SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE, FACTS_FILE))

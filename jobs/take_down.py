@@ -37,6 +37,10 @@ def main(job: TakeDownJob) -> None:
         print(f"{key}: taken out of the shards; its encoded file is not touched: {source}")
     for key in sorted(set(keys) - set(done.removed)):
         print(f"{key}: was in no shard, and will be in none")
+    if done.page_deleted:
+        print(
+            f"describe.html deleted: it plays clips; make it again: python jobs/describe_corpus.py corpus={job.corpus}"
+        )
     print(f"{len(done.removed)} songs gone, {len(done.shards)} shards written anew")
     print(f"{done.manifest.uri}, version {done.manifest.version}: {len(done.manifest)} songs")
 
