@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from _cli import place, run_job
+from _cli import place, place_out, run_job
 from omegaconf import MISSING
 
 from genrescale.cluster import connect
@@ -43,7 +43,7 @@ def main(job: ShardCorpusJob) -> None:
     renamed = job.columns.renamed()
     audio = place(job.store, job.audio, "audio").uri
     songs, vocabulary = list_songs(job.corpus, audio, **({"columns": renamed} if renamed else {}) | job.options)
-    out = place(job.store, job.out, "out")
+    out = place_out(job.store, job.out, "out")
     plan = fix_plan(songs, vocabulary, settings, out, job.append)
     with connect(job.cpus):
         result = write_corpus(plan, out, job.retry_quarantined)

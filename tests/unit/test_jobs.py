@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from job_runs import JOBS, run
 from small_corpus import make_song, shard_here
 
-from genrescale.data.store import Store
+from genrescale.data.store import Store, StoreError
 
 NAMES = sorted(path.stem for path in JOBS.glob("[a-z]*.py"))
 
@@ -73,6 +75,106 @@ def test_a_mistake_is_one_line_that_names_it(job: str, override: str, words: lis
     assert ended.returncode == 2
     assert len(ended.stderr.strip().splitlines()) == 1
     assert all(word in ended.stderr for word in words), ended.stderr
+
+
+WRITERS = {
+    "scale_sweep": ["corpus=/nowhere", "out="],
+    "train": ["site.corpus=/nowhere", "site.out="],
+    "synthesize_corpus": ["out="],
+    "shard_corpus": ["corpus=folder", "audio=AUDIO", "out="],
+    "describe_corpus": ["corpus=/nowhere", "out="],
+}
+
+
+@pytest.mark.parametrize("job", WRITERS)
+def test_an_out_that_cannot_be_written_is_refused_before_anything_starts(
+    job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "rock").mkdir()
+    make_song(tmp_path / "rock", 0)
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "closed").mkdir()
+    closed = str(tmp_path / "closed")
+    allowed = os.access  # this may run as root, who may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, *how, **more: str(path) != closed and allowed(path, *how, **more))
+    for place, words in (("file", "a file lies where a folder is needed"), ("closed", "the right to it")):
+        *others, last = (word.replace("AUDIO", str(tmp_path)) for word in WRITERS[job])
+        ended = run(job, *others, f"{last}{tmp_path}/{place}/shards")
+        assert ended.returncode == 2
+        assert f"{tmp_path}/{place} cannot be read or written" in ended.stderr
+        assert words in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (StoreError("s3://music/a cannot be read (503); check it"), "s3://music/a cannot be read (503); check it"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/data/a"),
+            "/data/a cannot be read or written: No space left",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data/a"),
+            "/data/a cannot be read or written: Permission",
+        ),
+    ],
+)
+def test_a_store_or_disk_that_fails_in_the_middle_is_one_line_and_no_impossible_request(
+    error: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(*_: object) -> Iterator[None]:
+        raise error
+        yield
+
+    monkeypatch.setattr("genrescale.cluster._init", lambda options: None)  # without a cluster
+    monkeypatch.setattr("genrescale.data.embedded.run_tasks", failing)
+    ended = run("synthesize_corpus", f"out={tmp_path}")
+    assert ended.returncode == 1
+    (line,) = [line for line in ended.stderr.splitlines() if not line.startswith("[")]
+    assert line.startswith(f"synthesize_corpus: {words}")
+    assert "the job had started" in line
+
+
+def test_a_cluster_that_is_not_there_is_an_impossible_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    ended = run("synthesize_corpus", f"out={tmp_path}")
+    assert ended.returncode == 2
+    assert "no Ray cluster answers at RAY_ADDRESS=127.0.0.1:9" in ended.stderr
+
+
+def test_a_takedown_that_an_outage_cut_off_has_started_and_one_of_a_wrong_address_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    songs = [make_song(tmp_path, i) for i in range(16)]
+    manifest = shard_here(songs, Store(str(tmp_path / "out"))).manifest
+    command = ["take_down", f"corpus={tmp_path}/out", f"songs=[{manifest.songs['key'][0].as_py()}]", "reason=test"]
+
+    def failing(*_: object) -> None:
+        raise StoreError("s3://music cannot be read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("genrescale.data.takedowns._rewrite", failing)
+        assert run(*command).returncode == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "read_bytes", failing)
+        assert run(*command).returncode == 2
+    assert run(*command).returncode == 0
+
+
+def test_a_full_disk_names_the_file_that_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/a/report.html'"):
+            Store(str(tmp_path)).write_bytes("a/report.html", b"page")
+    with pytest.raises(ConnectionRefusedError, match=r"^\[Errno 111\] refused$"), Store(str(tmp_path)).whole_file("x"):
+        raise ConnectionRefusedError(111, "refused")  # not of this disk
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/x'"):  # noqa: SIM117
+        with Store(str(tmp_path)).whole_file("x") as file:
+            full(file)
 
 
 def test_without_a_corpus_the_sweep_says_what_to_give():
