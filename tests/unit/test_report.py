@@ -6,7 +6,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from genrescale.report.fits import crossings, family_fit
 from genrescale.report.tables import PR_AUC, comparison_lines, differences
 from genrescale.report.words import answer, crossing_text
 from genrescale.results import PlannedTrial, ScoreTable
+from genrescale.streams import format_streams, read_streams
+from genrescale.telemetry import StreamStats
 
 
 @pytest.fixture(scope="module")
@@ -436,6 +438,21 @@ def test_page_is_one_file_that_asks_for_nothing(sweep: Store) -> None:
     assert "@import" not in html
     assert html.startswith("<!doctype html>")
     assert sweep.read_bytes("figure.png").startswith(b"\x89PNG")
+
+
+def test_each_worker_of_each_run_is_on_the_page_as_jobs_streams_prints_it(sweep: Store) -> None:
+    trial = make_trial("waveform", 400, 1)
+    streams = [StreamStats(0, 2, 100.0, 3.0, clips=1000, fetch_s=4.0), StreamStats(1, 2, 100.0, 70.0, clips=900)]
+    write_run(sweep, trial, streams=[asdict(stream) for stream in streams])
+    page = page_of(sweep)
+    assert [name for name in page.tables if name.startswith("streams-")] == [f"streams-{trial.run_id}"]
+    header, *lines = page.tables[f"streams-{trial.run_id}"]
+    printed = format_streams(read_streams(sweep)).splitlines()
+    assert printed[0].split() == ["run", *header]
+    assert [line.split() for line in printed[1:3]] == [[trial.run_id, *cells] for cells in lines]
+    html = sweep.read_bytes("report.html").decode()
+    assert "waveform, 400 songs, seed 1, grid: slow stage: deliver (Ray, between reading and training" in html
+    assert "No finished run has told of its streams" not in html
 
 
 def test_runs_csv_holds_every_field_of_every_row_once(sweep: Store) -> None:
