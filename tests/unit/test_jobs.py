@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,40 @@ def test_jobs_are_executable_short_and_documented(job: str):
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in (JOBS / "conf" / "sweep").glob("*.yaml")))
 def test_every_sweep_composes(sweep: str):
     assert run("scale_sweep", f"sweep={sweep}", "--help").returncode == 0
+
+
+def test_the_default_sweep_trains_by_the_tags_kinds_and_the_papers_is_as_it_was():
+    default, papers = (run("scale_sweep", *more, "--help").stdout for more in ([], ["sweep=pons2018"]))
+    assert "\nloss: by_kind\n" in default
+    assert default.replace("loss: by_kind", "loss: mse") == papers
+
+
+def readme_recipes() -> list[list[str]]:
+    """The overrides of the first block of the README's section on training."""
+    section = (JOBS.parent / "README.md").read_text().split("## Recipes of training")[1]
+    block = section.split("```")[1].replace("\\\n", " ")
+    return [shlex.split(line, comments=True) for line in block.strip().splitlines()]
+
+
+@pytest.mark.parametrize("overrides", readme_recipes())
+def test_a_recipe_of_the_readme_is_a_run(overrides: list[str]):
+    assert len(overrides) > 1
+    assert (
+        run("train", *overrides).stderr
+        == "train: site.corpus= (made by jobs/shard_corpus.py) and site.out= are needed\n"
+    )
+    of_sweep = [o.removeprefix("run.") for o in overrides if not o.startswith("run.init")]
+    changed = "schedule=" in " ".join(overrides)
+    ended = run("scale_sweep", *of_sweep, *(["optim.plateau_steps=2500"] if changed else []))
+    assert "corpus= is needed" in ended.stderr
+
+
+def test_the_readmes_recipe_of_won_is_the_papers():
+    """Won et al. 2020 and their code: Adam at 1e-4, weight decay 1e-4, batches of 16, then SGD at three rates."""
+    won = dict(override.removeprefix("run.").split("=") for override in readme_recipes()[1])
+    assert {name: won[name] for name in ("optim.lr", "optim.weight_decay", "data.batch", "optim.sgd_lrs")} == {
+        "optim.lr": "1e-4", "optim.weight_decay": "1e-4", "data.batch": "16", "optim.sgd_lrs": "[1e-3,1e-4,1e-5]",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
