@@ -29,7 +29,7 @@ from genrescale.data.splits import ArtistOverlap
 from genrescale.data.store import Store
 from genrescale.data.takedowns import read_takedowns
 from genrescale.data.tasks import run_tasks
-from genrescale.telemetry import Progress
+from genrescale.telemetry import Progress, Waiting
 
 MIN_FAILURES = 3
 """So many songs may fail in a corpus of any size: one bad file does not stop a folder of fifty."""
@@ -113,11 +113,12 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     ``retry_quarantined`` makes the shards again that have songs in quarantine which were not taken down. Raises
     FailureBudgetError, with the quarantine written, where too many songs fail.
     """
-    _remove_parts(out)
-    takedowns = read_takedowns(out)
-    tasks, budget = shard_tasks(plan, out, takedowns), Budget(plan, takedowns)
-    _recover_indexes(out, tasks)
-    indexes = read_indexes(out, tasks)
+    with Waiting("shard_corpus", "looking for finished shards"):
+        _remove_parts(out)
+        takedowns = read_takedowns(out)
+        tasks, budget = shard_tasks(plan, out, takedowns), Budget(plan, takedowns)
+        _recover_indexes(out, tasks)
+        indexes = read_indexes(out, tasks)
     finished = {
         task.name: index
         for task, index in zip(tasks, indexes, strict=True)
@@ -133,6 +134,18 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     finally:
         quarantined = _quarantined(plan, reasons, takedowns)
         write_quarantine(out, quarantined)
+    with Waiting("shard_corpus", "writing the manifest"):
+        manifest = _finished_manifest(plan, tasks, out, takedowns)
+    held_out = sum(
+        split == HELD_OUT and song.key not in takedowns for song, split in zip(plan.songs, plan.split, strict=True)
+    )
+    return ShardingResult(manifest, quarantined, len(missing), len(finished), held_out, plan.overlap)
+
+
+def _finished_manifest(
+    plan: ShardPlan, tasks: Sequence[ShardTask], out: Store, takedowns: Mapping[str, str]
+) -> Manifest:
+    """The manifest of shards that are all written. Raises CorpusChangedError where somebody else wrote meanwhile."""
     indexes = read_indexes(out, tasks)
     if None in indexes:
         raise CorpusChangedError(
@@ -140,11 +153,7 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
         )
     if read_takedowns(out) != takedowns:
         raise CorpusChangedError(f"songs of {out.uri} were taken down while the job ran; run it again")
-    manifest = _to_manifest(plan, tasks, [index for index in indexes if index is not None], out)
-    held_out = sum(
-        split == HELD_OUT and song.key not in takedowns for song, split in zip(plan.songs, plan.split, strict=True)
-    )
-    return ShardingResult(manifest, quarantined, len(missing), len(finished), held_out, plan.overlap)
+    return _to_manifest(plan, tasks, [index for index in indexes if index is not None], out)
 
 
 def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget: Budget, num_finished: int) -> None:
