@@ -107,7 +107,8 @@ def best_f1(table: ScoreTable, vocabulary: Vocabulary) -> list[tuple[float | Non
     """The threshold of each tag with the highest F1, and that F1: chosen on the test songs, so an upper bound of what
     thresholds chosen on other songs reach. None for regress tags and for tags that cannot be scored.
     """
-    mask_K, found = vocabulary.classify_K, [(None, None)] * len(vocabulary)
+    mask_K = vocabulary.classify_K
+    found: list[tuple[float | None, float | None]] = [(None, None)] * len(vocabulary)
     if not mask_K.any():
         return found
     true_NC, score_NC = table.true_NK[:, mask_K], table.score_NK[:, mask_K]
