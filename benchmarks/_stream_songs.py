@@ -139,6 +139,9 @@ WRITERS: dict[str, Callable[[Place], None]] = {
 _MODULES = {"mosaicml_streaming": "streaming", "mds": "streaming", "lhotse_shar": "lhotse"}
 
 
+INSTALL_PEERS = "all peers: .venv/bin/uv pip install --python .venv/bin/python -e '.[peers]'"
+
+
 def needs(name: str) -> list[str]:
     """The modules that a reader or a writer needs beside ours."""
     needed = _MODULES.get(name, name)

@@ -24,15 +24,20 @@ _LINE = re.compile(r"^\[(\w+)\] \d")
 
 
 def run_demo(out: str) -> dict[str, float]:
-    """Seconds of each stage: a stage begins with its first progress line and ends with its last."""
+    """Seconds of each stage: a stage begins with its first progress line and ends with its last.
+
+    ``silence`` is the longest time without a line, from the start of the job to its last line, as a log sees it.
+    """
     command = [sys.executable, "jobs/scale_sweep.py", "sweep=demo", f"out={out}"]
     begun = time.time()
     seen: dict[str, tuple[float, float]] = {}
     job = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert job.stderr is not None
+    last = silence = 0.0
     for line in job.stderr:
+        now = time.time() - begun
+        last, silence = now, max(silence, now - last)
         if match := _LINE.match(line):
-            now = time.time() - begun
             seen[match[1]] = (seen.get(match[1], (now, now))[0], now)
     if job.wait():
         raise RuntimeError(f"the demo ended with {job.returncode}")
@@ -43,6 +48,7 @@ def run_demo(out: str) -> dict[str, float]:
         "connect": seen["synthesize_corpus"][0],
         "report": total - seen["scale_sweep"][1],
         "total": total,
+        "silence": max(silence, total - last),
     }
 
 
@@ -50,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         seconds = run_demo(folder)
         rows = list(read_results(Store(folder)).values())
-    figures = {f"{stage}_s": seconds[stage] for stage in (*STAGES, "total")}
+    figures = {f"{stage}_s": seconds[stage] for stage in (*STAGES, "total", "silence")}
     for family in ("waveform", "spectrogram"):
         of_family = [row for row in rows if row.model == family]
         figures[f"{family}_songs_per_s"] = statistics.median(row.songs_per_s for row in of_family)

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 from _stream_readers import READERS  # noqa: E402
-from _stream_songs import BATCH, WRITERS, Place, module, needs  # noqa: E402
+from _stream_songs import BATCH, INSTALL_PEERS, WRITERS, Place, module, needs  # noqa: E402
 
 ONLY_NEAR, ONLY_FAR = ("floor",), ("ours_windows",)
 NO_PEERS = ("floor", "ours", "ours_windows")
@@ -87,7 +87,7 @@ def run_one(name: str, place: Place, cores: int, warm: int, clips: int) -> None:
 def run_apart(name: str, place: Place, settings: dict[str, str]) -> dict[str, float] | str:
     """The figures of a reader, or why there are none."""
     if missing := [module for module in needs(name) if importlib.util.find_spec(module) is None]:
-        return f"not installed: {', '.join(missing)}"
+        return f"not installed: {', '.join(missing)}; {INSTALL_PEERS}"
     command = [sys.executable, __file__, f"reader={name}", f"place={json.dumps(place.__dict__)}"]
     command += [f"{key}={settings[key]}" for key in ("songs", "clips", "warm", "cores")]
     with subprocess.Popen(

@@ -26,7 +26,7 @@ def outdated(files: Files, planned: Sequence[PlannedTrial]) -> dict[str, list[st
         later = now.get(_place(earlier))
         if later is None or earlier.run_id in wanted or not is_finished(files, earlier.run_id):
             continue
-        found[earlier.run_id] = list(_differences(earlier.config, later.config)) or [DATA_CHANGED]
+        found[earlier.run_id] = list(config_differences(earlier.config, later.config)) or [DATA_CHANGED]
     return found
 
 
@@ -53,10 +53,11 @@ def _place(trial: PlannedTrial) -> tuple[object, ...]:
     return trial.axis, trial.model, trial.size, trial.seed, rate, tuple(sorted(trial.layers.items()))
 
 
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def config_differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """``key old -> new`` for every key of two configs that differs, keys of nested ones with dots."""
     for key in sorted(set(before) | set(after)):
         old, new = before.get(key), after.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from _differences(old, new, f"{prefix}{key}.")
+            yield from config_differences(old, new, f"{prefix}{key}.")
         elif old != new:
             yield f"{prefix}{key} {old} -> {new}"

@@ -31,12 +31,23 @@ _ENVIRONMENT = {
 }
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what Ray sets in the driver of a submitted job
 STORE_PREFIX = "AWS_"
+UNDER_WAY = "the job had started"  # a note on what ends a job once it may have done something
 _LOGICAL_CPUS_PER_CORE = 2  # trials overlap one's start-up with another's training; threads per worker are fixed
 
 
 def default_cpus() -> int:
     """Logical CPUs of a private cluster: twice the cores this process may use, at least 4."""
     return max(4, _LOGICAL_CPUS_PER_CORE * len(os.sched_getaffinity(0)))
+
+
+@contextmanager
+def under_way() -> Iterator[None]:
+    """Note on an exception that the job had started: it is no request that could be refused."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(UNDER_WAY)
+        raise
 
 
 def _free_port() -> int:
@@ -67,7 +78,8 @@ def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
         _init(options)
         # A sweep tells of its failures itself, in a line each; the traces are under its tune/ folder.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        yield
+        with under_way():
+            yield
     finally:
         ray.shutdown()
         if folder:

@@ -7,26 +7,30 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from genrescale.config import RUN_ID_LEN
 from genrescale.data.lengths import ODD_LENGTHS_PATH
-from genrescale.data.manifest import MANIFEST_PATH
+from genrescale.data.manifest import MANIFEST_PATH, PAGE_PATH
 from genrescale.data.quarantine import QUARANTINE_PATH
 from genrescale.data.shard_plan import PLAN_PATH
-from genrescale.data.store import Store
+from genrescale.data.store import Store, StoreError
+from genrescale.data.synthesis.write import FACTS_FILE, SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE
 from genrescale.data.takedowns import TAKEDOWNS_PATH
 from genrescale.results import PLANNED_PATH, finished_runs, read_planned
 
 MAX_DEPTH = 4  # folders below the store in which sweeps and corpora are looked for
 # What makes a folder a corpus or sweep is deleted last, so that a deletion that was cut off can be done again.
 CORPUS_FILES = (
-    "describe.html",
+    PAGE_PATH,
     "shards",
     "manifest",
     QUARANTINE_PATH,
@@ -36,8 +40,10 @@ CORPUS_FILES = (
     MANIFEST_PATH,
 )
 REPORTS = ("report.html", "figure.png", "table.csv", "runs.csv")
-SWEEP_FILES = (*REPORTS, "failures.json", "tune", "checkpoints", "runs", PLANNED_PATH)
+# The encoded songs of a sweep that synthesised its corpus; the corpus itself, in shards/, is an item of its own.
+SONG_FILES = tuple(f"audio/{name}" for name in (SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE, FACTS_FILE))
 WHATS = ("sweep", "checkpoints", "corpus", "version")
+_RUN_ID = re.compile(rf"[0-9a-f]{{{RUN_ID_LEN}}}")
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,18 @@ class CorpusItem:
 
 @dataclass(frozen=True)
 class SweepItem:
-    """A sweep: the ids of its planned and finished runs, the bytes of its checkpoints (by run id) and of all."""
+    """A sweep, or the runs of jobs/train.py: its planned, begun and finished runs by id, and what they take.
+
+    ``checkpoint_bytes`` are by run id, ``song_bytes`` those of encoded songs that it synthesised, ``num_bytes`` of all
+    that goes with it.
+    """
 
     path: str
     planned: set[str]
+    begun: set[str]
     finished: set[str]
     checkpoint_bytes: dict[str, int]
+    song_bytes: int
     num_bytes: int
 
 
@@ -85,17 +97,36 @@ def is_corpus(files: Store) -> bool:
 
 
 def is_sweep(files: Store) -> bool:
-    """Whether a sweep was planned or a run has finished here."""
-    return files.exists(PLANNED_PATH) or bool(finished_runs(files))
+    """Whether a sweep was planned, songs were synthesised for one, or a run has begun here."""
+    return files.exists(PLANNED_PATH) or synthesised(files) or bool(begun_runs(files))
+
+
+def synthesised(files: Store) -> bool:
+    """Whether a sweep made its own songs here. (The file of this name beside songs made alone holds other facts.)"""
+    return {"synthesis", "shards"} <= set(_read_dict(files, FACTS_FILE))
+
+
+def begun_runs(files: Store) -> set[str]:
+    """The ids of the runs that have left a checkpoint or anything else."""
+    names = {path.split("/")[1] for folder in ("checkpoints", "runs") for path in files.list(folder)}
+    return {name for name in names if _RUN_ID.fullmatch(name)}
 
 
 def _summary(files: Store) -> dict[str, Any]:
     """The content of a corpus's manifest.json; {} where there is none of ours."""
+    summary = _read_dict(files, MANIFEST_PATH)
+    return summary if {"version", "num_songs", "vocabulary"} <= set(summary) else {}
+
+
+def _read_dict(files: Store, path: str) -> dict[str, Any]:
+    """A JSON file that holds a dict; {} where there is none."""
     try:
-        summary = json.loads(files.read_bytes(MANIFEST_PATH))
+        found = json.loads(files.read_bytes(path))
+    except StoreError:
+        raise
     except (FileNotFoundError, ValueError):
         return {}
-    return summary if isinstance(summary, dict) and {"version", "num_songs", "vocabulary"} <= set(summary) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def describe_corpus(store: Store, path: str) -> CorpusItem:
@@ -114,14 +145,26 @@ def describe_corpus(store: Store, path: str) -> CorpusItem:
 
 def describe_sweep(store: Store, path: str) -> SweepItem:
     files = store.child(path) if path else store
-    planned = {trial.run_id for trial in read_planned(files)} if files.exists(PLANNED_PATH) else set[str]()
-    finished = set(finished_runs(files))
     checkpoints: dict[str, int] = {}
     for name, size in files.sizes("checkpoints").items():
         run_id = name.split("/")[1]
         checkpoints[run_id] = checkpoints.get(run_id, 0) + size
-    num_bytes = sum(sum(files.sizes(name).values()) for name in ("runs", "tune")) + sum(checkpoints.values())
-    return SweepItem(path, planned, finished, checkpoints, num_bytes)
+    whole = deletion(files, "sweep")
+    return SweepItem(
+        path=path,
+        planned={trial.run_id for trial in read_planned(files)} if files.exists(PLANNED_PATH) else set(),
+        begun=begun_runs(files),
+        finished=set(finished_runs(files)),
+        checkpoint_bytes=checkpoints,
+        song_bytes=sum(sum(files.sizes(name).values()) for name in SONG_FILES if name in whole.paths),
+        num_bytes=whole.num_bytes,
+    )
+
+
+def sweep_files(files: Store) -> tuple[str, ...]:
+    """What belongs to the sweep at ``files``, in the order of deletion: what makes it a sweep goes last."""
+    songs = (*SONG_FILES, FACTS_FILE) if synthesised(files) else ()
+    return (*REPORTS, "evaluations", "failures.json", "tune", *songs, "checkpoints", "runs", PLANNED_PATH)
 
 
 @dataclass(frozen=True)
@@ -136,27 +179,38 @@ class Deletion:
     def run(self) -> None:
         for path in self.paths:
             self.files.delete(path)
+        for folder in sorted({"", *(path.rpartition("/")[0] for path in self.paths)}, reverse=True):
+            if (local := self.files.local_path(folder)) is not None:
+                with suppress(OSError):  # not empty: something else lies there
+                    local.rmdir()
 
 
-def deletion(files: Store, what: str, version: str = "") -> Deletion:
+def deletion(files: Store, what: str, version: str = "", run: str = "") -> Deletion:
     """What deleting ``what`` (one of WHATS) of the sweep or corpus at ``files`` takes away. Raises ValueError.
 
-    ``checkpoints`` are those of finished runs: an unfinished run continues from its own. ``version`` is an earlier one
-    of a corpus: its tables go, the shards stay.
+    ``sweep`` leaves an embedded corpus, which other sweeps may read. ``checkpoints`` are those of finished runs, since
+    an unfinished run continues from its own, or those of ``run``, finished or not. ``version`` is an earlier one of a
+    corpus: its tables go, the shards stay.
     """
     if what not in WHATS:
-        raise ValueError(f"what={what!r} is none of {list(WHATS)}")
+        raise ValueError(f"delete={what!r} is none of {list(WHATS)}")
+    if run and what != "checkpoints":
+        raise ValueError(f"run={run} goes with delete=checkpoints, and this is delete={what}")
     kind = "corpus" if what in ("corpus", "version") else "sweep"
     if not (is_corpus(files) if kind == "corpus" else is_sweep(files)):
         raise ValueError(f"{files.uri} is no {kind}: it holds neither the files nor the beginnings of one")
     if what == "version":
         candidates = [_version_path(files, version)]
     elif what == "checkpoints":
-        candidates = [f"checkpoints/{run_id}" for run_id in sorted(finished_runs(files))]
+        candidates = [f"checkpoints/{run_id}" for run_id in ([run] if run else sorted(finished_runs(files)))]
     else:
-        candidates = list(CORPUS_FILES if what == "corpus" else SWEEP_FILES)
+        candidates = list(CORPUS_FILES if what == "corpus" else sweep_files(files))
     sizes = {path: files.sizes(path) for path in candidates}
     kept = tuple(path for path in candidates if sizes[path])
+    if run and not kept:
+        raise ValueError(
+            f"run={run} has no checkpoints in {files.uri}; without delete= and with at= its runs are listed"
+        )
     return Deletion(
         files, kept, sum(len(sizes[path]) for path in kept), sum(sum(sizes[path].values()) for path in kept)
     )
@@ -167,7 +221,7 @@ def _version_path(files: Store, version: str) -> str:
     versions = files.folders("manifest")
     if version == current:
         raise ValueError(
-            f"version {version} is the corpus as it is; delete the corpus (what=corpus) or another version"
+            f"version {version} is the corpus as it is; delete the corpus (delete=corpus) or another version"
         )
     if version not in versions:
         raise ValueError(f"version={version!r} is none of {versions} of {files.uri}")
@@ -203,14 +257,17 @@ def _corpus_text(item: CorpusItem) -> str:
 def _sweep_text(item: SweepItem) -> str:
     other = len(item.finished - item.planned)
     runs = f"{len(item.finished & item.planned)} of {len(item.planned)} planned runs finished"
-    checkpoints = megabytes(sum(item.checkpoint_bytes.values()))
-    return f"{runs}{f', {other} others' if other else ''}; {checkpoints} of checkpoints"
+    runs += f", {other} others" if other else ""
+    if not item.planned:
+        runs = f"{other} of {len(item.begun)} runs finished, no sweep was planned"
+    songs = f"; {megabytes(item.song_bytes)} of encoded songs" if item.song_bytes else ""
+    return f"{runs}; {megabytes(sum(item.checkpoint_bytes.values()))} of checkpoints{songs}"
 
 
 def _runs_table(item: SweepItem) -> Table:
     table = Table("run", "state", "checkpoints", title=f"runs of {item.path or '.'}")
-    for run in sorted(item.planned | item.finished | set(item.checkpoint_bytes)):
+    for run in sorted(item.planned | item.begun | item.finished):
         state = "finished" if run in item.finished else "not finished"
-        table.add_row(run, state if run in item.planned else f"{state}, of another plan",
+        table.add_row(run, state if run in item.planned or not item.planned else f"{state}, of another plan",
                       megabytes(item.checkpoint_bytes.get(run, 0)))  # fmt: skip
     return table

@@ -156,7 +156,7 @@ class TrainingLoop:
                 "lr": self.progress.lr,
                 "train_loss": train_loss,
                 "val_loss": val_loss,
-                **{f"val_{name}": metrics[name] for name in ("roc_auc", "pr_auc", "rmse")},
+                **{f"val_{name}": metrics[name] for name in ("roc_auc", "pr_auc", "rmse", "accuracy")},
             }
         )
         if self.run.optim.best_by == "gap":

@@ -34,6 +34,22 @@ def overfit_ratio(train_loss: float) -> float:
     return train_loss / (1 + train_loss)
 
 
+@dataclass(frozen=True)
+class Overfit:
+    """Both overfit scores of a run; ``printed`` is None where no validation accuracy is known."""
+
+    train_loss: float
+    val_accuracy: float | None
+    printed: float | None
+    tabulated: float
+
+
+def overfit(train_loss: float, val_accuracy: float | None) -> Overfit:
+    """The overfit scores of the COMP-520 report, as its equation and as its tables have them."""
+    printed = None if val_accuracy is None else overfit_score(train_loss, val_accuracy)
+    return Overfit(train_loss, val_accuracy, printed, overfit_ratio(train_loss))
+
+
 @dataclass(frozen=True, eq=False)
 class GapCurve:
     """Losses at each validation (V,), and validation minus training loss: above zero, training songs do better."""

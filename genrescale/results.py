@@ -105,7 +105,17 @@ class PlannedTrial:
 
 
 PLANNED_PATH = "sweep.json"
-CURVE_COLUMNS = ("step", "epoch", "lr", "train_loss", "val_loss", "val_roc_auc", "val_pr_auc", "val_rmse")
+CURVE_COLUMNS = (
+    "step",
+    "epoch",
+    "lr",
+    "train_loss",
+    "val_loss",
+    "val_roc_auc",
+    "val_pr_auc",
+    "val_rmse",
+    "val_accuracy",
+)
 
 
 class Files(Protocol):

@@ -20,6 +20,14 @@ _SLOW = {
 }
 
 
+# a worker's line: its name and the width of its column in a terminal
+COLUMNS = {"worker": 7, "clips/s": 9, "waiting": 9, "ahead": 7, "tries": 7, **dict.fromkeys((*READ_STAGES, "train"), 9)}
+LEGEND = (
+    "ahead: groups that are read and wait for the worker; tries: reads of the store that were repeated;",
+    f"{', '.join(READ_STAGES)} (in one read task), train: clips/s of that stage alone",
+)
+
+
 def streams_path(run_id: str) -> str:
     return f"{run_folder(run_id)}/streams.json"
 
@@ -37,6 +45,11 @@ def read_streams(files: Files) -> dict[str, list[StreamStats]]:
     return {id: [_stats(values) for values in streams] for id, streams in found.items() if streams}
 
 
+def streams_of(row: ResultRow) -> list[StreamStats]:
+    """Each worker's stream in the last attempt of a finished run; none of a row from before there were streams."""
+    return [_stats(values) for values in row.streams]
+
+
 def _stats(values: dict[str, float]) -> StreamStats:
     return StreamStats(**values)  # type: ignore[arg-type]  (JSON kept whole numbers whole)
 
@@ -48,7 +61,26 @@ def slow_stage(streams: Sequence[StreamStats]) -> str:
 
 def slow_stage_of(row: ResultRow) -> str:
     """The slow stage of a finished run; "-" for a row from before there were streams."""
-    return slow_stage([_stats(values) for values in row.streams]) if row.streams else "-"
+    return slow_stage(streams_of(row)) if row.streams else "-"
+
+
+def slow_sentence(streams: Sequence[StreamStats]) -> str:
+    """The stage that is slow, and what helps."""
+    slow = slow_stage(streams)
+    return f"slow stage: {slow} ({_SLOW[slow]})"
+
+
+def stream_cells(stream: StreamStats) -> list[str]:
+    """A worker's line by COLUMNS. Rates are clips/s; of a stage alone "-" where it took no time."""
+    stages = [stream.clips_per_s(name) for name in (*READ_STAGES, "train")]
+    return [
+        str(stream.rank),
+        f"{stream.clips / stream.seconds if stream.seconds else 0.0:.1f}",
+        f"{stream.wait_share:.1%}",
+        f"{stream.queue_depth:.1f}",
+        str(stream.retries),
+        *(f"{rate:,.0f}" if rate else "-" for rate in stages),
+    ]
 
 
 def format_streams(found: dict[str, list[StreamStats]]) -> str:
@@ -58,25 +90,10 @@ def format_streams(found: dict[str, list[StreamStats]]) -> str:
     """
     if not found:
         return "no run has told of its stream yet: the first validation does"
-    names = (*READ_STAGES, "train")
-    lines = [
-        f"{'run':14}{'worker':>7}{'clips/s':>9}{'waiting':>9}{'ahead':>7}{'tries':>7}"
-        + "".join(f"{n:>9}" for n in names)
-    ]
+    lines = [f"{'run':14}" + "".join(f"{name:>{width}}" for name, width in COLUMNS.items())]
     for id, streams in found.items():
         for stream in streams:
-            rate = stream.clips / stream.seconds if stream.seconds else 0.0
-            stages = "".join(_cell(stream.clips_per_s(name)) for name in names)
-            lines.append(
-                f"{id:14}{stream.rank:7d}{rate:9.1f}{stream.wait_share:9.1%}{stream.queue_depth:7.1f}"
-                f"{stream.retries:7d}{stages}"
-            )
-        slow = slow_stage(streams)
-        lines.append(f"{'':14}slow stage: {slow} ({_SLOW[slow]})")
-    lines.append("ahead: groups that are read and wait for the worker; tries: reads of the store that were repeated;")
-    lines.append(f"{', '.join(READ_STAGES)} (in one read task), train: clips/s of that stage alone")
-    return "\n".join(lines)
-
-
-def _cell(rate: float) -> str:
-    return f"{rate:9,.0f}" if rate else f"{'-':>9}"
+            cells = zip(stream_cells(stream), COLUMNS.values(), strict=True)
+            lines.append(f"{id:14}" + "".join(f"{cell:>{width}}" for cell, width in cells))
+        lines.append(f"{'':14}{slow_sentence(streams)}")
+    return "\n".join([*lines, *LEGEND])

@@ -98,6 +98,28 @@ class Progress:
         self._stream.flush()
 
 
+class Waiting(Progress):
+    """A stage that nobody can count while it lasts: its lines say what is going on; a short one has none."""
+
+    def __init__(self, stage: str, note: str, stream: TextIO | None = None) -> None:
+        super().__init__(stage, 0, "songs", stream)
+        self.note(note)
+
+    def line(self) -> str:
+        with self._lock:
+            note = self._note
+        return f"[{self.stage}] {format_duration(time.monotonic() - self._started)} so far · {note}"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._finished.set()
+        self._thread.join()
+        if self._stream.isatty():
+            self._stream.write("\r\033[K")
+            self._stream.flush()
+
+
 @dataclass
 class StreamStats:
     """One worker's stream in one attempt: what its loop and its read tasks did with their seconds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import re
 import sys
@@ -16,17 +17,25 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from genrescale.cluster import SUBMITTED
+from genrescale.cluster import SUBMITTED, UNDER_WAY
 from genrescale.config import RUN_ID_LEN
 from genrescale.data.shard_plan import CorpusChangedError, FailureBudgetError
-from genrescale.data.store import Store
+from genrescale.data.store import DISK_FULL, Store, StoreError
 
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"
 # One run id in 200 reads as a number (12345678e901 as infinity): in quotes it stays what it is; a number does, too.
 _NUMBER_LIKE_ID = re.compile(rf"(?<=[=\[,])(?=[0-9e]{{{RUN_ID_LEN}}}(?:[\],]|$))[0-9]+e[0-9]+")
 EXIT_BAD_CONFIG = 2
+EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+_RIGHTS = "give this user the right to it, or take another address"
+_IN_THE_WAY = "a file lies where a folder is needed; move it, or take another address"
+_REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), _IN_THE_WAY),
+    **dict.fromkeys(DISK_FULL, "make room there; the same command continues"),
+}
 
 
 def run_job(
@@ -40,9 +49,10 @@ def run_job(
 
     Arguments without a key are appended to the list of the setting ``positional``, if the job has one: addresses, which
     are taken as they are, whatever Hydra's grammar makes of their spaces, commas and brackets.
-    ``--help`` prints ``doc`` and the defaults. A wrong key, type or value, or a ValueError of ``main`` (an impossible
-    request, found before anything starts), ends in one line on stderr and exit status 2. Too many broken songs, and a
-    corpus that somebody else changed meanwhile, end in one line and status 1.
+    ``--help`` prints ``doc`` and the defaults. A wrong key, type or value, a ValueError of ``main`` (an impossible
+    request) and a folder or store that cannot be used end in one line on stderr and exit status 2. What ends a job that
+    had started does so in one line and status 1: a store that fails, a full disk, too many broken songs, a corpus that
+    somebody else changed meanwhile.
     """
     named, overrides = _apart(sys.argv[1:]) if positional else ([], sys.argv[1:])
     try:
@@ -56,11 +66,14 @@ def run_job(
         sys.exit(main(config) or 0)
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(job, _explain(job, error))
-    except (ValueError, FileNotFoundError, ConnectionError) as error:
-        _refuse(job, " ".join(str(error).split()))
+    except (StoreError, OSError) as error:
+        began = UNDER_WAY in (notes := getattr(error, "__notes__", [])) or getattr(error, "errno", 0) in DISK_FULL
+        told = f" ({'; '.join(notes)})" if notes else ""
+        _end(job, _sentence(error) + told, EXIT_FAILED if began else EXIT_BAD_CONFIG)
+    except ValueError as error:
+        _refuse(job, _sentence(error))
     except (FailureBudgetError, CorpusChangedError) as error:
-        print(f"{job}: {error}", file=sys.stderr)
-        sys.exit(1)
+        _end(job, str(error), EXIT_FAILED)
     except KeyboardInterrupt:
         print(f"{job}: stopped; the same command continues where it was", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
@@ -83,6 +96,20 @@ def place(store: str, path: str, name: str) -> Store:
     return Store(path)
 
 
+def place_out(store: str, path: str, name: str) -> Store:
+    """``place`` of a folder that is written to. Raises OSError, before anything starts, where it lies on this machine
+    and cannot be made or written to.
+    """
+    files = place(store, path, name)
+    if (folder := files.local_path()) is not None:
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
+    return files
+
+
 def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Arguments that are values alone, and those that are options or ``key=value``. A file's name may hold an ``=``."""
     values = [a for a in arguments if not a.startswith("-") and ("=" not in a or os.path.exists(a))]
@@ -97,8 +124,20 @@ def _compose(schema: type, job: str, overrides: list[str]) -> Any:
 
 
 def _refuse(job: str, message: str) -> None:
+    _end(job, message, EXIT_BAD_CONFIG)
+
+
+def _end(job: str, message: str, status: int) -> None:
     print(f"{job}: {message}", file=sys.stderr)
-    sys.exit(EXIT_BAD_CONFIG)
+    sys.exit(status)
+
+
+def _sentence(error: Exception) -> str:
+    """An error in one line; of one of the operating system, with the path and what helps."""
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        remedy = _REMEDIES.get(error.errno, "check the address, your rights and the disk")
+        return f"{error.filename or 'a file'} cannot be read or written: {error.strerror}; {remedy}"
+    return " ".join(str(error).split())
 
 
 def _explain(job: str, error: BaseException) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from _cli import place, run_job
+from _cli import place, place_out, run_job
 from omegaconf import MISSING
 
 from genrescale.cluster import connect
@@ -39,7 +39,7 @@ class DescribeCorpusJob:
 def main(job: DescribeCorpusJob) -> None:
     settings = DescribeSettings(**{field.name: getattr(job, field.name) for field in fields(DescribeSettings)})
     corpus = place(job.store, job.corpus, "corpus")
-    out = place(job.store, job.out, "out") if job.out else corpus
+    out = place_out(job.store, job.out or job.corpus, "out")
     manifest = read_manifest(corpus.uri)
     refuse_mix(manifest, "describe")
     loudness, clips = choose_loudness(manifest, settings), choose_clips(manifest, settings)

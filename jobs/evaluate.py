@@ -6,7 +6,9 @@ python jobs/evaluate.py out=s3://music/sweep runs=[3f2a,9c41] corpus=s3://music/
 python jobs/evaluate.py out=demo embeddings=e.parquet corpus=/data/shards     a map of the test songs (from jobs/tag.py)
 
 Seconds to minutes, no GPU; nothing is trained, and test songs only are looked at. It prints the tables and writes
-metrics.csv, tags.csv, evaluation.json, figures and the ensemble's scores.parquet into OUT/evaluations/NAME.
+metrics.csv, tags.csv, evaluation.json, figures and the ensemble's scores.parquet into OUT/evaluations/NAME. Of a
+family the runs of the sweep's main recipe are taken, which differ by their seed. clips=true with a corpus of clips: the
+clips of one song, which the corpus names as their artist, vote for it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ class EvaluateJob:
     name: str = ""
     corpus: str = ""
     embeddings: str = ""
+    clips: bool = False
     vote: str = "soft"
     threshold: float = 0.5
     resamples: int = 1000
@@ -53,7 +56,7 @@ def main(job: EvaluateJob) -> None:
         print(f"{files.uri.rstrip('/')}/{path}")
         return
     settings = {"vote": job.vote, "threshold": job.threshold, "seed": job.seed, "resamples": job.resamples}
-    evaluation = build_evaluation(files, job.runs, job.family, job.size, manifest, **settings)
+    evaluation = build_evaluation(files, job.runs, job.family, job.size, manifest, clips=job.clips, **settings)
     name = job.name or (f"{job.family}-{evaluation.rows[0].size}" if job.family else "-".join(job.runs))
     paths = write_evaluation(files, name, evaluation)
     print(format_evaluation(evaluation))

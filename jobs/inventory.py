@@ -5,7 +5,9 @@ python jobs/inventory.py store=s3://music                                   list
 python jobs/inventory.py store=s3://music at=sweep                          one sweep or corpus
 python jobs/inventory.py store=s3://music at=sweep delete=checkpoints       what that would delete; yes=true does it
 
-``delete`` is ``sweep``, ``checkpoints`` (of finished runs), ``corpus`` or ``version`` (an earlier one: version=ID).
+``delete`` is ``sweep`` (with the songs that it synthesised; its corpus, in shards/, stays: at=sweep/shards
+delete=corpus), ``checkpoints`` (of finished runs, or of one that was given up: run=ID), ``corpus`` or ``version`` (an
+earlier one: version=ID).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ class InventoryJob:
     at: str = ""
     delete: str = ""
     version: str = ""
+    run: str = ""
     yes: bool = False
 
 
@@ -32,7 +35,7 @@ def main(job: InventoryJob) -> int:
     if not job.delete:
         print(format_items(list(find_items(store, job.at)), store.uri, runs=bool(job.at)))
         return 0
-    going = deletion(files, job.delete, job.version)
+    going = deletion(files, job.delete, job.version, job.run)
     what = (
         f"{going.num_files} files, {megabytes(going.num_bytes)} of {files.uri}: {', '.join(going.paths) or 'nothing'}"
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field, replace
 
-from _cli import EXIT_INTERRUPTED, place, run_job
+from _cli import EXIT_INTERRUPTED, place, place_out, run_job
 
 from genrescale.changes import show_outdated
 from genrescale.cluster import cluster_nodes, connect
@@ -42,7 +42,7 @@ class ScaleSweepJob(SweepConfig):
 def main(job: ScaleSweepJob) -> int:
     if not job.corpus and job.synthesis is None:
         raise ValueError("corpus= is needed: a folder made by jobs/shard_corpus.py; sweep=demo synthesises one instead")
-    files = place(job.store, job.out, "out")
+    files = place_out(job.store, job.out, "out")
     corpus = place(job.store, job.corpus, "corpus") if job.corpus else files.child("shards")
     site = replace(job.site, corpus=corpus.uri, out=files.uri)
     if job.dry_run and not corpus.exists("manifest.json"):

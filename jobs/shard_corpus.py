@@ -10,10 +10,11 @@ It may be killed at any moment: the same command continues. For songs that have 
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from _cli import place, run_job
+from _cli import place, place_out, run_job
 from omegaconf import MISSING
 
 from genrescale.cluster import connect
@@ -23,6 +24,7 @@ from genrescale.data.plan_file import fix_plan
 from genrescale.data.shard_job import write_corpus
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.describe.words import describe_text
+from genrescale.telemetry import Waiting
 
 
 @dataclass
@@ -42,10 +44,14 @@ def main(job: ShardCorpusJob) -> None:
     settings = ShardSettings(**{entry.name: getattr(job, entry.name) for entry in fields(ShardSettings)})
     renamed = job.columns.renamed()
     audio = place(job.store, job.audio, "audio").uri
-    listing = list_corpus(job.corpus, audio, **({"columns": renamed} if renamed else {}) | job.options)
-    out = place(job.store, job.out, "out")
-    plan = fix_plan(listing.songs, listing.vocabulary, settings, out, job.append, listing.rejected)
-    with connect(job.cpus):
+    out = place_out(job.store, job.out, "out")
+    with ExitStack() as cluster:
+        with Waiting("shard_corpus", "listing the songs") as waiting:
+            listing = list_corpus(job.corpus, audio, **({"columns": renamed} if renamed else {}) | job.options)
+            waiting.note(f"planning {len(listing.songs):,} songs")
+            plan = fix_plan(listing.songs, listing.vocabulary, settings, out, job.append, listing.rejected)
+            waiting.note("connecting to Ray")
+            cluster.enter_context(connect(job.cpus))
         result = write_corpus(plan, out, job.retry_quarantined)
     print(describe_text(result.manifest))
     print(result.summary())

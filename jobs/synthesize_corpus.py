@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from _cli import place, run_job
+from _cli import place_out, run_job
 from omegaconf import MISSING
 
 from genrescale.cluster import connect
@@ -25,7 +25,7 @@ class SynthesizeCorpusJob(SynthesisConfig):
 
 
 def main(job: SynthesizeCorpusJob) -> None:
-    out = place(job.store, job.out, "out")
+    out = place_out(job.store, job.out, "out")
     with connect(job.cpus):
         synthesize_corpus(out, job)
     print(f"{job.songs} songs in {out.uri}; shard them: jobs/shard_corpus.py corpus=synthetic audio={out.uri} out=...")

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from _cli import place, run_job
 from omegaconf import MISSING
 
+from genrescale.cluster import under_way
 from genrescale.data.corpora.reading import read_lines, split_address
+from genrescale.data.manifest import read_manifest
 from genrescale.data.takedowns import take_down
 
 
@@ -32,11 +34,18 @@ def main(job: TakeDownJob) -> None:
     keys = [*job.songs, *(read_lines(*split_address(job.songs_file)) if job.songs_file else [])]
     if not keys:
         raise ValueError('no song is named: songs=["KEY"] or songs_file=keys.txt')
-    done = take_down(place(job.store, job.corpus, "corpus"), keys, job.reason)
+    corpus = place(job.store, job.corpus, "corpus")
+    read_manifest(corpus.uri)  # a wrong address is refused before anything is written
+    with under_way():
+        done = take_down(corpus, keys, job.reason)
     for key, source in zip(done.removed, done.sources, strict=True):
         print(f"{key}: taken out of the shards; its encoded file is not touched: {source}")
     for key in sorted(set(keys) - set(done.removed)):
         print(f"{key}: was in no shard, and will be in none")
+    if done.page_deleted:
+        print(
+            f"describe.html deleted: it plays clips; make it again: python jobs/describe_corpus.py corpus={job.corpus}"
+        )
     print(f"{len(done.removed)} songs gone, {len(done.shards)} shards written anew")
     print(f"{done.manifest.uri}, version {done.manifest.version}: {len(done.manifest)} songs")
 

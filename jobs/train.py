@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from _cli import place, run_job
+from _cli import place, place_out, run_job
 
 from genrescale.cluster import connect
 from genrescale.config import RunConfig, SiteConfig
@@ -32,7 +32,7 @@ class TrainJob:
 def main(job: TrainJob) -> int:
     if not (job.site.corpus and job.site.out):
         raise ValueError("site.corpus= (made by jobs/shard_corpus.py) and site.out= are needed")
-    corpus, files = place(job.store, job.site.corpus, "site.corpus"), place(job.store, job.site.out, "site.out")
+    corpus, files = place(job.store, job.site.corpus, "site.corpus"), place_out(job.store, job.site.out, "site.out")
     parents = place(job.store, job.site.parents, "site.parents").uri if job.site.parents else ""
     site = replace(job.site, corpus=corpus.uri, out=files.uri, parents=parents)
     trial = plan_trial(job.run, site, read_manifest(site.corpus), job.run.data.size)

@@ -36,14 +36,22 @@ def _table(true_NK: np.ndarray, score_NK: np.ndarray) -> ScoreTable:
 
 
 def write_scored(
-    files: Store, table: ScoreTable, vocabulary: Vocabulary, model: str = "waveform", size: int = 100, seed: int = 0
+    files: Store,
+    table: ScoreTable,
+    vocabulary: Vocabulary,
+    model: str = "waveform",
+    size: int = 100,
+    seed: int = 0,
+    lr: float = 1e-3,
 ) -> ResultRow:
-    trial = make_trial(model, size, seed)
+    trial = make_trial(model, size, seed, lr=lr)
     row = make_row(trial, **score(table.true_NK, table.score_NK, vocabulary), test_songs=len(table.keys))
     write_scores(files, f"runs/{row.run_id}/scores.parquet", table, vocabulary.names)
     steps = np.arange(100, 1001, 100)
     train, val = 0.2 + 0.5 * np.exp(-steps / 300), 0.35 + 0.4 * np.exp(-steps / 200) + 0.0001 * steps * (1 + seed)
     lines = zip(steps.tolist(), train.tolist(), val.tolist(), strict=True)
-    write_curve(files, row.run_id, [{"step": s, "train_loss": t, "val_loss": v} for s, t, v in lines])
+    write_curve(
+        files, row.run_id, [{"step": s, "train_loss": t, "val_loss": v, "val_accuracy": 0.25} for s, t, v in lines]
+    )
     write_result(files, row)
     return row

@@ -17,13 +17,12 @@ from genrescale.data.plan_file import fix_plan
 from genrescale.data.shard_job import write_corpus
 from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store
-from genrescale.data.synthesis.write import SongRow, write_song, write_table
+from genrescale.data.synthesis.write import FACTS_FILE, SongRow, write_song, write_table
 from genrescale.data.tasks import run_tasks
 from genrescale.telemetry import Progress
 
 SONGS_PER_TASK = 16
 ENCODED_BYTES_PER_S = 92_000  # measured over the mix of formats, most of it FLAC
-_FACTS = "synthesis.json"
 
 
 @dataclass
@@ -58,9 +57,9 @@ def synthesize_corpus(folder: Store, config: SynthesisConfig) -> None:
 def _refuse_other_songs(folder: Store, config: SynthesisConfig) -> None:
     """Files are kept and told apart by number alone, so a folder belongs to one seed and one range of lengths."""
     facts = {"seed": config.seed, "min_s": config.min_s, "max_s": config.max_s}
-    if not folder.exists(_FACTS):
-        folder.write_bytes(_FACTS, json.dumps(facts).encode())
-    elif (found := json.loads(folder.read_bytes(_FACTS))) != facts:
+    if not folder.exists(FACTS_FILE):
+        folder.write_bytes(FACTS_FILE, json.dumps(facts).encode())
+    elif (found := json.loads(folder.read_bytes(FACTS_FILE))) != facts:
         raise ValueError(f"{folder.uri} holds songs of {found}, not of {facts}; use another folder or delete it")
 
 
@@ -90,9 +89,9 @@ def is_made(out: Store, facts: dict[str, Any]) -> bool:
 
     The encoded songs may have been deleted since.
     """
-    if not (out.exists(_FACTS) and out.child("shards").exists(MANIFEST_PATH)):
+    if not (out.exists(FACTS_FILE) and out.child("shards").exists(MANIFEST_PATH)):
         return False
-    if (found := json.loads(out.read_bytes(_FACTS))) != facts:
+    if (found := json.loads(out.read_bytes(FACTS_FILE))) != facts:
         changed = sorted(name for name in {*found, *facts} if found.get(name) != facts.get(name))
         raise ValueError(
             f"{out.uri} holds a corpus of other songs or shards ({', '.join(changed)} changed); take another out="
@@ -107,7 +106,9 @@ def embedded_corpus(out: Store, synthesis: SynthesisConfig, settings: ShardSetti
         return
     audio, shards = out.child("audio"), out.child("shards")
     announce_disk(out, synthesis)
+    if not shards.exists(MANIFEST_PATH):  # a corpus that is there already may be another
+        out.write_bytes(FACTS_FILE, json.dumps(facts).encode())  # from now on the songs are known as this sweep's
     synthesize_corpus(audio, synthesis)
     songs, vocabulary = list_songs("synthetic", audio.uri)
     write_corpus(fix_plan(songs, vocabulary, settings, shards), shards)
-    out.write_bytes(_FACTS, json.dumps(facts).encode())
+    out.write_bytes(FACTS_FILE, json.dumps(facts).encode())

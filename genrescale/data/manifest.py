@@ -35,6 +35,7 @@ from genrescale.data.store import Store
 from genrescale.results import table_bytes, table_of
 
 MANIFEST_PATH = "manifest.json"
+PAGE_PATH = "describe.html"  # of genrescale.describe; it holds clips of the songs
 PARTS = "parts"  # of the settings: the corpora of a mix
 _VERSION_LEN = 12
 

@@ -30,7 +30,7 @@ from genrescale.data.splits import ArtistOverlap
 from genrescale.data.store import Store
 from genrescale.data.takedowns import read_takedowns
 from genrescale.data.tasks import run_tasks
-from genrescale.telemetry import Progress
+from genrescale.telemetry import Progress, Waiting
 
 _READERS = 16
 _SHOWN = 5
@@ -89,11 +89,12 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     ``retry_quarantined`` makes the shards again that have songs in quarantine which were not taken down. Raises
     FailureBudgetError, with the quarantine written, where too many songs fail.
     """
-    _remove_parts(out)
-    takedowns = read_takedowns(out)
-    tasks, budget = shard_tasks(plan, out, takedowns), Budget(plan, takedowns)
-    _recover_indexes(out, tasks)
-    indexes = read_indexes(out, tasks)
+    with Waiting("shard_corpus", "looking for finished shards"):
+        _remove_parts(out)
+        takedowns = read_takedowns(out)
+        tasks, budget = shard_tasks(plan, out, takedowns), Budget(plan, takedowns)
+        _recover_indexes(out, tasks)
+        indexes = read_indexes(out, tasks)
     finished = {
         task.name: index
         for task, index in zip(tasks, indexes, strict=True)
@@ -109,14 +110,8 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     finally:
         quarantined = _quarantined(plan, reasons, takedowns)
         write_quarantine(out, quarantined)
-    indexes = read_indexes(out, tasks)
-    if None in indexes:
-        raise CorpusChangedError(
-            f"{tasks[indexes.index(None)].name} in {out.uri} was changed while the job ran; run it again"
-        )
-    if read_takedowns(out) != takedowns:
-        raise CorpusChangedError(f"songs of {out.uri} were taken down while the job ran; run it again")
-    manifest = _to_manifest(plan, tasks, [index for index in indexes if index is not None], out)
+    with Waiting("shard_corpus", "writing the manifest"):
+        manifest = _finished_manifest(plan, tasks, out, takedowns)
     held_out = sum(
         split == HELD_OUT and song.key not in takedowns for song, split in zip(plan.songs, plan.split, strict=True)
     )
@@ -128,6 +123,20 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
         )
     num_rows = len(plan.rejected)
     return ShardingResult(manifest, quarantined, len(missing), len(finished), held_out, plan.overlap, num_rows)
+
+
+def _finished_manifest(
+    plan: ShardPlan, tasks: Sequence[ShardTask], out: Store, takedowns: Mapping[str, str]
+) -> Manifest:
+    """The manifest of shards that are all written. Raises CorpusChangedError where somebody else wrote meanwhile."""
+    indexes = read_indexes(out, tasks)
+    if None in indexes:
+        raise CorpusChangedError(
+            f"{tasks[indexes.index(None)].name} in {out.uri} was changed while the job ran; run it again"
+        )
+    if read_takedowns(out) != takedowns:
+        raise CorpusChangedError(f"songs of {out.uri} were taken down while the job ran; run it again")
+    return _to_manifest(plan, tasks, [index for index in indexes if index is not None], out)
 
 
 def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget: Budget, num_finished: int) -> None:

@@ -6,6 +6,7 @@ the new ones, never half of them.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
@@ -33,6 +34,7 @@ _S3_OPTIONS = {
 }
 _BLOCK_BYTES = 1 << 20
 _PART_BYTES, _PARTS_AT_ONCE = 8 << 20, 8  # of a download: 64 MB of memory
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio", "obstore")
 _S3 = "s3://"
 
@@ -228,7 +230,7 @@ class Store:
         """
         local = self.local_path(path)
         if local is None:
-            with tempfile.NamedTemporaryFile(prefix="genrescale-") as spool:
+            with _disk_named(tempfile.gettempdir()), tempfile.NamedTemporaryFile(prefix="genrescale-") as spool:
                 yield spool
                 spool.flush()
                 with self._at(path) as (fs, full):
@@ -259,10 +261,22 @@ def _part_of(local: Path) -> Iterator[Path]:
     local.parent.mkdir(parents=True, exist_ok=True)
     part = local.with_name(f".{local.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        yield part
-        os.replace(part, local)
+        with _disk_named(str(local), str(part)):
+            yield part
+            os.replace(part, local)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk_named(path: str, part: str = "") -> Iterator[None]:
+    """Name ``path`` in the error of a full disk, which names nothing, and in errors of its ``part``."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename not in ((part, None) if error.errno in DISK_FULL else (part,)):
+            raise
+        raise OSError(error.errno, error.strerror, path) from None
 
 
 def _remedy(fs: Any) -> str:

@@ -17,7 +17,7 @@ from genrescale.audio import PCM_DTYPE, Clip, Song
 from genrescale.data.checksums import gather_checksums
 from genrescale.data.duplicates import with_exclusions
 from genrescale.data.index import ShardIndex, crc32, index_from_bytes, index_path, index_to_bytes
-from genrescale.data.manifest import SHARD_SCHEMA, Manifest, read_manifest, write_manifest
+from genrescale.data.manifest import PAGE_PATH, SHARD_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.members import scan_shard
 from genrescale.data.mix import refuse_mix
 from genrescale.data.quarantine import Quarantined, read_quarantine, write_quarantine
@@ -32,13 +32,14 @@ TAKEDOWNS_PATH = "takedowns.parquet"
 @dataclass(frozen=True, eq=False)
 class TakedownResult:
     """``removed`` are the keys of the songs that were in the corpus and ``sources`` their encoded files, which stay;
-    ``shards`` are those written anew.
+    ``shards`` are those written anew. ``page_deleted``: the corpus' page, in which clips can be heard, went with them.
     """
 
     manifest: Manifest
     removed: list[str]
     shards: list[str]
     sources: list[str]
+    page_deleted: bool
 
 
 def read_takedowns(store: Store) -> dict[str, str]:
@@ -74,6 +75,8 @@ def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
         _check(store, manifest, shard, takedowns)
     columns = {"key": pa.array(takedowns, pa.string()), "reason": pa.array(takedowns.values(), pa.string())}
     store.write_bytes(TAKEDOWNS_PATH, table_bytes(pa.table(columns)))
+    if page_deleted := bool(shards) and store.exists(PAGE_PATH):
+        store.delete(PAGE_PATH)
     indexes = {shard: _rewrite(store, manifest, shard, takedowns) for shard in shards}
     others = [song for song in quarantine if song.key not in takedowns]
     write_quarantine(store, [*others, *(Quarantined(key, "", why) for key, why in takedowns.items())])
@@ -83,6 +86,7 @@ def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
         removed=gone["key"].to_pylist(),
         shards=[manifest.shard_name(shard) for shard in shards],
         sources=gone["path"].to_pylist(),
+        page_deleted=page_deleted,
     )
 
 

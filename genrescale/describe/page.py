@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from genrescale.audio import SAMPLE_RATE
-from genrescale.data.manifest import Manifest
+from genrescale.data.manifest import PAGE_PATH, Manifest
 from genrescale.data.store import Store
 from genrescale.data.verify import labels_of
 from genrescale.describe.facts import (
@@ -37,7 +37,6 @@ from genrescale.describe.words import listed, notes
 from genrescale.report.page import data_uri, resource
 from genrescale.report.words import count_text
 
-PAGE_PATH = "describe.html"
 MAX_ROWS = 200
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 

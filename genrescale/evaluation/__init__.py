@@ -16,8 +16,8 @@ from genrescale.confidence import RESAMPLES, Interval, PairedTest
 from genrescale.data.manifest import Manifest
 from genrescale.ensemble import combine_runs, read_runs, same_songs
 from genrescale.evaluation.reading import check_row, chosen_rows, find_vocabulary, train_counts
-from genrescale.evaluation.scores import compare, intervals
-from genrescale.overfitting import GapCurve, gap_curve
+from genrescale.evaluation.scores import ClipVote, clip_votes, compare, intervals
+from genrescale.overfitting import GapCurve, Overfit, gap_curve, overfit
 from genrescale.results import Files, ResultRow, ScoreTable, read_curve
 from genrescale.tag_tables import (
     ClassScore,
@@ -52,12 +52,15 @@ class ByTag:
 class Evaluation:
     """Everything that is printed and written. ``tables`` and ``metrics`` are by run id and ENSEMBLE.
 
-    ``subject`` is whose tags are looked at: the ensemble of several runs, else the run. ``tests`` compare the first run
-    with the second where there are two.
+    ``left_out`` are runs of the family that differ by more than a seed. ``subject`` is whose tags are looked at: the
+    ensemble of several runs, else the run. ``tests`` compare the first run with the second where there are two.
+    ``overfits`` are of the runs whose curves have a training loss, ``clip_votes`` by way to vote where clips were asked
+    for.
     """
 
     uri: str
     rows: list[ResultRow]
+    left_out: list[ResultRow]
     vocabulary: Vocabulary
     vote: str
     threshold: float
@@ -67,6 +70,8 @@ class Evaluation:
     subject: str
     tags: ByTag
     gaps: dict[str, GapCurve]
+    overfits: dict[str, Overfit]
+    clip_votes: dict[str, ClipVote]
 
 
 def by_tag(table: ScoreTable, vocabulary: Vocabulary, threshold: float, train_counts_K: np.ndarray | None) -> ByTag:
@@ -105,6 +110,16 @@ def read_gaps(files: Files, run_ids: Sequence[str]) -> dict[str, GapCurve]:
     return found
 
 
+def read_overfits(files: Files, run_ids: Sequence[str]) -> dict[str, Overfit]:
+    """The overfit scores of the runs at their last validation that has a training loss; of runs that have any."""
+    found = {}
+    for run_id in run_ids:
+        lines = [] if (table := read_curve(files, run_id)) is None else table.to_pylist()
+        if known := [line for line in lines if line["train_loss"] is not None]:
+            found[run_id] = overfit(known[-1]["train_loss"], known[-1].get("val_accuracy"))
+    return found
+
+
 def build_evaluation(
     files: Files,
     run_ids: Sequence[str] = (),
@@ -115,13 +130,17 @@ def build_evaluation(
     threshold: float = 0.5,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    clips: bool = False,
 ) -> Evaluation:
     """Evaluate finished runs of ``files``: the named ones, or a family's at one size.
 
-    ``manifest`` tells the kinds of the tags and how many training songs have them. Raises ValueError where the runs
+    ``manifest`` tells the kinds of the tags and how many training songs have them; with ``clips`` its songs are clips,
+    and their artist is the song that they are of. Raises ValueError where the runs
     cannot be compared (other songs, tags or labels) and as ``chosen_rows`` and ``find_vocabulary`` do.
     """
-    rows = chosen_rows(files, run_ids, family, size)
+    if clips and manifest is None:
+        raise ValueError("clips=true needs corpus=..., whose column artist says which song a clip is of")
+    rows, left_out = chosen_rows(files, run_ids, family, size)
     read = read_runs(files, [row.run_id for row in rows])
     tables, names = same_songs(read), next(iter(read.values()))[1]
     vocabulary = find_vocabulary(names, tables[rows[0].run_id], rows[0], manifest)
@@ -136,6 +155,7 @@ def build_evaluation(
     return Evaluation(
         uri=files.uri,
         rows=rows,
+        left_out=left_out,
         vocabulary=vocabulary,
         vote=vote,
         threshold=threshold,
@@ -145,4 +165,6 @@ def build_evaluation(
         subject=subject,
         tags=by_tag(tables[subject], vocabulary, threshold, counts_K),
         gaps=read_gaps(files, [row.run_id for row in rows]),
+        overfits=read_overfits(files, [row.run_id for row in rows]),
+        clip_votes=clip_votes(tables[subject], manifest, vocabulary) if clips and manifest is not None else {},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ import numpy as np
 from genrescale.audio import Tag, Vocabulary
 from genrescale.data.manifest import Manifest
 from genrescale.metrics import score
-from genrescale.results import Files, ResultRow, ScoreTable, read_results
+from genrescale.results import PLANNED_PATH, Files, ResultRow, ScoreTable, read_planned, read_results
 
 _SAME = 1e-6  # scores are stored as float64; a metric differs by its order of summation at most
 
@@ -19,11 +20,14 @@ def family_of(row: ResultRow) -> str:
     return row.model if row.labels == "true" else f"{row.model} ({row.labels} labels)"
 
 
-def chosen_rows(files: Files, run_ids: Sequence[str], family: str, size: int) -> list[ResultRow]:
+def chosen_rows(
+    files: Files, run_ids: Sequence[str], family: str, size: int
+) -> tuple[list[ResultRow], list[ResultRow]]:
     """The rows of the named runs (the beginning of an id is enough), or of a family at one size (0: its largest).
 
-    Raises ValueError, saying what there is, where a name fits no finished run or several, and for a run of a pretext
-    task, which has no scores of tags.
+    Of a family those that differ by their seed alone (``_main_recipe``); the second list are the others, left out.
+    Raises ValueError, saying what there is, where a name fits no finished run or several, where none of a family's
+    recipes is the main one, and for a run of a pretext task, which has no scores of tags.
     """
     finished = read_results(files)
     rows = {run_id: row for run_id, row in finished.items() if not row.pretext}
@@ -38,7 +42,8 @@ def chosen_rows(files: Files, run_ids: Sequence[str], family: str, size: int) ->
         found = [row for row in rows.values() if family_of(row) == family]
         wanted = size or max((row.size for row in found), default=0)
         if found := [row for row in found if row.size == wanted]:
-            return sorted(found, key=lambda row: (row.lr, row.seed, row.run_id))
+            chosen = _main_recipe(files, found)
+            return chosen, [row for row in found if row not in chosen]
         there = sorted({f"{family_of(row)} ({row.size})" for row in rows.values()})
         raise ValueError(f"no run of family {family!r} with size {size or 'any'} is finished; there are {there}")
     chosen = {}
@@ -50,7 +55,28 @@ def chosen_rows(files: Files, run_ids: Sequence[str], family: str, size: int) ->
             what = f"fits {', '.join(sorted(fitting))}" if fitting else f"is none of {', '.join(sorted(rows))}"
             raise ValueError(f"run {name!r} {what}")
         chosen[fitting[0]] = rows[fitting[0]]
-    return list(chosen.values())
+    return list(chosen.values()), []
+
+
+def _main_recipe(files: Files, found: Sequence[ResultRow]) -> list[ResultRow]:
+    """Of one family's runs at one size, those of one config and one data but for the seed, by seed.
+
+    It is the recipe of the sweep's grid, without a sweep's plan the one with the most runs.
+    """
+    recipes: dict[str, list[ResultRow]] = {}
+    for row in sorted(found, key=lambda row: (row.seed, row.run_id)):
+        recipe = json.dumps([{**row.config, "seed": None}, row.data_digest], sort_keys=True)
+        recipes.setdefault(recipe, []).append(row)
+    planned = read_planned(files) if files.exists(PLANNED_PATH) else []
+    grid = {trial.run_id for trial in planned if trial.axis == "grid"}
+    main = [rows for rows in recipes.values() if grid & {row.run_id for row in rows}]
+    if not main:
+        most = max(len(rows) for rows in recipes.values())
+        main = [rows for rows in recipes.values() if len(rows) == most]
+    if len(main) > 1:
+        groups = "; ".join(", ".join(row.run_id for row in rows) for rows in recipes.values())
+        raise ValueError(f"these runs differ by more than their seeds, name those of one recipe by runs=: {groups}")
+    return main[0]
 
 
 def find_vocabulary(names: Sequence[str], table: ScoreTable, row: ResultRow, manifest: Manifest | None) -> Vocabulary:

@@ -11,11 +11,12 @@ from dataclasses import asdict, fields
 from rich.console import Console
 from rich.table import Table
 
+from genrescale.changes import config_differences
 from genrescale.confidence import Interval
 from genrescale.evaluation import ENSEMBLE, Evaluation
 from genrescale.evaluation.figures import confusion_png, gap_png, popularity_png
 from genrescale.evaluation.reading import family_of
-from genrescale.evaluation.scores import LABELS
+from genrescale.evaluation.scores import LABELS, best_f1
 from genrescale.overfitting import select_step
 from genrescale.results import Files, write_scores
 from genrescale.tag_tables import TagRow
@@ -46,12 +47,13 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
 def tags_csv(evaluation: Evaluation) -> bytes:
     """One line for each tag of the subject; ``train_songs`` where the corpus was given."""
     counts_K = evaluation.tags.train_counts_K
+    best_K = best_f1(evaluation.tables[evaluation.subject], evaluation.vocabulary)
     names = [field.name for field in fields(TagRow)]
     rows = [
-        [*(getattr(row, name) for name in names), None if counts_K is None else int(counts_K[k])]
+        [*(getattr(row, name) for name in names), None if counts_K is None else int(counts_K[k]), *best_K[k]]
         for k, row in enumerate(evaluation.tags.rows)
     ]
-    return _csv([*names, "train_songs"], rows)
+    return _csv([*names, "train_songs", "best_threshold", "best_f1"], rows)
 
 
 def metrics_csv(evaluation: Evaluation) -> bytes:
@@ -65,14 +67,19 @@ def metrics_csv(evaluation: Evaluation) -> bytes:
 
 
 def evaluation_json(evaluation: Evaluation) -> bytes:
-    """What is not in the CSV files: the paired test, frequency classes, pairs of tags, steps that selectors choose."""
+    """What is not in the CSV files: the paired test, frequency classes, pairs of tags, votes of clips, overfit scores,
+    steps that selectors choose, and runs that were left out.
+    """
     content = {
         "runs": [row.run_id for row in evaluation.rows],
+        "left_out": [row.run_id for row in evaluation.left_out],
         "vote": evaluation.vote,
         "threshold": evaluation.threshold,
         "paired_test": {metric: asdict(test) for metric, test in evaluation.tests.items()},
         "frequency_classes": [asdict(found) for found in evaluation.tags.classes],
         "exclusive_pairs": [asdict(pair) for pair in evaluation.tags.pairs],
+        "clip_votes": {how: asdict(found) for how, found in evaluation.clip_votes.items()},
+        "overfit": {run_id: asdict(found) for run_id, found in evaluation.overfits.items()},
         "selected_steps": {
             run_id: {selector: select_step(curve, selector) for selector in ("val_loss", "gap")}
             for run_id, curve in evaluation.gaps.items()
@@ -178,6 +185,22 @@ def _class_table(evaluation: Evaluation) -> Table:
     return table
 
 
+def _clip_table(evaluation: Evaluation) -> Table:
+    table = _table("Vote", "Songs", "Accuracy", "ROC-AUC", "PR-AUC")
+    for how, found in evaluation.clip_votes.items():
+        values = map(_number, (found.accuracy, found.roc_auc, found.pr_auc))
+        table.add_row(how.replace("_", " "), f"{found.songs:,}", *values)
+    return table
+
+
+def _overfit_table(evaluation: Evaluation) -> Table:
+    table = _table("Run", "Training loss", "Validation accuracy", "L / (1 + L)", "(1 - acc) L / (1 + L)")
+    for run_id, found in evaluation.overfits.items():
+        values = map(_number, (found.train_loss, found.val_accuracy, found.tabulated, found.printed))
+        table.add_row(run_label(evaluation, run_id), *values)
+    return table
+
+
 def _pair_table(evaluation: Evaluation) -> Table:
     table = _table("Tags", "Songs with both", "By chance", "Predicted both")
     for pair in evaluation.tags.pairs[:SHOWN_PAIRS]:
@@ -196,6 +219,13 @@ def _sections(evaluation: Evaluation) -> Iterator[tuple[str, Table]]:
         yield _tag_table(evaluation)
     if evaluation.tags.classes:
         yield "Tags by number of training songs: head above 550, tail up to 200", _class_table(evaluation)
+    if evaluation.clip_votes:
+        yield f"Songs by the votes of their clips: {run_label(evaluation, evaluation.subject)}", _clip_table(evaluation)
+    if evaluation.overfits:
+        yield (
+            "Overfit score at the last validation, as COMP-520 tabulates and as it prints it",
+            _overfit_table(evaluation),
+        )
     if evaluation.tags.pairs:
         yield "Tags that (almost) exclude each other and are predicted together", _pair_table(evaluation)
 
@@ -217,6 +247,9 @@ def notes(evaluation: Evaluation) -> list[str]:
     found = [
         "intervals and p values resample the test songs; what another seed or training set would change is not in them"
     ]
+    for row in evaluation.left_out:
+        changes = ", ".join(config_differences({**evaluation.rows[0].config, "seed": row.seed}, row.config))
+        found.append(f"run {row.run_id} is of another recipe and left out: {changes or 'other data'}")
     if unscored := evaluation.rows[0].unscored_tags:
         names = ", ".join(unscored[:5]) + (" ..." if len(unscored) > 5 else "")
         found.append(f"{len(unscored)} tags are left out of the means, as no test song or every one has them: {names}")

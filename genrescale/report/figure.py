@@ -115,19 +115,21 @@ def _limit_values(axes: Axes, fits: Sequence[FamilyFit]) -> None:
 
 
 def _mark_crossing(axes: Axes, c: Crossing, row: int, rising: bool) -> None:
-    """A vertical line where the lines cross; in words only where that is outside the measured sizes."""
+    """A vertical line where the lines cross; in words only where that is outside the measured sizes or no evidence."""
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
     common: dict[str, Any] = {"va": "bottom", "fontsize": 8, "bbox": box, "textcoords": "offset points"}
     height = 0.02 + 0.13 * row
-    if c.inside and c.at is not None:
+    if c.inside and c.at is not None and c.evidence:
         axes.axvline(c.at, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
         offset, side = (4, "left") if c.at < (c.smallest * c.largest) ** 0.5 else (-4, "right")
-        text = f"lines cross at\nabout {song_text(c.at)}"
+        text = f"lines cross at\nabout {song_text(c.at)}" + (" (one seed)" if c.num_seeds < 2 else "")
         axes.annotate(text, (c.at, height), xycoords=("data", "axes fraction"), xytext=(offset, 0), ha=side, **common)
-    elif c.at is not None and c.at > 0:
+    elif c.at is not None and (c.inside or (c.at > 0 and c.evidence)):
         # The corner that a rising or a falling metric leaves free.
         place, side = (0.99, "right") if rising else (0.01, "left")
         text = f"lines would cross at about\n{song_text(c.at)}: not measured"
+        if not c.evidence:
+            text = "two sizes: where the lines\ncross is no evidence"
         axes.annotate(
             text,
             (place, height),

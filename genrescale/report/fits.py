@@ -54,7 +54,7 @@ class Crossing:
 
     ``smallest`` and ``largest`` are the measured sizes common to both; ``lead_changes`` are the pairs
     of neighbouring sizes between which the raw means change places, None where a size lacks; ``rough`` says that a line
-    misses a mean by more than the seeds differ.
+    misses a mean by more than the seeds differ. ``num_sizes`` and ``num_seeds`` are what the weaker line has at least.
     """
 
     metric: Metric
@@ -68,6 +68,13 @@ class Crossing:
     ahead_above: str | None
     lead_changes: list[tuple[int, int]] | None
     rough: bool
+    num_sizes: int
+    num_seeds: int
+
+    @property
+    def evidence(self) -> bool:
+        """Whether the lines can be wrong at all: through two sizes each passes exactly, whatever the truth is."""
+        return self.num_sizes > 2
 
     @property
     def inside(self) -> bool:
@@ -95,6 +102,8 @@ def _crossing(a: FamilyFit, b: FamilyFit, found: Sequence[Difference]) -> Crossi
         ahead_above=ahead,
         lead_changes=scaling.lead_changes(list(raw), known) if known and len(known) == len(raw) else None,
         rough=a.departs or b.departs,
+        num_sizes=min(len(a.seeds_by_size), len(b.seeds_by_size)),
+        num_seeds=min(len(values) for fit in (a, b) for values in fit.seeds_by_size.values()),
     )
 
 

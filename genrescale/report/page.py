@@ -27,7 +27,7 @@ from genrescale.report.figure import (
 from genrescale.report.fits import FamilyFit
 from genrescale.report.tables import PR_AUC, VAL_LOSS, Metric, Trial
 from genrescale.report.words import count_text, crossing_text
-from genrescale.streams import slow_stage_of
+from genrescale.streams import COLUMNS, LEGEND, slow_sentence, slow_stage_of, stream_cells, streams_of
 from genrescale.telemetry import format_duration
 
 if TYPE_CHECKING:
@@ -161,6 +161,9 @@ def render_page(report: Report) -> str:
     environment.filters |= {
         "size": bytes_text,
         "slow_stage": slow_stage_of,
+        "streams": streams_of,
+        "slow_sentence": slow_sentence,
+        "stream_cells": stream_cells,
         "minus": lambda text: text.replace("-", "\N{MINUS SIGN}"),
     }
     environment.tests |= {"capped": capped}
@@ -172,6 +175,8 @@ def render_page(report: Report) -> str:
         curves=curve_pictures(report),
         swatches=_swatches(report),
         cost=cost_text(report.trials),
+        stream_columns=list(COLUMNS),
+        stream_legend=" ".join(LEGEND),
         scale=slope_scale(report),
         many_pairs=len({(d.first, d.second) for d in report.differences}) > 1,
         has_power=any(fit.power for fit in report.fits),

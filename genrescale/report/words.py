@@ -113,8 +113,22 @@ def crossing_text(c: Crossing, brief: bool = False) -> str:
             f"The fitted lines would cross at about {song_text(c.at)}. That is outside the measured {measured}: "
             "an extrapolation, not a finding."
         )
-    rough = "Take that as rough: the means miss the lines by more than the seeds differ." if c.rough else ""
-    return " ".join(part for part in (text, "" if brief else _interval_text(c), rough, _raw_text(c)) if part)
+    parts = (text, _caution_text(c), "" if brief else _interval_text(c), _raw_text(c))
+    return " ".join(part for part in parts if part)
+
+
+def _caution_text(c: Crossing) -> str:
+    """What makes the lines worth less than they look."""
+    if not c.evidence:
+        return (
+            "That is no evidence: each line is drawn through two sizes only, so it meets both means exactly, whatever "
+            "lies between and beyond them."
+        )
+    if c.rough:
+        return "Take that as rough: the means miss the lines by more than the seeds differ."
+    if c.num_seeds < 2 and c.at is not None and c.at > 0:
+        return "With one seed nothing says how far chance moves it."
+    return ""
 
 
 def _interval_text(c: Crossing) -> str:

@@ -13,8 +13,15 @@ from genrescale import report, results
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from genrescale.data.store import Store
 from genrescale.results import PlannedTrial, ResultRow
+from genrescale.telemetry import StreamStats
 
 pytestmark = pytest.mark.browser
+STREAMS = [
+    StreamStats(0, 2, seconds=100.0, wait_s=2.0, clips=16_000, fetch_s=20.0, verify_s=8.0, copy_s=4.0),
+    StreamStats(
+        rank=1, read_tasks=2, seconds=100.0, wait_s=60.0, clips=15_000, fetch_s=180.0, retries=3, ready_s=250.0
+    ),
+]
 
 
 def _row(trial: PlannedTrial) -> ResultRow:
@@ -25,7 +32,7 @@ def _row(trial: PlannedTrial) -> ResultRow:
         unscored_tags=[], val_loss=0.4, best_step=500, steps=600, max_steps=600, stopped_early=False, epochs=12.0,
         seconds_total=41.5, seconds_to_first_step=12.3, seconds_training=25.0, songs_per_s=768.4, data_wait_share=0.03,
         bytes_read=123_456_789, workers=1, nodes=1, device="cpu", corpus="synthetic", corpus_version="1",
-        data_digest="digest",
+        data_digest="digest", streams=[asdict(stream) for stream in STREAMS],
         config=trial.config, finished_at="2026-01-02T03:04:05Z",
     )  # fmt: skip
 
@@ -98,6 +105,26 @@ def test_tables_show_the_cells_of_the_report(browser: webdriver.Chrome, sweep: S
 def test_page_is_never_wider_than_the_window(browser: webdriver.Chrome, sweep: Store, width: int) -> None:
     _open(browser, sweep, width)
     assert browser.execute_script("return window.innerWidth") == width
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_streams_are_folded_by_run_and_open_to_a_line_for_each_worker(
+    browser: webdriver.Chrome, sweep: Store, width: int
+) -> None:
+    _open(browser, sweep, width)
+    folds = browser.find_elements(By.CSS_SELECTOR, "details.stream")
+    assert len(folds) == len(results.read_results(sweep))
+    fold = next(f for f in folds if f.find_elements(By.ID, "streams-run000000001"))
+    table = fold.find_element(By.TAG_NAME, "table")
+    assert "slow stage: fetch (the object store" in fold.text
+    assert not table.is_displayed()
+    fold.find_element(By.TAG_NAME, "summary").click()
+    assert table.is_displayed()
+    names, first, second = (row.text.split() for row in table.find_elements(By.TAG_NAME, "tr"))
+    assert names == ["worker", "clips/s", "waiting", "ahead", "tries", "fetch", "verify", "copy", "train"]
+    assert first == ["0", "160.0", "2.0%", "0.0", "0", "800", "2,000", "4,000", "163"]
+    assert second == ["1", "150.0", "60.0%", "2.5", "3", "83", "-", "-", "375"]
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 

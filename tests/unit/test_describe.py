@@ -14,7 +14,7 @@ from PIL import Image
 from small_corpus import BROKEN, flip, make_corpus
 
 from genrescale.audio import SAMPLE_RATE
-from genrescale.data.manifest import Manifest
+from genrescale.data.manifest import PAGE_PATH, Manifest
 from genrescale.data.store import Store
 from genrescale.describe.facts import (
     co_occurrence,
@@ -25,7 +25,7 @@ from genrescale.describe.facts import (
     top_pairs,
 )
 from genrescale.describe.figures import cluster_order, flac_bytes, log_mel_png, log_mels
-from genrescale.describe.page import PAGE_PATH, render_page, write_page
+from genrescale.describe.page import render_page, write_page
 from genrescale.describe.reading import (
     MAX_CLIP_S,
     DescribeSettings,

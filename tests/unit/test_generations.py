@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from job_runs import run
 from small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, contents, flip, make_song, shard_here
 
 from genrescale.audio import Song, Tag, Vocabulary
@@ -21,7 +22,7 @@ from genrescale.data.budget import Budget
 from genrescale.data.duplicates import find_duplicates
 from genrescale.data.index import index_path
 from genrescale.data.inspection import inspect
-from genrescale.data.manifest import MANIFEST_PATH, Manifest, read_manifest
+from genrescale.data.manifest import MANIFEST_PATH, PAGE_PATH, Manifest, read_manifest
 from genrescale.data.plan_file import fix_plan, read_plan
 from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
 from genrescale.data.rebuild import planned_shards, rebuild_index
@@ -151,6 +152,19 @@ def test_a_song_taken_down_is_gone_and_nothing_else_is_touched(songs: list[Song]
     assert changed == {shard, index_path(shard)}
     assert all(gone.encode() not in data for name, data in contents(out.uri).items() if name.endswith(".tar"))
     assert after.index(after.shards["name"].to_pylist().index(shard)).quarantined[gone] == "taken down: withdrawn"
+
+
+def test_a_page_with_clips_of_a_song_goes_with_the_song_and_not_for_a_song_without_audio(songs: list[Song], out: Store):
+    first, second = keys(read_manifest(out.uri), "train")[:2]
+    assert not take_down(out, [first], "withdrawn").page_deleted
+    out.write_bytes(PAGE_PATH, b"a page with clips")
+    assert not take_down(out, [first], "withdrawn").page_deleted  # it has gone before the page was made
+    assert out.exists(PAGE_PATH)
+    ended = run("take_down", f"corpus={out.uri}", f"songs=[{second}]", "reason=withdrawn")
+    assert ended.returncode == 0, ended.stderr
+    assert "describe.html deleted" in ended.stdout
+    assert f"describe_corpus.py corpus={out.uri}" in ended.stdout
+    assert not out.exists(PAGE_PATH)
 
 
 def test_sharding_again_neither_brings_it_back_nor_changes_a_byte(songs: list[Song], out: Store):

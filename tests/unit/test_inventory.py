@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from sweeps import make_trial, write_run
 
+from genrescale.data.embedded import SynthesisConfig, embedded_corpus
 from genrescale.data.manifest import Manifest, read_manifest
+from genrescale.data.shard_plan import ShardSettings
 from genrescale.data.store import Store
-from genrescale.inventory import CorpusItem, SweepItem, deletion, find_items
+from genrescale.inventory import CorpusItem, SweepItem, deletion, find_items, format_items
 from genrescale.results import read_results, write_planned
 
 PLAN = [make_trial("waveform", 100, seed) for seed in (0, 1)]
@@ -115,5 +117,88 @@ def test_a_deletion_of_what_is_not_there_is_refused(store: Store):
     for at, what in (("fma/shards", "sweep"), ("lab/sweep", "corpus"), ("fma", "corpus")):
         with pytest.raises(ValueError, match=r"is no (corpus|sweep)"):
             deletion(store.child(at), what)
-    with pytest.raises(ValueError, match="what='all' is none of"):
+    with pytest.raises(ValueError, match="delete='all' is none of"):
         deletion(store.child("lab/sweep"), "all")
+    with pytest.raises(ValueError, match=r"delete the corpus \(delete=corpus\)"):
+        deletion(store.child("fma/shards"), "version", read_manifest(store.child("fma/shards").uri).version)
+
+
+@pytest.fixture
+def embedded(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A sweep that made its own songs, as ``embedded_corpus`` leaves them, and was evaluated; a note of somebody's."""
+    out = store.child("demo")
+
+    def synthesize(folder: Store, config: SynthesisConfig) -> None:
+        for name in ("songs/0000/song-0.mp3", "songs.parquet", "vocabulary.json", "synthesis.json"):
+            folder.write_bytes(name, b"123")
+
+    def shard(*_: object) -> None:
+        for name in store.child("fma/shards").list():
+            out.child("shards").write_bytes(name, store.child("fma/shards").read_bytes(name))
+
+    monkeypatch.setattr("genrescale.data.embedded.synthesize_corpus", synthesize)
+    monkeypatch.setattr("genrescale.data.embedded.list_songs", lambda *_: ([], None))
+    monkeypatch.setattr("genrescale.data.embedded.fix_plan", lambda *_: None)
+    monkeypatch.setattr("genrescale.data.embedded.write_corpus", shard)
+    embedded_corpus(out, SynthesisConfig(songs=1), ShardSettings())
+    write_planned(out, PLAN)
+    write_run(out, PLAN[0])
+    out.write_bytes("evaluations/waveform-100/metrics.csv", b"x")
+    out.write_bytes("audio/notes.txt", b"not ours")
+    return store
+
+
+def test_a_sweep_goes_with_the_songs_that_it_made_and_its_corpus_is_an_item_of_its_own(embedded: Store):
+    found = {item.path: item for item in find_items(embedded) if item.path.startswith("demo")}
+    sweep = found["demo"]
+    assert isinstance(sweep, SweepItem)
+    assert sweep.song_bytes == 12
+    assert isinstance(found["demo/shards"], CorpusItem)
+    going = deletion(embedded.child("demo"), "sweep")
+    assert (going.num_bytes, sweep.num_bytes) == (sweep.num_bytes, going.num_bytes)
+    going.run()
+    left = {path for path in embedded.list("demo") if not path.startswith("demo/shards/")}
+    assert left == {"demo/audio/notes.txt"}
+    assert [item.path for item in find_items(embedded) if item.path.startswith("demo")] == ["demo/shards"]
+    deletion(embedded.child("demo/shards"), "corpus").run()
+    assert embedded.list("demo") == ["demo/audio/notes.txt"]
+
+
+def test_a_killed_synthesis_is_listed_and_songs_that_were_made_alone_are_left_alone(embedded: Store):
+    demo = embedded.child("demo")
+    for name in ("sweep.json", "runs", "shards", "evaluations"):
+        demo.delete(name)
+    assert "demo" in [item.path for item in find_items(embedded)]
+    deletion(demo, "sweep").run()
+    assert demo.list() == ["audio/notes.txt"]
+    for path in ("synthesis.json", "songs.parquet"):  # as jobs/synthesize_corpus.py out=lab/sweep/audio leaves them
+        embedded.write_bytes(f"lab/sweep/audio/{path}", b'{"seed": 0}')
+    deletion(embedded.child("lab/sweep"), "sweep").run()
+    assert embedded.list("lab") == ["lab/sweep/audio/songs.parquet", "lab/sweep/audio/synthesis.json"]
+
+
+def test_an_unfinished_run_without_a_sweep_is_listed_and_its_checkpoints_go_by_name(store: Store):
+    runs, other = store.child("runs_of_train"), store.child("other")
+    for name in ("a" * 12, "b" * 12):
+        runs.write_bytes(f"checkpoints/{name}/checkpoint_1/best.pt", b"1234")
+    other.write_bytes("checkpoints/somebodys/model.pt", b"1234")
+    items = [item for item in find_items(store) if item.path in ("runs_of_train", "other")]
+    assert [(item.path, item.num_bytes) for item in items] == [("runs_of_train", 8)]
+    assert "0 of 2 runs finished, no sweep was planned" in format_items(items, store.uri, runs=True)
+    assert deletion(runs, "checkpoints").paths == ()  # unfinished runs continue from theirs
+    deletion(runs, "checkpoints", run="a" * 12).run()
+    assert runs.list() == [f"checkpoints/{'b' * 12}/checkpoint_1/best.pt"]
+    with pytest.raises(ValueError, match="run=aaaaaaaaaaaa has no checkpoints in"):
+        deletion(runs, "checkpoints", run="a" * 12)
+    with pytest.raises(ValueError, match="goes with delete=checkpoints"):
+        deletion(runs, "sweep", run="b" * 12)
+    deletion(runs, "sweep").run()
+    assert runs.list() == []
+
+
+def test_a_local_folder_that_a_deletion_emptied_goes_too(tmp_path: Path):
+    files = Store(str(tmp_path / "lab"))
+    write_planned(files, PLAN)
+    write_run(files, PLAN[0])
+    deletion(files, "sweep").run()
+    assert list(tmp_path.iterdir()) == []

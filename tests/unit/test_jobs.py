@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from small_corpus import make_song, shard_here
 
 from genrescale.audio import Vocabulary
 from genrescale.config import SiteConfig, run_from_dict
-from genrescale.data.store import Store
+from genrescale.data.store import Store, StoreError
 from genrescale.models import full_dials
 from genrescale.models.ssast import patch_grid
 from genrescale.prepare import check_run
@@ -62,13 +64,21 @@ def recipes() -> list[list[str]]:
     section = readme[readme.index("## Recipes of training") : readme.index("## What you can rely on")]
     lines = [line for block in section.split("```")[1::2] for line in block.replace("\\\n", " ").strip().splitlines()]
     words = [shlex.split(line.removeprefix("python jobs/train.py ..."), comments=True) for line in lines]
-    return [[w if w.startswith(("run.", "+run.")) else f"run.{w}" for w in overrides] for overrides in words]
+    return [overrides for overrides in words if overrides[0] != "python"]
 
 
 @pytest.mark.parametrize("overrides", recipes(), ids=lambda overrides: overrides[0])
-def test_the_readmes_recipes_are_configs(overrides: list[str]):
-    """They compose and pass the checks of a config: what is missing is the corpus."""
-    assert "site.corpus= (made by jobs/shard_corpus.py) and site.out= are needed" in run("train", *overrides).stderr
+def test_a_recipe_of_the_readme_is_a_run(overrides: list[str]):
+    """It composes and passes the checks of a config: what is missing is the corpus."""
+    assert len(overrides) > 1
+    ended = run("train", *overrides)
+    assert ended.stderr == "train: site.corpus= (made by jobs/shard_corpus.py) and site.out= are needed\n"
+
+
+@pytest.mark.parametrize("overrides", recipes()[:2], ids=lambda overrides: overrides[0])
+def test_a_recipe_of_the_readme_may_be_a_sweeps(overrides: list[str]):
+    of_sweep = [override.removeprefix("run.") for override in overrides]
+    assert "corpus= is needed" in run("scale_sweep", *of_sweep, "optim.plateau_steps=2500").stderr
 
 
 def test_the_readmes_recipe_of_pretraining_is_the_papers():
@@ -84,6 +94,20 @@ def test_the_readmes_recipe_of_pretraining_is_the_papers():
     assert (optim.patience_steps, optim.schedule, optim.plateau_steps) == (0, "plateau", 3 * optim.validate_every)
     assert (optim.lr, optim.betas, optim.weight_decay, optim.warmup_steps) == (1e-4, [0.95, 0.999], 5e-7, 1000)
     assert (data.batch, optim.validate_every, optim.plateau_factor) == (24, 4000, 0.5)
+
+
+def test_the_default_sweep_trains_by_the_tags_kinds_and_the_papers_is_as_it_was():
+    default, papers = (run("scale_sweep", *more, "--help").stdout for more in ([], ["sweep=pons2018"]))
+    assert "\nloss: by_kind\n" in default
+    assert default.replace("loss: by_kind", "loss: mse") == papers
+
+
+def test_the_readmes_recipe_of_won_is_the_papers():
+    """Won et al. 2020 and their code: Adam at 1e-4, weight decay 1e-4, batches of 16, then SGD at three rates."""
+    won = dict(override.removeprefix("run.").split("=") for override in recipes()[1])
+    assert {name: won[name] for name in ("optim.lr", "optim.weight_decay", "data.batch", "optim.sgd_lrs")} == {
+        "optim.lr": "1e-4", "optim.weight_decay": "1e-4", "data.batch": "16", "optim.sgd_lrs": "[1e-3,1e-4,1e-5]",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -111,6 +135,106 @@ def test_a_mistake_is_one_line_that_names_it(job: str, override: str, words: lis
     assert ended.returncode == 2
     assert len(ended.stderr.strip().splitlines()) == 1
     assert all(word in ended.stderr for word in words), ended.stderr
+
+
+WRITERS = {
+    "scale_sweep": ["corpus=/nowhere", "out="],
+    "train": ["site.corpus=/nowhere", "site.out="],
+    "synthesize_corpus": ["out="],
+    "shard_corpus": ["corpus=folder", "audio=AUDIO", "out="],
+    "describe_corpus": ["corpus=/nowhere", "out="],
+}
+
+
+@pytest.mark.parametrize("job", WRITERS)
+def test_an_out_that_cannot_be_written_is_refused_before_anything_starts(
+    job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "rock").mkdir()
+    make_song(tmp_path / "rock", 0)
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "closed").mkdir()
+    closed = str(tmp_path / "closed")
+    allowed = os.access  # this may run as root, who may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, *how, **more: str(path) != closed and allowed(path, *how, **more))
+    for place, words in (("file", "a file lies where a folder is needed"), ("closed", "the right to it")):
+        *others, last = (word.replace("AUDIO", str(tmp_path)) for word in WRITERS[job])
+        ended = run(job, *others, f"{last}{tmp_path}/{place}/shards")
+        assert ended.returncode == 2
+        assert f"{tmp_path}/{place} cannot be read or written" in ended.stderr
+        assert words in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (StoreError("s3://music/a cannot be read (503); check it"), "s3://music/a cannot be read (503); check it"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/data/a"),
+            "/data/a cannot be read or written: No space left",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data/a"),
+            "/data/a cannot be read or written: Permission",
+        ),
+    ],
+)
+def test_a_store_or_disk_that_fails_in_the_middle_is_one_line_and_no_impossible_request(
+    error: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(*_: object) -> Iterator[None]:
+        raise error
+        yield
+
+    monkeypatch.setattr("genrescale.cluster._init", lambda options: None)  # without a cluster
+    monkeypatch.setattr("genrescale.data.embedded.run_tasks", failing)
+    ended = run("synthesize_corpus", f"out={tmp_path}")
+    assert ended.returncode == 1
+    (line,) = [line for line in ended.stderr.splitlines() if not line.startswith("[")]
+    assert line.startswith(f"synthesize_corpus: {words}")
+    assert "the job had started" in line
+
+
+def test_a_cluster_that_is_not_there_is_an_impossible_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    ended = run("synthesize_corpus", f"out={tmp_path}")
+    assert ended.returncode == 2
+    assert "no Ray cluster answers at RAY_ADDRESS=127.0.0.1:9" in ended.stderr
+
+
+def test_a_takedown_that_an_outage_cut_off_has_started_and_one_of_a_wrong_address_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    songs = [make_song(tmp_path, i) for i in range(16)]
+    manifest = shard_here(songs, Store(str(tmp_path / "out"))).manifest
+    command = ["take_down", f"corpus={tmp_path}/out", f"songs=[{manifest.songs['key'][0].as_py()}]", "reason=test"]
+
+    def failing(*_: object) -> None:
+        raise StoreError("s3://music cannot be read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("genrescale.data.takedowns._rewrite", failing)
+        assert run(*command).returncode == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "read_bytes", failing)
+        assert run(*command).returncode == 2
+    assert run(*command).returncode == 0
+
+
+def test_a_full_disk_names_the_file_that_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/a/report.html'"):
+            Store(str(tmp_path)).write_bytes("a/report.html", b"page")
+    with pytest.raises(ConnectionRefusedError, match=r"^\[Errno 111\] refused$"), Store(str(tmp_path)).whole_file("x"):
+        raise ConnectionRefusedError(111, "refused")  # not of this disk
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/x'"):  # noqa: SIM117
+        with Store(str(tmp_path)).whole_file("x") as file:
+            full(file)
 
 
 def test_without_a_corpus_the_sweep_says_what_to_give():

@@ -5,7 +5,8 @@ import io
 import itertools
 import json
 import shutil
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from genrescale.report.fits import crossings, family_fit
 from genrescale.report.tables import PR_AUC, comparison_lines, differences
 from genrescale.report.words import answer, crossing_text
 from genrescale.results import PlannedTrial, ScoreTable
+from genrescale.streams import format_streams, read_streams
+from genrescale.telemetry import StreamStats
 
 
 @pytest.fixture(scope="module")
@@ -282,10 +285,12 @@ def test_lower_rmse_leads(sweep: Store) -> None:
             assert d.leader == (d.first if d.value < 0 else d.second)
 
 
-def _crossing_at(slope: float) -> tuple[report.Crossing, str, list[report.FamilyFit]]:
+def _crossing_at(
+    slope: float, sizes: Sequence[int] = SIZES, seeds: Sequence[int] = SEEDS
+) -> tuple[report.Crossing, str, list[report.FamilyFit]]:
     """Two families whose lines start 0.1 apart; the first gains ``slope`` per song on the second."""
     values = {"waveform": lambda n: 0.3 + (1e-5 + slope) * n, "spectrogram": lambda n: 0.4 + 1e-5 * n}
-    plan = [make_trial(*place) for place in itertools.product(FAMILIES, SIZES, SEEDS)]
+    plan = [make_trial(*place) for place in itertools.product(FAMILIES, sizes, seeds)]
     trials = [report.Trial(t, make_row(t, pr_auc=values[t.model](t.size))) for t in plan]
     lines = comparison_lines(trials, [PR_AUC])
     found = differences(lines, [PR_AUC])
@@ -306,6 +311,32 @@ def test_crossing_inside_is_stated_and_outside_is_called_an_extrapolation() -> N
     never, text, _ = _crossing_at(-1e-5)
     assert never.at is not None
     assert "cross at no number of songs: the line of spectrogram is ahead at every size" in text
+
+
+@pytest.mark.parametrize("seeds", [(0,), SEEDS])
+@pytest.mark.parametrize("slope", [0.1 / 800, 0.1 / 5000])
+def test_two_sizes_are_called_no_evidence_of_a_crossing_and_none_is_drawn(slope: float, seeds: tuple[int, ...]) -> None:
+    crossed, text, fits = _crossing_at(slope, (100, 1600), seeds)
+    assert not crossed.evidence
+    assert "That is no evidence: each line is drawn through two sizes only" in crossing_text(crossed)
+    assert text.count("no evidence") == 2  # in the caption and in the answer, which is brief
+    axes = Figure().add_subplot()
+    draw_scaling(axes, fits, [crossed])
+    assert len([line for line in axes.lines if line.get_linestyle() != "None"]) == len(fits)
+    drawn = " ".join(note.get_text() for note in axes.texts)
+    assert "songs" not in drawn
+    assert ("no evidence" in drawn) is crossed.inside
+
+
+def test_a_crossing_of_one_seed_says_that_nothing_judges_it() -> None:
+    crossed, text, fits = _crossing_at(0.1 / 800, seeds=(0,))
+    assert crossed.evidence
+    assert "cross at about 800 songs" in text
+    assert text.count("With one seed nothing says how far chance moves it.") == 2
+    axes = Figure().add_subplot()
+    draw_scaling(axes, fits, [crossed])
+    assert axes.texts[0].get_text() == "lines cross at\nabout 800 songs (one seed)"
+    assert "one seed" not in _crossing_at(0.1 / 800)[1]
 
 
 def test_figure_draws_every_seed_the_fitted_lines_and_the_crossing_only_inside() -> None:
@@ -407,6 +438,21 @@ def test_page_is_one_file_that_asks_for_nothing(sweep: Store) -> None:
     assert "@import" not in html
     assert html.startswith("<!doctype html>")
     assert sweep.read_bytes("figure.png").startswith(b"\x89PNG")
+
+
+def test_each_worker_of_each_run_is_on_the_page_as_jobs_streams_prints_it(sweep: Store) -> None:
+    trial = make_trial("waveform", 400, 1)
+    streams = [StreamStats(0, 2, 100.0, 3.0, clips=1000, fetch_s=4.0), StreamStats(1, 2, 100.0, 70.0, clips=900)]
+    write_run(sweep, trial, streams=[asdict(stream) for stream in streams])
+    page = page_of(sweep)
+    assert [name for name in page.tables if name.startswith("streams-")] == [f"streams-{trial.run_id}"]
+    header, *lines = page.tables[f"streams-{trial.run_id}"]
+    printed = format_streams(read_streams(sweep)).splitlines()
+    assert printed[0].split() == ["run", *header]
+    assert [line.split() for line in printed[1:3]] == [[trial.run_id, *cells] for cells in lines]
+    html = sweep.read_bytes("report.html").decode()
+    assert "waveform, 400 songs, seed 1, grid: slow stage: deliver (Ray, between reading and training" in html
+    assert "No finished run has told of its streams" not in html
 
 
 def test_runs_csv_holds_every_field_of_every_row_once(sweep: Store) -> None:

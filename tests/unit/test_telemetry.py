@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+from job_runs import run
+from small_corpus import make_song
 
 from genrescale import telemetry
-from genrescale.telemetry import Progress, format_duration
+from genrescale.telemetry import Progress, Waiting, format_duration
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(8.25, "8s"), (75.2, "1m15s"), (3_660, "1h01m")])
@@ -27,6 +32,54 @@ def test_lines_come_while_one_item_takes_long(monkeypatch: pytest.MonkeyPatch):
     assert lines[0].startswith("[sharding] 1/4 songs · about ")
     assert "left" in lines[0]
     assert lines[-1].endswith("a.mp3")
+
+
+def test_a_stage_that_nobody_can_count_is_heard_while_it_lasts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(telemetry, "HEARTBEAT_S", 0.02)
+    stream = io.StringIO()
+    with Waiting("shard_corpus", "listing the songs", stream) as waiting:
+        time.sleep(0.1)
+        waiting.note("planning 1,000,000 songs")
+        time.sleep(0.1)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "[shard_corpus] 0s so far · listing the songs"
+    assert lines[-1] == "[shard_corpus] 0s so far · planning 1,000,000 songs"
+    monkeypatch.setattr(telemetry, "HEARTBEAT_S", 5)
+    stream = io.StringIO()
+    with pytest.raises(ZeroDivisionError), Waiting("shard_corpus", "listing the songs", stream):
+        _ = 1 / 0  # a refusal stays one line
+    assert stream.getvalue() == ""
+
+
+def test_the_shard_job_is_heard_while_it_lists_plans_connects_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def slow(module: str, name: str) -> None:
+        function = getattr(importlib.import_module(module), name)
+
+        def slowly(*arguments: Any, **named: Any) -> Any:
+            time.sleep(0.15)
+            return function(*arguments, **named)
+
+        monkeypatch.setattr(f"{module}.{name}", slowly)
+
+    monkeypatch.setattr(telemetry, "HEARTBEAT_S", 0.03)
+    slow("genrescale.data.corpora", "list_songs")
+    slow("genrescale.data.plan_file", "fix_plan")
+    slow("genrescale.cluster", "_init")
+    slow("genrescale.data.shard_job", "read_takedowns")
+    slow("genrescale.data.shard_job", "_to_manifest")
+    monkeypatch.setattr("genrescale.cluster._private_options", lambda *_: {})
+    monkeypatch.setattr("ray.init", lambda **_: None)  # without a cluster
+    monkeypatch.setattr("genrescale.data.shard_job.run_tasks", lambda function, items, **_: map(function, items))
+    for i in range(12):
+        (tmp_path / f"audio/{i % 2}").mkdir(parents=True, exist_ok=True)
+        make_song(tmp_path / f"audio/{i % 2}", i)
+    ended = run("shard_corpus", "corpus=folder", f"audio={tmp_path}/audio", f"out={tmp_path}/out", "min_s=0.5")
+    assert ended.returncode == 0, ended.stderr
+    for note in (
+        *("listing the songs", "planning 12 songs", "connecting to Ray"),
+        *("looking for finished shards", "writing the manifest"),
+    ):
+        assert f"so far · {note}\n" in ended.stderr
 
 
 def test_an_error_ends_the_line_with_stopped():

@@ -24,6 +24,8 @@ from genrescale.results import table_bytes
 
 SONGS_TABLE = "songs.parquet"
 VOCABULARY_FILE = "vocabulary.json"
+SONGS_FOLDER = "songs"
+FACTS_FILE = "synthesis.json"  # what the songs were drawn from (genrescale.data.embedded)
 FOLDER_SONGS = 1000
 # Format -> its share of the songs. It is drawn apart from the music, so that a codec tells nothing about a tag. The
 # lossy encoders are slow (LAME about 20 times slower than FLAC), hence their shares.
@@ -68,7 +70,7 @@ def write_song(
 def song_path(seed: int, index: int, format_shares: Mapping[str, float] = FORMAT_SHARES) -> str:
     """The song's path inside the corpus folder; its format is drawn from ``format_shares``."""
     suffix = choose(stream(seed, "file", index), format_shares)
-    return f"songs/{index // FOLDER_SONGS:04d}/song-{index:07d}.{suffix}"
+    return f"{SONGS_FOLDER}/{index // FOLDER_SONGS:04d}/song-{index:07d}.{suffix}"
 
 
 def encode(wave_TC: np.ndarray, suffix: str) -> bytes:
