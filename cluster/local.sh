@@ -50,7 +50,7 @@ start_s3() {
     -webdav=false -admin.ui=false -s3.port.iceberg=0 -s3.port.lance=0 -s3.port=$s3_port -s3.config="$state/s3.json" \
     -bucket=music > "$state/s3.log" 2>&1 < /dev/null &
   echo $! > "$state/s3.pid"
-  for _ in $(seq 100); do
+  for _ in $(seq 400); do
     curl -fs "http://$host:$s3_port/healthz" > /dev/null && return
     alive "$state/s3.pid" || break
     sleep 0.1

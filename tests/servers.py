@@ -38,12 +38,18 @@ class S3Server:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _free_ports(count: int) -> list[int]:
-    start = 20_000 + os.getpid() % 20_000
-    free = (port for port in range(start, 45_000, 7) if _is_free(port) and _is_free(port + GRPC_OFFSET))
+    """Free ports whose second ones are free: none that Ray's workers or outgoing connections may take meanwhile."""
+    places = [20_000 + (os.getpid() * 7 + i) % 2_700 for i in range(2_700)]
+    free = (port for port in places if _is_free(port) and _is_free(port + GRPC_OFFSET))
     return [next(free) for _ in range(count)]
 
 
