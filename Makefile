@@ -30,7 +30,10 @@ scale: env
 	@$(BIN)/python jobs/scale_sweep.py sweep=scale out=$(SCALE)
 
 test: env
-	@$(BIN)/python -m pytest tests --ignore=tests/soak -n 2 --dist loadgroup
+	@# clusters wait much: the tests without Ray run meanwhile, and tell of themselves at the end
+	@log=$$(mktemp); $(BIN)/python -m pytest tests/unit tests/golden tests/browser > $$log 2>&1 & others=$$!; \
+	$(BIN)/python -m pytest tests/cluster; failed=$$?; \
+	wait $$others || failed=1; cat $$log; rm -f $$log; exit $$failed
 
 soak: env
 	@$(BIN)/python -m pytest tests/soak -s

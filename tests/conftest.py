@@ -20,14 +20,6 @@ from genrescale.engine import single_process_group
 NUM_SONGS = 90
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes (``make test``) one runs whatever starts a Ray, one after the other, and the other the rest."""
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-
-
 @pytest.fixture(scope="session")
 def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Encoded synthetic songs of 3.1 to 5 s with their table."""
