@@ -32,6 +32,7 @@ scale: env
 test: env
 	@# clusters wait much: the tests without Ray run meanwhile, and tell of themselves at the end
 	@log=$$(mktemp); $(BIN)/python -m pytest tests/unit tests/golden tests/browser > $$log 2>&1 & others=$$!; \
+	trap "kill $$others 2> /dev/null" EXIT; \
 	$(BIN)/python -m pytest tests/cluster; failed=$$?; \
 	wait $$others || failed=1; cat $$log; rm -f $$log; exit $$failed
 

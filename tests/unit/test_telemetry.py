@@ -62,7 +62,7 @@ def test_the_shard_job_is_heard_while_it_lists_plans_connects_and_ends(tmp_path:
         monkeypatch.setattr(f"{module}.{name}", slowly)
 
     monkeypatch.setattr(telemetry, "HEARTBEAT_S", 0.03)
-    slow("genrescale.data.corpora", "list_songs")
+    slow("genrescale.data.corpora", "list_corpus")
     slow("genrescale.data.plan_file", "fix_plan")
     slow("genrescale.cluster", "_init")
     slow("genrescale.data.shard_job", "read_takedowns")
