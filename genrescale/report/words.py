@@ -78,10 +78,11 @@ def _headline(d: Difference) -> tuple[str, str]:
             f"{d.leader.capitalize()} is ahead at {at}, in a single seed",
             f"With {at} {ahead}. No second seed was run, so nothing says whether that is more than chance.",
         )
-    return (
-        f"No clear leader at {at}",
-        f"With {at} {ahead}, {_against_spread(d)}: seeds alone can produce that.",
-    )
+    reason = "the seeds do not rule out chance"
+    if d.t_interval:
+        ends = sorted(d.t_interval if d.leader == d.first else (-end for end in d.t_interval))
+        reason = f"but the 95 % interval of so few seeds ({ends[0]:.4f} to {ends[1]:.4f}) holds 0"
+    return f"No clear leader at {at}", f"With {at} {ahead}, {_against_spread(d)}, {reason}."
 
 
 def _growth(fit: FamilyFit) -> str | None:
