@@ -16,6 +16,7 @@ from genrescale.data.shard_plan import ShardSettings, make_plan
 from genrescale.data.store import Store
 from genrescale.data.synthesis.write import write_song, write_table
 from genrescale.engine import single_process_group
+from genrescale.models.fused import library
 
 NUM_SONGS = 90
 
@@ -45,6 +46,15 @@ def process_group() -> Iterator[None]:
     """One process group for every test that trains in this process: DeepSpeed keeps the first that it sees."""
     with single_process_group():
         yield
+
+
+@pytest.fixture(scope="session")
+def compiled_layers() -> None:
+    """The fused layers in C++. Without a compiler the test is skipped; in CI that is a failure."""
+    if library() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI needs a C++ compiler")
+        pytest.skip("no C++ compiler: training takes PyTorch's own layers here, which round otherwise")
 
 
 @pytest.fixture(scope="session")

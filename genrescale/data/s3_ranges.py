@@ -1,4 +1,4 @@
-"""Ranges of a bucket's objects, by a client that takes a third of s3fs' processor time for each of them. No Ray.
+"""Ranges of a bucket's objects, by a client that takes a quarter to a third of s3fs' processor time for each. No Ray.
 
 A run from a bucket asks for a range for every crop. Everything else goes through fsspec: ``genrescale.data.store``.
 """

@@ -18,6 +18,8 @@ from genrescale.metrics import macro_roc_auc
 from genrescale.models import build_model, fused
 from genrescale.models.fused import ReluNormPool2d
 
+pytestmark = pytest.mark.usefixtures("compiled_layers")
+
 # B, C, R, N and the pool: with and without remainders, over time and over all rows, channels beside a vector's width
 SHAPES = [
     (3, 64, 1, 1000, (1, 3)),
@@ -32,12 +34,6 @@ DIALS: dict[str, dict[str, Any]] = {
     "spectrogram": {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 16, "norm_momentum": 0.3},
     "short_chunk_res": {"width": 1 / 16},
 }
-
-
-@pytest.fixture(autouse=True)
-def _compiled():
-    if fused.library() is None:
-        pytest.skip("no C++ compiler: training takes PyTorch's own layers here")
 
 
 def layers(channels: int) -> tuple[ReluNormPool2d, nn.BatchNorm2d]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_models import TINY, tiny_len
 from torch import nn
 
@@ -206,3 +207,22 @@ def test_seeded_models_are_equal(name):
         ).hexdigest()
 
     assert digest(0) == digest(0) != digest(1)
+
+
+def test_the_layer_norm_model_finds_the_threshold():
+    """Of four clips, two of them with a low tone in noise: what test_learning.py asks of every other model's songs."""
+    model = tiny("musicnn_layernorm", num_tags=1, dropout=0.0)
+    t = torch.arange(tiny_len("musicnn_layernorm")) / 16_000
+    tones_BT = torch.stack([torch.sin(2 * torch.pi * f * t) for f in (200, 3000)] * 2)
+    tags_B1 = torch.tensor([[0.0], [1.0]] * 2)
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for step in range(100):
+        wave_BT = 0.3 * tones_BT + noise("musicnn_layernorm", 4, seed=step)
+        loss = F.binary_cross_entropy_with_logits(model(wave_BT), tags_B1)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        logits_B1 = model.eval()(0.3 * tones_BT + noise("musicnn_layernorm", 4, seed=99))
+    assert torch.equal(logits_B1 > 0, tags_B1 > 0)
+    assert F.binary_cross_entropy_with_logits(logits_B1, tags_B1) < 0.5
