@@ -27,12 +27,12 @@ def crop(pcm: np.ndarray) -> np.ndarray:
 
 
 def _stream_source(place: Place, group: int, whole_shards: bool = False) -> Any:
-    from genrescale.data.crops import SongTable
     from genrescale.data.manifest import read_manifest
-    from genrescale.data.plan import RunPlan, ScorePlan, TrainPlan
-    from genrescale.data.samplers import Uniform, Windows
-    from genrescale.data.shard_cache import ShardCache
-    from genrescale.data.source import StreamSource
+    from genrescale.data.reading.crops import SongTable
+    from genrescale.data.reading.plan import RunPlan, ScorePlan, TrainPlan
+    from genrescale.data.reading.samplers import Uniform, Windows
+    from genrescale.data.reading.shard_cache import ShardCache
+    from genrescale.data.reading.source import StreamSource
 
     manifest = read_manifest(place.folder("tar"))
     cache = ShardCache(tempfile.mkdtemp(dir=os.environ["BENCH_SCRATCH"]), 10**12) if whole_shards else None
@@ -48,7 +48,7 @@ def _stream_source(place: Place, group: int, whole_shards: bool = False) -> Any:
 
 def floor(place: Place, cores: int) -> Iterator[torch.Tensor]:
     """A memory map, offsets known, one copy; one process."""
-    from genrescale.data.spans import mapped_shard
+    from genrescale.data.reading.spans import mapped_shard
 
     table = _stream_source(place, BATCH).tables["train"]
     views = [memoryview(mapped_shard(Path(place.folder("tar"), name))) for name in table.shard_names]
@@ -77,8 +77,9 @@ def ours_windows(place: Place, cores: int) -> Iterator[torch.Tensor]:
 def _ours(place: Place, cores: int, source: Any) -> Iterator[torch.Tensor]:
     import ray
 
-    from genrescale.cluster import connect
-    from genrescale.data.stream import READ_CPUS, GroupStream
+    from genrescale.data.reading.source import READ_CPUS
+    from genrescale.data.stream import GroupStream
+    from genrescale.launch.cluster import connect
 
     with connect(num_cpus=max(4, cores)):
         # one read task for each core; those that wait for a bucket may be more
@@ -177,7 +178,7 @@ def ray_read_webdataset(place: Place, cores: int) -> Iterator[torch.Tensor]:
     import pyarrow.fs
     import ray
 
-    from genrescale.cluster import connect
+    from genrescale.launch.cluster import connect
 
     def decode(row: dict[str, Any]) -> dict[str, np.ndarray]:
         return {"wave": crop(np.frombuffer(row["pcm"], np.int16))}

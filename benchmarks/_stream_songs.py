@@ -51,7 +51,7 @@ def write_tar(place: Place) -> None:
     from genrescale.audio import Tag, Vocabulary
     from genrescale.data.index import ShardIndex, index_path, index_to_bytes, second_checksums
     from genrescale.data.manifest import SHARD_SCHEMA, SONG_SCHEMA, write_manifest
-    from genrescale.data.store import Store
+    from genrescale.storage.store import Store
 
     store = Store(place.folder("tar"))
     rows: list[dict[str, Any]] = []

@@ -21,8 +21,8 @@ import ffmpeg
 import numpy as np
 import soundfile
 
-from genrescale.data.decode import decode_pcm
-from genrescale.data.decoders import decode_with_ffmpeg, ffmpeg_exe
+from genrescale.data.decoding.decode import decode_pcm
+from genrescale.data.decoding.decoders import decode_with_ffmpeg, ffmpeg_exe
 
 try:
     import av  # pyright: ignore[reportMissingImports]

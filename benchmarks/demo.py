@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from genrescale.data.store import Store
 from genrescale.results import read_results
+from genrescale.storage.store import Store
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("connect", "synthesize_corpus", "shard_corpus", "scale_sweep", "report")

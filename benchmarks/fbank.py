@@ -18,7 +18,7 @@ from torch import Tensor
 from torchaudio.compliance import kaldi
 
 from genrescale.audio import SAMPLE_RATE
-from genrescale.models.fbank import NUM_MELS, KaldiFbank
+from genrescale.models.parts.fbank import NUM_MELS, KaldiFbank
 
 SECONDS = 10
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram, Resample
 
-from genrescale.models.frontend import GTZAN_MEL, PONS_MEL, WON_MEL, WON_MEL_128, MelSettings, RawLogMel
 from genrescale.models.mtg_fcn import HOP_LEN, N_FFT, NUM_MELS, RATE, MtgMel
+from genrescale.models.parts.frontend import GTZAN_MEL, PONS_MEL, WON_MEL, WON_MEL_128, MelSettings, RawLogMel
 
 CLIPS, SAMPLES = 16, 48_000
 VARIANTS = {"pons": PONS_MEL, "won": WON_MEL, "won_128": WON_MEL_128, "gtzan": GTZAN_MEL}

@@ -23,9 +23,9 @@ import pyarrow.csv
 from genrescale.data.corpora import list_songs
 from genrescale.data.index import first_checksums
 from genrescale.data.manifest import SHARD_SCHEMA, SONG_SCHEMA, write_manifest
-from genrescale.data.plan_file import fix_plan
-from genrescale.data.shard_plan import ShardPlan, ShardSettings
-from genrescale.data.store import Store
+from genrescale.data.sharding.plan import ShardPlan, ShardSettings
+from genrescale.data.sharding.plan_file import fix_plan
+from genrescale.storage.store import Store
 
 NUM_TAGS = 50
 CLIP_LEN = 480_000

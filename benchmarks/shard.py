@@ -18,14 +18,14 @@ import numpy as np
 from webdataset.writer import TarWriter
 
 from genrescale.audio import SAMPLE_RATE, Song, Vocabulary
-from genrescale.data.decode import decode_pcm
-from genrescale.data.decoders import ffmpeg_exe
-from genrescale.data.shard import ShardTask, write_shard
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
+from genrescale.data.decoding.decode import decode_pcm
+from genrescale.data.decoding.decoders import ffmpeg_exe
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.writer import ShardTask, write_shard
 from genrescale.data.synthesis.describe import describe_song
 from genrescale.data.synthesis.render import render
 from genrescale.data.synthesis.write import encode
+from genrescale.storage.store import Store
 
 ROUNDS = 3
 VOCABULARY = Vocabulary.of_classes(["rock"])

@@ -38,14 +38,14 @@ def full_shuffle(num_songs: int, folder: Path) -> np.ndarray:
 
 
 def ours_uniform(num_songs: int, folder: Path) -> np.ndarray:
-    from genrescale.data.samplers import Uniform
+    from genrescale.data.reading.samplers import Uniform
 
     return Uniform(num_songs).draw(np.random.default_rng(2))
 
 
 def ours_windows(shards: int) -> Callable[[int, Path], np.ndarray]:
     def order(num_songs: int, folder: Path) -> np.ndarray:
-        from genrescale.data.samplers import Windows
+        from genrescale.data.reading.samplers import Windows
 
         windows = Windows(np.arange(num_songs) // SONGS_PER_SHARD, shards, BATCH, 1)
         return windows.draw(np.random.default_rng(3))

@@ -68,8 +68,8 @@ def our_step(name: str, seconds: int) -> Callable[[], float]:
     import torch.nn.functional as F
 
     from genrescale.config import AugmentConfig, OptimConfig
-    from genrescale.engine import Engine, TrainGroup, initialise_process
     from genrescale.models import build_model
+    from genrescale.training.engine import Engine, TrainGroup, initialise_process
 
     device = initialise_process(False, threads=int(os.environ["OMP_NUM_THREADS"]), seed=0)
     model = build_model(name, NUM_TAGS, dropout=DROPOUT)
@@ -163,7 +163,7 @@ def serve(side: str, threads: int) -> None:
     """Answers the questions of ``Side.ask``."""
     import torch
 
-    from genrescale.engine import single_process_group
+    from genrescale.training.engine import single_process_group
 
     torch.set_num_threads(threads)
     step: Callable[[], float] | None = None

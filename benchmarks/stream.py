@@ -107,7 +107,7 @@ def run_apart(name: str, place: Place, settings: dict[str, str]) -> dict[str, fl
 @contextmanager
 def bucket_of(place: Place, folder: Path) -> Iterator[tuple[Place, object]]:
     """The same files behind a real S3 server and a proxy that can add latency."""
-    from genrescale.data.store import Store
+    from genrescale.storage.store import Store
 
     server_folder = Path(tempfile.mkdtemp(prefix="s3-", dir=folder))
     with module("servers").s3_server(server_folder) as server, module("proxy").faulty_proxy(server.endpoint) as proxy:

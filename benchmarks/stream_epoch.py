@@ -17,14 +17,14 @@ from contextlib import contextmanager
 import psutil
 import ray
 
-from genrescale.cluster import connect
 from genrescale.config import DataConfig, OptimConfig, RunConfig
-from genrescale.data.embedded import SynthesisConfig, embedded_corpus
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.synthetic import SynthesisConfig, embedded_corpus
 from genrescale.data.stream import GroupStream
-from genrescale.prepare import prepare_data
+from genrescale.launch.cluster import connect
+from genrescale.storage.store import Store
+from genrescale.training.prepare import prepare_data
 
 
 @contextmanager

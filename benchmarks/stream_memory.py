@@ -35,16 +35,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from _stream_songs import BATCH, CROP_LEN, SONG_LEN, song  # noqa: E402
 
 from genrescale.audio import Tag, Vocabulary  # noqa: E402
-from genrescale.cluster import connect  # noqa: E402
 from genrescale.data.checksums import _whole_file  # noqa: E402
-from genrescale.data.crops import SongTable  # noqa: E402
 from genrescale.data.index import ShardIndex, index_to_bytes, second_checksums  # noqa: E402
 from genrescale.data.manifest import read_manifest, write_manifest  # noqa: E402
-from genrescale.data.plan import RunPlan, ScorePlan, TrainPlan  # noqa: E402
-from genrescale.data.samplers import Uniform  # noqa: E402
-from genrescale.data.source import StreamSource  # noqa: E402
-from genrescale.data.store import Store  # noqa: E402
+from genrescale.data.reading.crops import SongTable  # noqa: E402
+from genrescale.data.reading.plan import RunPlan, ScorePlan, TrainPlan  # noqa: E402
+from genrescale.data.reading.samplers import Uniform  # noqa: E402
+from genrescale.data.reading.source import StreamSource  # noqa: E402
 from genrescale.data.stream import GroupStream  # noqa: E402
+from genrescale.launch.cluster import connect  # noqa: E402
+from genrescale.storage.store import Store  # noqa: E402
 
 SONGS_PER_SHARD, REAL_SHARDS = 267, 5  # 256 MB each
 SECONDS = SONG_LEN // 16_000

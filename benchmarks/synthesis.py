@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genrescale.data.store import Store
 from genrescale.data.synthesis.describe import describe_song
 from genrescale.data.synthesis.render import render
 from genrescale.data.synthesis.tags import label_song
 from genrescale.data.synthesis.write import ENCODERS, FORMAT_SHARES, encode, write_song
+from genrescale.storage.store import Store
 
 SEED = 0
 

@@ -12,14 +12,14 @@ import statistics
 import tempfile
 import time
 
-from genrescale.capacity import capacity
-from genrescale.cluster import cluster_nodes, connect
 from genrescale.config import DataConfig, OptimConfig, SiteConfig
-from genrescale.data.embedded import SynthesisConfig, embedded_corpus
 from genrescale.data.manifest import read_manifest
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
-from genrescale.sweep import SweepConfig, plan_trials, run_sweep
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.synthetic import SynthesisConfig, embedded_corpus
+from genrescale.launch.capacity import capacity
+from genrescale.launch.cluster import cluster_nodes, connect
+from genrescale.launch.sweep import SweepConfig, plan_trials, run_sweep
+from genrescale.storage.store import Store
 
 NARROW = {"frontend_width": 0.125, "backend_filters": 32, "backend_units": 64}
 

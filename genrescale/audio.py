@@ -21,6 +21,8 @@ PCM_DTYPE = np.dtype("<i2")
 SAMPLE_BYTES = PCM_DTYPE.itemsize
 PCM_SCALE = 1.0 / 32768.0
 
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 TagKind = Literal["classify", "regress"]
 TAG_KINDS = ("classify", "regress")
 _KEY_FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]+")
@@ -136,6 +138,11 @@ class Vocabulary:
             tag.name: int(value) if tag.kind == "classify" else float(str(np.float32(value)))
             for tag, value in zip(self.tags, labels_K, strict=True)
         }
+
+    def carried(self, labels_K: np.ndarray) -> dict[str, float]:
+        """A song's labels as people read them: the classify tags that it has, and every regress tag."""
+        regress = {tag.name for tag in self.tags if tag.kind == "regress"}
+        return {name: value for name, value in self.decode(labels_K).items() if value or name in regress}
 
     def to_json(self) -> str:
         return json.dumps({"exclusive": self.exclusive, "tags": [asdict(tag) for tag in self.tags]})

@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.table import Table
 
 from genrescale.config import RUN_ID_LEN
-from genrescale.data.lengths import ODD_LENGTHS_PATH
 from genrescale.data.manifest import MANIFEST_PATH, PAGE_PATH
 from genrescale.data.quarantine import QUARANTINE_PATH
-from genrescale.data.shard_plan import PLAN_PATH
-from genrescale.data.store import Store, StoreError
+from genrescale.data.sharding.lengths import ODD_LENGTHS_PATH
+from genrescale.data.sharding.plan import PLAN_PATH
 from genrescale.data.synthesis.write import FACTS_FILE, SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE
 from genrescale.data.takedowns import TAKEDOWNS_PATH
 from genrescale.results import PLANNED_PATH, finished_runs, read_planned
+from genrescale.storage.store import Store, StoreError
 
 MAX_DEPTH = 4  # folders below the store in which sweeps and corpora are looked for
 # What makes a folder a corpus or sweep is deleted last, so that a deletion that was cut off can be done again.

@@ -17,10 +17,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from genrescale.cluster import SUBMITTED, UNDER_WAY
 from genrescale.config import RUN_ID_LEN
-from genrescale.data.shard_plan import CorpusChangedError, FailureBudgetError
-from genrescale.data.store import DISK_FULL, Store, StoreError
+from genrescale.data.sharding.plan import CorpusChangedError, FailureBudgetError
+from genrescale.launch.cluster import SUBMITTED, UNDER_WAY
+from genrescale.storage.store import DISK_FULL, Store, StoreError
 
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"

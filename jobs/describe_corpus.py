@@ -13,14 +13,14 @@ from dataclasses import dataclass, fields
 from _cli import place, place_out, run_job
 from omegaconf import MISSING
 
-from genrescale.cluster import connect
 from genrescale.data.manifest import read_manifest
-from genrescale.data.mix import refuse_mix
 from genrescale.data.tasks import run_tasks
+from genrescale.data.upkeep.mix import refuse_mix
 from genrescale.describe.page import render_page, write_page
 from genrescale.describe.reading import DescribeSettings, choose_clips, choose_loudness, hear_shard, plan_reads
 from genrescale.describe.words import describe_text
-from genrescale.telemetry import Progress
+from genrescale.launch.cluster import connect
+from genrescale.telemetry.progress import Progress
 
 
 @dataclass

@@ -19,10 +19,10 @@ from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.data.manifest import read_manifest
-from genrescale.data.store import Store
 from genrescale.evaluation import build_evaluation
 from genrescale.evaluation.mapping import map_png
 from genrescale.evaluation.writing import FOLDER, format_evaluation, write_evaluation
+from genrescale.storage.store import Store
 
 
 @dataclass

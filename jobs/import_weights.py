@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.importing import Published, import_published
+from genrescale.export.published import Published, import_published
 
 
 @dataclass

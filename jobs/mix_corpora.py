@@ -15,7 +15,7 @@ from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.data.manifest import read_manifest
-from genrescale.data.mix import mix_corpora
+from genrescale.data.upkeep.mix import mix_corpora
 
 
 @dataclass

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 
 from _cli import EXIT_INTERRUPTED, place, place_out, run_job
 
-from genrescale.changes import show_outdated
-from genrescale.cluster import cluster_nodes, connect
 from genrescale.config import SiteConfig
-from genrescale.data.embedded import SynthesisConfig, embedded_corpus
 from genrescale.data.manifest import read_manifest
-from genrescale.data.shard_plan import ShardSettings
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.synthetic import SynthesisConfig, embedded_corpus
+from genrescale.launch.cluster import cluster_nodes, connect
+from genrescale.launch.sweep import SweepConfig, format_trials, plan_trials, planned_trials, run_sweep
 from genrescale.report import REPORT_FILES, format_table, write_report
-from genrescale.sweep import SweepConfig, format_trials, plan_trials, planned_trials, run_sweep
+from genrescale.results.changes import show_outdated
 
 
 @dataclass

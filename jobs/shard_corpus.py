@@ -17,14 +17,14 @@ from typing import Any
 from _cli import place, place_out, run_job
 from omegaconf import MISSING
 
-from genrescale.cluster import connect
 from genrescale.data.corpora import list_corpus
 from genrescale.data.corpora.table import TableColumns
-from genrescale.data.plan_file import fix_plan
-from genrescale.data.shard_job import write_corpus
-from genrescale.data.shard_plan import ShardSettings
+from genrescale.data.sharding.job import write_corpus
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.plan_file import fix_plan
 from genrescale.describe.words import describe_text
-from genrescale.telemetry import Waiting
+from genrescale.launch.cluster import connect
+from genrescale.telemetry.progress import Waiting
 
 
 @dataclass

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.streams import format_streams, read_streams
+from genrescale.results.stream_stats import format_streams, read_streams
 
 
 @dataclass

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from _cli import place_out, run_job
 from omegaconf import MISSING
 
-from genrescale.cluster import connect
-from genrescale.data.embedded import SynthesisConfig, synthesize_corpus
+from genrescale.data.sharding.synthetic import SynthesisConfig, synthesize_corpus
+from genrescale.launch.cluster import connect
 
 
 @dataclass

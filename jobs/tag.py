@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.cluster import connect
 from genrescale.data.manifest import read_manifest
 from genrescale.export import load_exported
+from genrescale.launch.cluster import connect
 from genrescale.tagging.embeddings import keep_embeddings
 from genrescale.tagging.files import decode_song, is_corpus, list_audio, tag_files
 from genrescale.tagging.output import Show, write_tags

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.cluster import under_way
 from genrescale.data.corpora.reading import read_lines, split_address
 from genrescale.data.manifest import read_manifest
-from genrescale.data.takedowns import take_down
+from genrescale.data.upkeep.take_down import take_down
+from genrescale.launch.cluster import under_way
 
 
 @dataclass

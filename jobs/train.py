@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 
 from _cli import place, place_out, run_job
 
-from genrescale.cluster import connect
 from genrescale.config import RunConfig, SiteConfig
+from genrescale.config.metrics import ROW_METRICS
 from genrescale.data.manifest import read_manifest
+from genrescale.launch.cluster import connect
+from genrescale.launch.sweep import plan_trial, run_trials
 from genrescale.results import read_result
-from genrescale.sweep import plan_trial, run_trials
 
 
 @dataclass
@@ -44,7 +45,7 @@ def main(job: TrainJob) -> int:
         return 1
     if row.fresh_weights:
         print(f"weights that run {trial.run.init.run} did not give: {', '.join(row.fresh_weights)}")
-    scores = {name: getattr(row, name) for name in ("roc_auc", "pr_auc", "rmse", "accuracy")} | row.pretext
+    scores = {name: getattr(row, name) for name in ROW_METRICS} | row.pretext
     text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
     print(f"run {row.run_id}: {text}  on {row.test_songs} test songs; best at step {row.best_step} of {row.steps}")
     return 0

@@ -16,15 +16,21 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.cluster import connect
-from genrescale.data.duplicates import find_duplicates
-from genrescale.data.inspection import inspect, shows_problem
 from genrescale.data.manifest import read_manifest, with_indexes
-from genrescale.data.mix import refuse_mix
-from genrescale.data.rebuild import check_shard, shard_checks
+from genrescale.data.sharding.duplicates import find_duplicates
 from genrescale.data.tasks import run_tasks
-from genrescale.data.verify import remedies, sample_shards, verify_exclusions, verify_manifest
-from genrescale.telemetry import Progress
+from genrescale.data.upkeep.inspect import inspect, shows_problem
+from genrescale.data.upkeep.mix import refuse_mix
+from genrescale.data.upkeep.verify import (
+    check_shard,
+    remedies,
+    sample_shards,
+    shard_checks,
+    verify_exclusions,
+    verify_manifest,
+)
+from genrescale.launch.cluster import connect
+from genrescale.telemetry.progress import Progress
 
 
 @dataclass

@@ -19,9 +19,9 @@ from small_corpus import contents, shard_here
 from genrescale.audio import SAMPLE_RATE
 from genrescale.data.corpora import list_corpus
 from genrescale.data.quarantine import read_quarantine
-from genrescale.data.shard_job import ShardingResult
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
+from genrescale.data.sharding.job import ShardingResult
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.storage.store import Store
 
 ROW = re.compile(r"row (\d+)")
 HEADER = ["path", "labels", "artist", "split", "regress:energy"]

@@ -19,10 +19,10 @@ from ray.exceptions import RayError
 from small_corpus import flip
 from traces import CROP, plan_of, ten_thousand_songs, train_items
 
-from genrescale.cluster import connect
-from genrescale.data.plan import ScorePlan
-from genrescale.data.source import StreamSource
+from genrescale.data.reading.plan import ScorePlan
+from genrescale.data.reading.source import StreamSource
 from genrescale.data.stream import GroupStream
+from genrescale.launch.cluster import connect
 
 FLIPPED_SONG = 4_321
 

@@ -10,13 +10,13 @@ import pytest
 
 from genrescale.data.corpora import list_songs
 from genrescale.data.manifest import Manifest
-from genrescale.data.shard import write_shard
-from genrescale.data.shard_job import shard_tasks, write_corpus
-from genrescale.data.shard_plan import ShardSettings, make_plan
-from genrescale.data.store import Store
+from genrescale.data.sharding.job import shard_tasks, write_corpus
+from genrescale.data.sharding.plan import ShardSettings, make_plan
+from genrescale.data.sharding.writer import write_shard
 from genrescale.data.synthesis.write import write_song, write_table
-from genrescale.engine import single_process_group
-from genrescale.models.fused import library
+from genrescale.models.parts.fused import library
+from genrescale.storage.store import Store
+from genrescale.training.engine import single_process_group
 
 NUM_SONGS = 90
 

@@ -9,7 +9,7 @@ LIMIT_S = 4.0
 """What a process that loads it gives a song, before it is killed for hanging."""
 _SOURCE = f"""
 import ctypes, importlib.machinery, importlib.util, os, signal, sys
-from genrescale.data import watchdog
+from genrescale.data.decoding import watchdog
 
 watchdog.HANG_LIMIT_S = {LIMIT_S}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from genrescale.data.decoders import ffmpeg_exe
+from genrescale.data.decoding.decoders import ffmpeg_exe
 
 RATE = 44_100
 # name: (suffix, what ffmpeg is asked for)

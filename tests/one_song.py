@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import SAMPLE_RATE
-from genrescale.data.crops import SongTable
 from genrescale.data.index import second_checksums
-from genrescale.data.plan import RunPlan, ScorePlan, TrainPlan
-from genrescale.data.samplers import Uniform
-from genrescale.data.source import StreamSource
-from genrescale.data.store import Store
+from genrescale.data.reading.crops import SongTable
+from genrescale.data.reading.plan import RunPlan, ScorePlan, TrainPlan
+from genrescale.data.reading.samplers import Uniform
+from genrescale.data.reading.source import StreamSource
+from genrescale.storage.store import Store
 
 SONG_S, GROUP, NUM_SONGS = 30, 32, 512
 

@@ -6,9 +6,9 @@ import numpy as np
 from sweeps import make_row, make_trial
 
 from genrescale.audio import Vocabulary
-from genrescale.data.store import Store
 from genrescale.metrics import score
 from genrescale.results import ResultRow, ScoreTable, write_curve, write_result, write_scores
+from genrescale.storage.store import Store
 
 GENRES = ["blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genrescale.engine import TrainGroup
+from genrescale.training.engine import TrainGroup
 
 
 @dataclass

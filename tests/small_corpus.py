@@ -10,13 +10,13 @@ import soundfile
 
 from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.plan_file import fix_plan
 from genrescale.data.quarantine import Rejected
-from genrescale.data.shard import ShardTask, write_shard
-from genrescale.data.shard_job import ShardingResult, read_indexes, shard_tasks, write_corpus
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
+from genrescale.data.sharding.job import ShardingResult, read_indexes, shard_tasks, write_corpus
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.plan_file import fix_plan
+from genrescale.data.sharding.writer import ShardTask, write_shard
 from genrescale.data.takedowns import read_takedowns
+from genrescale.storage.store import Store
 
 VOCABULARY = Vocabulary((Tag("rock"), Tag("jazz"), Tag("energy", "regress")))
 SETTINGS = ShardSettings(val_fraction=0.2, test_fraction=0.0, songs_per_shard=4, min_s=0.5)

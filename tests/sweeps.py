@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, run_id
-from genrescale.data.store import Store
 from genrescale.results import PlannedTrial, ResultRow, write_curve, write_result
+from genrescale.storage.store import Store
 
 FAMILIES = ("waveform", "spectrogram")
 SIZES = (100, 400, 1600)

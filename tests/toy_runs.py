@@ -13,13 +13,13 @@ from small_corpus import shard_here
 from genrescale.audio import SAMPLE_RATE, Song, Vocabulary
 from genrescale.config import RunConfig, SiteConfig
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.plan import score_items
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.source import local_stream
-from genrescale.data.store import Store
-from genrescale.prepare import check_run, complete_run, prepare_data
+from genrescale.data.reading.plan import score_items
+from genrescale.data.reading.source import local_stream
+from genrescale.data.sharding.plan import ShardSettings
 from genrescale.results import ScoreTable, join_scores, read_scores, write_scores
-from genrescale.worker import build_loop, score_table
+from genrescale.storage.store import Store
+from genrescale.training.assemble import build_loop, score_table
+from genrescale.training.prepare import check_run, complete_run, prepare_data
 
 SPLITS = (*["train"] * 6, "validation", *["test"] * 3)
 """Of ten songs."""

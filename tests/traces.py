@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
-from genrescale.data.crops import SongTable
-from genrescale.data.plan import Crops, GroupId, RunPlan, ScorePlan, TrainPlan
-from genrescale.data.samplers import Sampler, Uniform
-from genrescale.data.source import CropGroup, StreamSource
-from genrescale.data.store import Store
+from genrescale.data.reading.crops import SongTable
+from genrescale.data.reading.plan import Crops, GroupId, RunPlan, ScorePlan, TrainPlan
+from genrescale.data.reading.samplers import Sampler, Uniform
+from genrescale.data.reading.source import CropGroup, StreamSource
+from genrescale.storage.store import Store
 
 NUM_SONGS = 10_000
 CROP = 800  # samples

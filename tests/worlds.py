@@ -15,10 +15,10 @@ from torch._C._distributed_c10d import FileStore
 
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict
 from genrescale.data.manifest import read_manifest
-from genrescale.data.plan import score_items
-from genrescale.data.source import local_stream
-from genrescale.prepare import prepare_data
-from genrescale.worker import build_loop
+from genrescale.data.reading.plan import score_items
+from genrescale.data.reading.source import local_stream
+from genrescale.training.assemble import build_loop
+from genrescale.training.prepare import prepare_data
 
 SMALL = {"backend_filters": 16, "backend_units": 24, "frontend_width": 0.125}
 

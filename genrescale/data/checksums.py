@@ -18,7 +18,7 @@ import numpy as np
 
 from genrescale.data.index import num_seconds
 from genrescale.data.manifest import PARTS, Manifest, located, read_shards
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 _INDEXES_AT_ONCE = 16
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from isal.isal_zlib import crc32  # zlib's, ten times as fast: 0.012 ms instead of 0.124 for a crop of 15 s
 
 from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
-from genrescale.results import table_of
+from genrescale.storage.parquet import table_of
 
 _META = b"genrescale"
 _SECOND_BYTES = SAMPLE_RATE * SAMPLE_BYTES

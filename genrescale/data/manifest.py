@@ -28,11 +28,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from genrescale.audio import Vocabulary
+from genrescale.audio import SPLITS, Vocabulary
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, num_seconds
-from genrescale.data.splits import SPLITS
-from genrescale.data.store import Store
-from genrescale.results import table_bytes, table_of
+from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.store import Store
 
 MANIFEST_PATH = "manifest.json"
 PAGE_PATH = "describe.html"  # of genrescale.describe; it holds clips of the songs
@@ -110,7 +109,7 @@ class Manifest:
 
     @property
     def num_parts(self) -> int:
-        """Corpora that this one was mixed from (``genrescale.data.mix``); 1 for any other."""
+        """Corpora that this one was mixed from (``genrescale.data.upkeep.mix``); 1 for any other."""
         return max(1, len(self.settings.get(PARTS, ())))
 
     def part_N(self) -> np.ndarray:

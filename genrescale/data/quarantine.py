@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from genrescale.data.store import Store
-from genrescale.results import table_bytes, table_of
+from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.store import Store
 
 QUARANTINE_PATH = "quarantine.parquet"
 

@@ -1,8 +1,8 @@
 """The stream: from a plan to verified crops, through Ray Data, into one training worker.
 
-``song_stream`` gives a worker a dataset over its own part of the plan. Every Ray task reads the crops of a few groups
-(``genrescale.data.crops``) and returns int16; floats are made on the training device. The order of the plan is kept,
-so resuming is starting it at a later step.
+``song_stream`` gives a worker a dataset over its own part of the plan. Every Ray task reads the crops of a few
+groups (``genrescale.data.reading.crops``) and returns int16; floats are made on the training device. The order of the
+plan is kept, so resuming is starting it at a later step.
 
 Memory, by design: a worker's stream holds up to READ_AHEAD_BYTES in its node's object store (for a moment twice that,
 when one dataset of the chain follows another), each of its read tasks TASK_BYTES and the fetched bytes of as many
@@ -29,14 +29,13 @@ from ray.data.datasource import Datasource, ReadTask
 from ray.util.annotations import RayDeprecationWarning
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES
-from genrescale.data.plan import Crops, GroupId
-from genrescale.data.source import CropGroup, StreamSource
-from genrescale.data.spans import ReadStats
+from genrescale.data.reading.plan import Crops, GroupId
+from genrescale.data.reading.source import READ_CPUS, CropGroup, StreamSource, read_tasks
+from genrescale.data.reading.spans import ReadStats
 
 TASK_BYTES = 120 << 20  # audio that one read task returns: a task costs Ray 8 ms of the training worker's process
 READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
 CHAIN_TASKS = 512  # read tasks of one dataset
-READ_CPUS = 0.25  # a read task mostly waits and copies
 FAR_TASK_GROUPS = 8  # that a read task returns from a bucket: training waits for the first tasks, request by request
 FAR_GROUPS_AT_ONCE = 3  # of one task, from a bucket: while one is checked, the next ones are on their way
 MAX_TASK_RETRIES = 5  # of a task whose process died; Ray Data's own number is infinite, and a run would hang
@@ -158,11 +157,6 @@ def _group_bytes(source: StreamSource) -> int:
 def _groups_per_task(source: StreamSource) -> int:
     groups = max(1, TASK_BYTES // _group_bytes(source))
     return groups if source.is_local else min(groups, FAR_TASK_GROUPS)
-
-
-def read_tasks(cpus: float) -> int:
-    """How many read tasks run at a time on ``cpus``."""
-    return max(1, int(cpus / READ_CPUS))
 
 
 def song_stream(

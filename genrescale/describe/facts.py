@@ -12,11 +12,11 @@ from itertools import combinations
 
 import numpy as np
 
-from genrescale.audio import Song, Tag, len_to_seconds
+from genrescale.audio import SPLITS, Song, Tag, len_to_seconds
 from genrescale.data.manifest import Manifest
 from genrescale.data.quarantine import read_quarantine
-from genrescale.data.splits import SPLITS, artist_overlap
-from genrescale.data.store import Store
+from genrescale.data.sharding.splits import artist_overlap
+from genrescale.storage.store import Store
 
 TOP_PAIRS = 12
 _EXAMPLES = 3

@@ -19,7 +19,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE
-from genrescale.report.figure import COLORS, CURVE_INCHES, DASHES, MUTED, finish, panel_svg, style
+from genrescale.display.style import COLORS, CURVE_INCHES, DASHES, MUTED, finish, panel_svg, style
 
 MAX_MATRIX_TAGS = 60
 _MAX_BINS = 40
@@ -99,7 +99,7 @@ def log_mels(clips: Sequence[np.ndarray]) -> list[np.ndarray]:
     # imported here, because it imports torch: seconds that a job which is refused should not cost
     import torch
 
-    from genrescale.models.frontend import MIN_LEN, LogMel
+    from genrescale.models.parts.frontend import MIN_LEN, LogMel
 
     front_end, found = LogMel(), []
     with torch.no_grad():

@@ -11,8 +11,6 @@ from markupsafe import Markup
 
 from genrescale.audio import SAMPLE_RATE
 from genrescale.data.manifest import PAGE_PATH, Manifest
-from genrescale.data.store import Store
-from genrescale.data.verify import labels_of
 from genrescale.describe.facts import (
     co_occurrence,
     imbalance,
@@ -34,8 +32,9 @@ from genrescale.describe.figures import (
 )
 from genrescale.describe.reading import ClipChoice, DescribeSettings, HeardSong, ShardHeard
 from genrescale.describe.words import listed, notes
-from genrescale.report.page import data_uri, resource
-from genrescale.report.words import count_text
+from genrescale.display.html import data_uri, resource
+from genrescale.display.text import count_text
+from genrescale.storage.store import Store
 
 MAX_ROWS = 200
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
@@ -169,7 +168,7 @@ def _clip_views(manifest: Manifest, clips: Sequence[ClipChoice], songs: dict[int
         tag, labels_K = manifest.vocabulary.tags[choice.tag], manifest.labels_NK[choice.row]
         others = [
             name
-            for name, value in labels_of(manifest.vocabulary, labels_K).items()
+            for name, value in manifest.vocabulary.carried(labels_K).items()
             if name != tag.name and value == 1 and manifest.vocabulary.classify_K[manifest.vocabulary.names.index(name)]
         ]
         view = ClipView(

@@ -14,7 +14,7 @@ import numpy as np
 
 from genrescale.audio import PCM_DTYPE, PCM_SCALE, SAMPLE_BYTES, seconds_to_len
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 MAX_CLIP_S = 180.0
 """Seconds of all clips of a page together: FLAC and log-mel pictures of so much are below 10 MB, also of noise."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genrescale.data.duplicates import find_duplicates
-from genrescale.data.lengths import read_odd_lengths, sentence
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
+from genrescale.data.sharding.duplicates import find_duplicates
+from genrescale.data.sharding.lengths import read_odd_lengths, sentence
 from genrescale.describe.facts import imbalance, quarantine_reasons, shared_artists, split_facts, splits_of, tag_facts
-from genrescale.report.words import count_text
+from genrescale.display.text import count_text
+from genrescale.storage.store import Store
 
 _FEW_SONGS = 10
 _SHOWN = 8

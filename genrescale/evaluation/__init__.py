@@ -12,14 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from genrescale.audio import Vocabulary
-from genrescale.confidence import RESAMPLES, Interval, PairedTest
 from genrescale.data.manifest import Manifest
-from genrescale.ensemble import combine_runs, read_runs, same_songs
+from genrescale.evaluation.ensemble import combine_runs, read_runs, same_songs
 from genrescale.evaluation.reading import check_row, chosen_rows, find_vocabulary, train_counts
 from genrescale.evaluation.scores import ClipVote, clip_votes, compare, intervals
-from genrescale.overfitting import GapCurve, Overfit, gap_curve, overfit
-from genrescale.results import Files, ResultRow, ScoreTable, read_curve
-from genrescale.tag_tables import (
+from genrescale.metrics.bootstrap import RESAMPLES, Interval, PairedTest
+from genrescale.metrics.by_tag import (
     ClassScore,
     ExclusivePair,
     TagRow,
@@ -30,6 +28,9 @@ from genrescale.tag_tables import (
     prevalence_thresholds,
     tag_rows,
 )
+from genrescale.metrics.overfitting import GapCurve, Overfit, gap_curve, overfit
+from genrescale.results import ResultRow, ScoreTable, read_curve
+from genrescale.storage.store import Store
 
 ENSEMBLE = "ensemble"
 
@@ -97,7 +98,7 @@ def by_tag(table: ScoreTable, vocabulary: Vocabulary, threshold: float, train_co
     )
 
 
-def read_gaps(files: Files, run_ids: Sequence[str]) -> dict[str, GapCurve]:
+def read_gaps(files: Store, run_ids: Sequence[str]) -> dict[str, GapCurve]:
     """The loss curves of the runs, without validations that lack one of the losses; of runs that have any."""
     found = {}
     for run_id in run_ids:
@@ -110,7 +111,7 @@ def read_gaps(files: Files, run_ids: Sequence[str]) -> dict[str, GapCurve]:
     return found
 
 
-def read_overfits(files: Files, run_ids: Sequence[str]) -> dict[str, Overfit]:
+def read_overfits(files: Store, run_ids: Sequence[str]) -> dict[str, Overfit]:
     """The overfit scores of the runs at their last validation that has a training loss; of runs that have any."""
     found = {}
     for run_id in run_ids:
@@ -121,7 +122,7 @@ def read_overfits(files: Files, run_ids: Sequence[str]) -> dict[str, Overfit]:
 
 
 def build_evaluation(
-    files: Files,
+    files: Store,
     run_ids: Sequence[str] = (),
     family: str = "",
     size: int = 0,

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from genrescale.overfitting import GapCurve, select_step
-from genrescale.report.figure import COLORS, DASHES, INK, MARKERS, MUTED, PNG_DPI, RULE, finish, short_count, style
-from genrescale.tag_tables import TagRow
+from genrescale.display.style import COLORS, DASHES, INK, MARKERS, MUTED, PNG_DPI, RULE, finish, short_count, style
+from genrescale.metrics.by_tag import TagRow
+from genrescale.metrics.overfitting import GapCurve, select_step
 
 MAX_TAGS = 60  # rows of a picture by tag
 MAX_COUNTED = 25  # tags of a confusion matrix with a number in each cell

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from genrescale.data.manifest import Manifest
-from genrescale.embeddings import read_embeddings
 from genrescale.evaluation.figures import embedding_png
+from genrescale.results.embeddings import read_embeddings
 
 MAX_SONGS = 3000  # t-SNE takes a minute for so many
 COMMON_TAGS = 10  # of a vocabulary whose tags do not exclude each other

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from genrescale.audio import Tag, Vocabulary
+from genrescale.config.metrics import ROW_METRICS
 from genrescale.data.manifest import Manifest
 from genrescale.metrics import score
-from genrescale.results import PLANNED_PATH, Files, ResultRow, ScoreTable, read_planned, read_results
+from genrescale.results import PLANNED_PATH, ResultRow, ScoreTable, read_planned, read_results
+from genrescale.storage.store import Store
 
 _SAME = 1e-6  # scores are stored as float64; a metric differs by its order of summation at most
 
@@ -21,7 +23,7 @@ def family_of(row: ResultRow) -> str:
 
 
 def chosen_rows(
-    files: Files, run_ids: Sequence[str], family: str, size: int
+    files: Store, run_ids: Sequence[str], family: str, size: int
 ) -> tuple[list[ResultRow], list[ResultRow]]:
     """The rows of the named runs (the beginning of an id is enough), or of a family at one size (0: its largest).
 
@@ -58,7 +60,7 @@ def chosen_rows(
     return list(chosen.values()), []
 
 
-def _main_recipe(files: Files, found: Sequence[ResultRow]) -> list[ResultRow]:
+def _main_recipe(files: Store, found: Sequence[ResultRow]) -> list[ResultRow]:
     """Of one family's runs at one size, those of one config and one data but for the seed, by seed.
 
     It is the recipe of the sweep's grid, without a sweep's plan the one with the most runs.
@@ -100,7 +102,7 @@ def find_vocabulary(names: Sequence[str], table: ScoreTable, row: ResultRow, man
 def check_row(table: ScoreTable, row: ResultRow, vocabulary: Vocabulary) -> None:
     """Raises ValueError where a row's metrics are not those of its score table."""
     values = score(table.true_NK, table.score_NK, vocabulary)
-    for name in ("roc_auc", "pr_auc", "rmse", "accuracy"):
+    for name in ROW_METRICS:
         wrote, found = getattr(row, name), values[name]
         if (wrote is None) != (found is None) or (found is not None and not math.isclose(wrote, found, abs_tol=_SAME)):
             raise ValueError(

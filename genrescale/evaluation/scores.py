@@ -7,24 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from genrescale.audio import Vocabulary
-from genrescale.confidence import Interval, PairedTest, bootstrap_interval, paired_test
+from genrescale.config.metrics import SCORE_METRICS
 from genrescale.data.manifest import Manifest
-from genrescale.ensemble import VOTES, combine_clips
+from genrescale.evaluation.ensemble import VOTES, combine_clips
 from genrescale.metrics import best_thresholds, f1_by_tag, score
+from genrescale.metrics.bootstrap import Interval, PairedTest, bootstrap_interval, paired_test
+from genrescale.metrics.by_tag import decisions
 from genrescale.results import ScoreTable
-from genrescale.tag_tables import decisions
-
-# In the order of the tables. What a vocabulary does not define is left out.
-LABELS = {
-    "accuracy": "Accuracy",
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC",
-    "f1": "F1",
-    "rmse": "RMSE",
-    "micro_roc_auc": "Micro ROC-AUC",
-    "micro_pr_auc": "Micro PR-AUC",
-    "micro_f1": "Micro F1",
-}
 
 
 def _columns(metric: str, vocabulary: Vocabulary, score_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -49,7 +38,7 @@ def intervals(
 ) -> dict[str, Interval]:
     """Every metric that the vocabulary and the songs define, with its bootstrap interval."""
     found = {}
-    for metric in LABELS:
+    for metric in SCORE_METRICS:
         if (columns := _columns(metric, vocabulary, table.score_NK)) is None:
             continue
         mask_K, score_NK = columns
@@ -65,7 +54,7 @@ def compare(
 ) -> dict[str, PairedTest]:
     """The paired test of two runs (a - b) for every metric that the vocabulary and the songs define."""
     found = {}
-    for metric in LABELS:
+    for metric in SCORE_METRICS:
         columns = [_columns(metric, vocabulary, table.score_NK) for table in (a, b)]
         if columns[0] is None or columns[1] is None:
             continue

@@ -11,15 +11,17 @@ from dataclasses import asdict, fields
 from rich.console import Console
 from rich.table import Table
 
-from genrescale.changes import config_differences
-from genrescale.confidence import Interval
+from genrescale.config.metrics import METRICS, SCORE_METRICS
 from genrescale.evaluation import ENSEMBLE, Evaluation
 from genrescale.evaluation.figures import confusion_png, gap_png, popularity_png
 from genrescale.evaluation.reading import family_of
-from genrescale.evaluation.scores import LABELS, best_f1
-from genrescale.overfitting import select_step
-from genrescale.results import Files, write_scores
-from genrescale.tag_tables import TagRow
+from genrescale.evaluation.scores import best_f1
+from genrescale.metrics.bootstrap import Interval
+from genrescale.metrics.by_tag import TagRow
+from genrescale.metrics.overfitting import select_step
+from genrescale.results import write_scores
+from genrescale.results.changes import config_differences
+from genrescale.storage.store import Store
 
 FOLDER = "evaluations"
 TERMINAL_WIDTH = 100  # characters
@@ -88,7 +90,7 @@ def evaluation_json(evaluation: Evaluation) -> bytes:
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode()
 
 
-def write_evaluation(files: Files, name: str, evaluation: Evaluation) -> list[str]:
+def write_evaluation(files: Store, name: str, evaluation: Evaluation) -> list[str]:
     """Write everything into ``evaluations/{name}`` and return the paths. Raises ValueError for a name with a slash."""
     if "/" in name or name in ("", ".", ".."):
         raise ValueError(f"name={name!r} must be the name of one folder below {FOLDER}/")
@@ -134,7 +136,7 @@ def _interval(found: Interval) -> str:
 
 
 def _metric_tables(evaluation: Evaluation) -> Iterator[tuple[str, Table]]:
-    defined = [name for name in LABELS if name in evaluation.metrics[evaluation.subject]]
+    defined = [name for name in SCORE_METRICS if name in evaluation.metrics[evaluation.subject]]
     f1 = "F1" if evaluation.vocabulary.exclusive else f"F1 at {evaluation.threshold:g}"
     groups = {
         f"{len(evaluation.tables[evaluation.subject].keys):,} test songs, means over tags, with 95 % intervals": [
@@ -143,7 +145,7 @@ def _metric_tables(evaluation: Evaluation) -> Iterator[tuple[str, Table]]:
         "Micro: all pairs of a song and a tag as one list": [m for m in defined if m.startswith("micro_")],
     }
     for title, metrics in groups.items():
-        headings = [f1 if metric.endswith("f1") else LABELS[metric].removeprefix("Micro ") for metric in metrics]
+        headings = [f1 if metric.endswith("f1") else METRICS[metric].label.removeprefix("Micro ") for metric in metrics]
         table = _table("Run", *headings)
         for name, found in evaluation.metrics.items():
             cells = [_interval(found[metric]) if metric in found else UNDEFINED for metric in metrics]
@@ -158,7 +160,7 @@ def _test_table(evaluation: Evaluation) -> Table:
     for metric, test in evaluation.tests.items():
         least = 1 / (test.resamples + 1)
         p = f"{test.p_value:.3f}" if test.p_value > 1.5 * least else f"{least:.2g} or less"
-        table.add_row(LABELS[metric], f"{test.difference:+.4f}", f"{test.low:+.4f} to {test.high:+.4f}", p)
+        table.add_row(METRICS[metric].label, f"{test.difference:+.4f}", f"{test.low:+.4f} to {test.high:+.4f}", p)
     return table
 
 

@@ -19,7 +19,7 @@ from genrescale.models.mediaeval_res import MediaevalRes
 from genrescale.models.mtg_fcn import MtgFcn
 from genrescale.models.musicnn import Musicnn
 from genrescale.models.musicnn_layernorm import MusicnnLayernorm
-from genrescale.models.protocol import FixedLength, ModelDials, Tagger
+from genrescale.models.parts.protocol import FixedLength, ModelDials, Tagger
 from genrescale.models.recurrent import GruTagger, LstmTagger, RnnTagger
 from genrescale.models.sample_cnn import SampleCnn
 from genrescale.models.short_chunk import ShortChunk

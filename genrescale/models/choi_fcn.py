@@ -20,7 +20,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import (
+from genrescale.models.parts.backend import (
     BN_EPS,
     BN_MOMENTUM,
     check_training,
@@ -28,8 +28,8 @@ from genrescale.models.backend import (
     init_he_truncated,
     set_norm_momentum,
 )
-from genrescale.models.blocks import check_fixed_length
-from genrescale.models.frontend import PONS_MEL, RawLogMel
+from genrescale.models.parts.blocks import check_fixed_length
+from genrescale.models.parts.frontend import PONS_MEL, RawLogMel
 
 # windows and strides (frequency, time)
 WINDOWS = ((1, 4), (2, 2), (2, 2), (2, 2), (4, 4))

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genrescale.models.backend import check_whole, set_norm_momentum
-from genrescale.models.blocks import CnnDials, NormedMelTagger, ResidualBlock2d
-from genrescale.models.frontend import WON_MEL_128
-from genrescale.models.transformer import TransformerLayer, run_layers
+from genrescale.models.parts.backend import check_whole, set_norm_momentum
+from genrescale.models.parts.blocks import CnnDials, NormedMelTagger, ResidualBlock2d
+from genrescale.models.parts.frontend import WON_MEL_128
+from genrescale.models.parts.transformer import TransformerLayer, run_layers
 
 CHANNELS = (128, 128, 256, 256, 256, 256, 256)
 # Of frequency and of time, block by block.

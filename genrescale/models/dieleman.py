@@ -18,8 +18,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import check_whole, init_he_truncated
-from genrescale.models.blocks import check_fixed_length
+from genrescale.models.parts.backend import check_whole, init_he_truncated
+from genrescale.models.parts.blocks import check_fixed_length
 
 KERNEL = 8
 POOL = 4

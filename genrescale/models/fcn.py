@@ -16,9 +16,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from genrescale.models.backend import check_whole, set_norm_momentum
-from genrescale.models.blocks import CnnDials, ConvPool2d, NormedMelTagger
-from genrescale.models.frontend import WON_MEL
+from genrescale.models.parts.backend import check_whole, set_norm_momentum
+from genrescale.models.parts.blocks import CnnDials, ConvPool2d, NormedMelTagger
+from genrescale.models.parts.frontend import WON_MEL
 
 CHANNELS = (64, 128, 128, 128, 64)
 POOLS = ((2, 4), (2, 4), (2, 4), (3, 5), (4, 4))

@@ -25,9 +25,9 @@ from torchaudio.functional import melscale_fbanks
 from torchaudio.transforms import Resample
 
 from genrescale.audio import SAMPLE_RATE
-from genrescale.models.backend import check_length, check_whole, set_norm_momentum
-from genrescale.models.blocks import CnnDials, ConvPool2d
 from genrescale.models.fcn import CHANNELS, POOLS
+from genrescale.models.parts.backend import check_length, check_whole, set_norm_momentum
+from genrescale.models.parts.blocks import CnnDials, ConvPool2d
 
 RATE = 12_000
 N_FFT, HOP_LEN, NUM_MELS = 512, 256, 96

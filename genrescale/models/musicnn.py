@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import check_training, check_whole, set_norm_momentum
-from genrescale.models.blocks import NormedMelTagger
-from genrescale.models.frontend import WON_MEL
+from genrescale.models.parts.backend import check_training, check_whole, set_norm_momentum
+from genrescale.models.parts.blocks import NormedMelTagger
+from genrescale.models.parts.frontend import WON_MEL
 
 HEIGHTS = (int(0.7 * WON_MEL.num_mels), int(0.4 * WON_MEL.num_mels))
 TIMBRAL_SPAN = 7

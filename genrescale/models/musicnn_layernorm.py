@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import check_length, check_training, check_whole
-from genrescale.models.frontend import PONS_MEL, RawLogMel
+from genrescale.models.parts.backend import check_length, check_training, check_whole
+from genrescale.models.parts.frontend import PONS_MEL, RawLogMel
 
 HEIGHTS = (int(0.4 * PONS_MEL.num_mels), int(0.7 * PONS_MEL.num_mels))
 TIMBRAL_SPAN = 7

@@ -16,10 +16,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from genrescale.models import MODELS, PRETEXTS, full_dials
-from genrescale.models.checkpoints import read_checkpoint
-from genrescale.models.published_keys import MTG_FCN, WON, cnn_transformer_keys
+from genrescale.models.published.checkpoints import read_checkpoint
+from genrescale.models.published.keys import MTG_FCN, WON, cnn_transformer_keys
+from genrescale.models.published.ssast_keys import ast_keys, ssast_keys
 from genrescale.models.ssast import CLASS_TOKENS, PATCH, SIZES, SsastTagger, fit_positions, patch_grid
-from genrescale.models.ssast_keys import ast_keys, ssast_keys
 
 State = dict[str, Tensor]
 Rename = Callable[[State], tuple[State, list[str]]]

@@ -23,8 +23,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from genrescale.models.backend import check_length, check_whole
-from genrescale.models.fbank import NUM_MELS, KaldiFbank, check_fbank, min_samples
+from genrescale.models.parts.backend import check_length, check_whole
+from genrescale.models.parts.fbank import NUM_MELS, KaldiFbank, check_fbank, min_samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import (
+from genrescale.models.parts.backend import (
     BN_EPS,
     BN_MOMENTUM,
     check_length,
@@ -27,7 +27,7 @@ from genrescale.models.backend import (
     init_he_truncated,
     set_norm_momentum,
 )
-from genrescale.models.blocks import CnnDials
+from genrescale.models.parts.blocks import CnnDials
 
 CHANNELS = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512, 512)
 KERNEL = 3

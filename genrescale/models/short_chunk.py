@@ -16,9 +16,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import check_whole, set_norm_momentum
-from genrescale.models.blocks import CnnDials, ConvPool2d, NormedMelTagger
-from genrescale.models.frontend import WON_MEL_128
+from genrescale.models.parts.backend import check_whole, set_norm_momentum
+from genrescale.models.parts.blocks import CnnDials, ConvPool2d, NormedMelTagger
+from genrescale.models.parts.frontend import WON_MEL_128
 
 CHANNELS = (128, 128, 256, 256, 256, 256, 512)
 POOL = 2

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import (
+from genrescale.models.parts.backend import (
     BN_EPS,
     BN_MOMENTUM,
     Backend,
@@ -27,8 +27,8 @@ from genrescale.models.backend import (
     scale_filters,
     set_norm_momentum,
 )
-from genrescale.models.frontend import NUM_MELS, LogMel, check_normalisation, min_samples
-from genrescale.models.fused import ReluNormPool2d, one_channel
+from genrescale.models.parts.frontend import NUM_MELS, LogMel, check_normalisation, min_samples
+from genrescale.models.parts.fused import ReluNormPool2d, one_channel
 
 BASE_FILTERS = 16
 # Filter heights, 0.9 and 0.4 of the mel bins; each height has filters of three durations, as multiples of n.

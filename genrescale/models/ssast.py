@@ -27,9 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import check_length, check_whole
-from genrescale.models.fbank import NUM_MELS, KaldiFbank, check_fbank, min_samples
-from genrescale.models.transformer import TransformerLayer, run_layers
+from genrescale.models.parts.backend import check_length, check_whole
+from genrescale.models.parts.fbank import NUM_MELS, KaldiFbank, check_fbank, min_samples
+from genrescale.models.parts.transformer import TransformerLayer, run_layers
 
 PATCH = 16
 # Width and heads; every size has 12 layers, and four times its width between the two linear layers of one.

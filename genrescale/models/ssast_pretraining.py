@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import check_length
-from genrescale.models.fbank import KaldiFbank
+from genrescale.models.parts.backend import check_length
+from genrescale.models.parts.fbank import KaldiFbank
 from genrescale.models.ssast import CLASS_TOKENS, PATCH, SIZES, Grid, PatchTransformer, SsastDials, patch_grid
 
 CLUSTERS = (3, 4, 5)

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import (
+from genrescale.models.parts.backend import (
     BN_EPS,
     BN_MOMENTUM,
     check_training,
@@ -29,8 +29,8 @@ from genrescale.models.backend import (
     init_he_truncated,
     set_norm_momentum,
 )
-from genrescale.models.blocks import check_fixed_length
-from genrescale.models.frontend import PONS_MEL, RawLogMel
+from genrescale.models.parts.blocks import check_fixed_length
+from genrescale.models.parts.frontend import PONS_MEL, RawLogMel
 
 # filter height in mel bins: (frames, filters) of its shapes
 SHAPES = {

@@ -15,9 +15,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrescale.models.backend import check_length, check_whole, set_norm_momentum
-from genrescale.models.blocks import CnnDials, ConvPool2d
-from genrescale.models.frontend import GTZAN_MEL, RawLogMel
+from genrescale.models.parts.backend import check_length, check_whole, set_norm_momentum
+from genrescale.models.parts.blocks import CnnDials, ConvPool2d
+from genrescale.models.parts.frontend import GTZAN_MEL, RawLogMel
 
 CHANNELS = (32, 64, 128, 256)
 UNITS = 128

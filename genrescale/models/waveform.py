@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from genrescale.models.backend import (
+from genrescale.models.parts.backend import (
     BN_EPS,
     BN_MOMENTUM,
     Backend,
@@ -21,7 +21,7 @@ from genrescale.models.backend import (
     scale_filters,
     set_norm_momentum,
 )
-from genrescale.models.fused import ReluNormPool2d, one_channel
+from genrescale.models.parts.fused import ReluNormPool2d, one_channel
 
 # The paper's 7 (basic) and 9 (1.2M songs) are 3 x 64, then 128s, then 256: so are the counts around them.
 CHANNELS = {layers: (64,) * 3 + (128,) * (layers - 4) + (256,) for layers in range(5, 10)}

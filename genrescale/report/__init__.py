@@ -28,7 +28,7 @@ from genrescale.report.tables import (
     Difference,
     Line,
     Metric,
-    Trial,
+    TrialOutcome,
     comparison_lines,
     differences,
     order_families,
@@ -36,7 +36,8 @@ from genrescale.report.tables import (
     read_trials,
 )
 from genrescale.report.words import Answer, answer
-from genrescale.results import Files, ResultRow, read_curve
+from genrescale.results import ResultRow, read_curve
+from genrescale.storage.store import Store
 
 REPORT_FILES = ("report.html", "figure.png", "table.csv", "runs.csv")
 CURVES = ("val_loss", "val_pr_auc")
@@ -49,7 +50,7 @@ class Report:
     """Everything that a report shows, computed from result rows; the writers only lay it out."""
 
     uri: str
-    trials: list[Trial]
+    trials: list[TrialOutcome]
     metrics: list[Metric]
     families: list[str]
     lines: list[Line]
@@ -68,7 +69,7 @@ class Report:
     failures: dict[str, str]
 
 
-def _curves(files: Files, grid: Sequence[Trial]) -> dict[str, list[CurveLine]]:
+def _curves(files: Store, grid: Sequence[TrialOutcome]) -> dict[str, list[CurveLine]]:
     """Per curve column, one line for each finished grid run that validated."""
     found: dict[str, list[CurveLine]] = {name: [] for name in CURVES}
     for trial in grid:
@@ -84,7 +85,7 @@ def _curves(files: Files, grid: Sequence[Trial]) -> dict[str, list[CurveLine]]:
     return found
 
 
-def build_report(files: Files) -> Report:
+def build_report(files: Store) -> Report:
     """The report of the sweep in ``files``. Raises FileNotFoundError where no sweep was planned there."""
     trials = read_trials(files)
     grid = [trial for trial in trials if trial.planned.axis == "grid"]
@@ -156,7 +157,7 @@ def runs_csv(report: Report) -> bytes:
     return _csv(header, rows)
 
 
-def write_report(files: Files) -> Report:
+def write_report(files: Store) -> Report:
     """Builds the report and writes REPORT_FILES beside the sweep's plan."""
     report = build_report(files)
     panels = [

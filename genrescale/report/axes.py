@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genrescale.report.tables import VAL_LOSS, Cell, Metric, Trial, cell, flat_config, order_families
+from genrescale.report.tables import VAL_LOSS, Cell, Metric, TrialOutcome, cell, flat_config, order_families
 
 _AXIS_ORDER = ("grid", "lr", "layers")
 
@@ -15,7 +15,7 @@ _AXIS_ORDER = ("grid", "lr", "layers")
 class Run:
     """A run with the axes that it is a point of, and its setting on the small ones."""
 
-    trial: Trial
+    trial: TrialOutcome
     axes: str
     setting: str
 
@@ -26,9 +26,9 @@ class Run:
         return "; ".join([*outside, *([self.setting] if self.setting else [])])
 
 
-def list_runs(trials: Sequence[Trial]) -> list[Run]:
+def list_runs(trials: Sequence[TrialOutcome]) -> list[Run]:
     """Each run once: the grid first, then the small axes, by family, size and seed."""
-    places: dict[str, list[Trial]] = {}
+    places: dict[str, list[TrialOutcome]] = {}
     for trial in trials:
         places.setdefault(trial.planned.run_id, []).append(trial)
     families = order_families(trials)
@@ -46,7 +46,7 @@ def list_runs(trials: Sequence[Trial]) -> list[Run]:
     return sorted(runs, key=position)
 
 
-def _setting(trial: Trial) -> str:
+def _setting(trial: TrialOutcome) -> str:
     if trial.planned.axis == "lr":
         return f"lr {trial.planned.lr:g}"
     return ", ".join(f"{name} {count}" for name, count in sorted(trial.planned.layers.items()))
@@ -59,7 +59,7 @@ class AxisLine:
     family: str
     size: int
     value: tuple[tuple[str, float], ...]
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialOutcome, ...]
     cells: dict[str, Cell]
     best: bool
     at_edge: bool
@@ -70,25 +70,25 @@ class AxisLine:
         return ", ".join(f"{value:g}" if key == "lr" else f"{key} {value:g}" for key, value in self.value) or "default"
 
 
-def _axis_keys(trial: Trial) -> tuple[str, ...]:
+def _axis_keys(trial: TrialOutcome) -> tuple[str, ...]:
     if trial.planned.axis == "lr":
         return ("optim.lr",)
     return tuple(f"model.dials.{name}" for name in sorted(trial.planned.layers))
 
 
-def _axis_value(trial: Trial, keys: Sequence[str]) -> tuple[tuple[str, float], ...]:
+def _axis_value(trial: TrialOutcome, keys: Sequence[str]) -> tuple[tuple[str, float], ...]:
     flat = {"optim.lr": trial.planned.lr} | flat_config(trial.planned.config)
     flat |= {f"model.dials.{name}": value for name, value in trial.planned.layers.items()}
     return tuple((key.rpartition(".")[2], flat[key]) for key in keys if key in flat)
 
 
-def _rest(trial: Trial, keys: Sequence[str]) -> str:
+def _rest(trial: TrialOutcome, keys: Sequence[str]) -> str:
     """A trial's configuration without the axis: equal texts differ in nothing else."""
     rest = {key: value for key, value in flat_config(trial.planned.config).items() if key not in keys}
     return json.dumps([trial.family, trial.planned.size, trial.planned.seed, rest], sort_keys=True)
 
 
-def axis_lines(trials: Sequence[Trial], axis: str, metrics: Sequence[Metric]) -> list[AxisLine]:
+def axis_lines(trials: Sequence[TrialOutcome], axis: str, metrics: Sequence[Metric]) -> list[AxisLine]:
     """The lines of one axis (``lr`` or ``layers``) per family, size and dial, ascending.
 
     A grid trial that differs from one of the axis in nothing but the axis is a point of it: it is not run twice.
@@ -106,7 +106,7 @@ def axis_lines(trials: Sequence[Trial], axis: str, metrics: Sequence[Metric]) ->
 
 
 def _lines_of_axis(
-    family: str, size: int, members: Sequence[Trial], keys: Sequence[str], metrics: Sequence[Metric]
+    family: str, size: int, members: Sequence[TrialOutcome], keys: Sequence[str], metrics: Sequence[Metric]
 ) -> list[AxisLine]:
     values = sorted({_axis_value(trial, keys) for trial in members})
     groups = {value: tuple(trial for trial in members if _axis_value(trial, keys) == value) for value in values}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from genrescale.config import parse_scoring
-from genrescale.report.tables import UNPLANNED, Line, Trial, flat_config
-from genrescale.report.words import count_text
+from genrescale.display.text import count_text
+from genrescale.report.tables import UNPLANNED, Line, TrialOutcome, flat_config
 from genrescale.results import ResultRow
 
 _COORDINATES = {"data.size", "seed", "model.name"}
@@ -24,11 +24,11 @@ class ConfigDifference:
     values: tuple[tuple[str, str], ...]
 
 
-def planned_only(trials: Sequence[Trial]) -> list[Trial]:
+def planned_only(trials: Sequence[TrialOutcome]) -> list[TrialOutcome]:
     return [trial for trial in trials if trial.planned.axis != UNPLANNED]
 
 
-def _compared(trial: Trial) -> dict[str, Any]:
+def _compared(trial: TrialOutcome) -> dict[str, Any]:
     """A trial's configuration without its own axis. A dial is compared within its family: families have their own."""
     dropped = set(_COORDINATES)
     if trial.planned.axis == "lr":
@@ -43,7 +43,7 @@ def _compared(trial: Trial) -> dict[str, Any]:
     }
 
 
-def config_values(trials: Sequence[Trial]) -> tuple[dict[str, str], list[ConfigDifference]]:
+def config_values(trials: Sequence[TrialOutcome]) -> tuple[dict[str, str], list[ConfigDifference]]:
     """The keys with one value over all planned trials (key -> value), and the keys that differ."""
     whose: dict[str, dict[str, dict[str, int]]] = {}
     for trial in planned_only(trials):
@@ -72,7 +72,7 @@ def _several(rows: Sequence[ResultRow], name: str) -> str:
     return ", ".join(sorted(values)) or "unknown: no finished run"
 
 
-def scoring_text(trials: Sequence[Trial]) -> str:
+def scoring_text(trials: Sequence[TrialOutcome]) -> str:
     """The scoring protocol of the runs in words."""
     flats = [flat_config(trial.planned.config) for trial in planned_only(trials)]
     texts = []
@@ -94,7 +94,7 @@ def scoring_text(trials: Sequence[Trial]) -> str:
     )
 
 
-def facts(trials: Sequence[Trial]) -> list[tuple[str, str]]:
+def facts(trials: Sequence[TrialOutcome]) -> list[tuple[str, str]]:
     """Name and value of what the comparison rests on."""
     rows = [trial.row for trial in planned_only(trials) if trial.row]
     left_out = sorted({tag for row in rows for tag in row.unscored_tags})
@@ -121,7 +121,7 @@ def capped(row: ResultRow) -> bool:
     return row.steps >= row.max_steps and not row.stopped_early
 
 
-def _run_notes(unique: Sequence[Trial], trials: Sequence[Trial]) -> list[str]:
+def _run_notes(unique: Sequence[TrialOutcome], trials: Sequence[TrialOutcome]) -> list[str]:
     missing = [trial for trial in unique if trial.row is None]
     failed = sum(bool(trial.error) for trial in missing)
     extra = len({trial.planned.run_id for trial in trials}) - len(unique)
@@ -155,7 +155,7 @@ def _data_notes(rows: Sequence[ResultRow]) -> list[str]:
     return notes
 
 
-def notes(trials: Sequence[Trial], lines: Sequence[Line], differ: Sequence[ConfigDifference]) -> list[str]:
+def notes(trials: Sequence[TrialOutcome], lines: Sequence[Line], differ: Sequence[ConfigDifference]) -> list[str]:
     """What limits the comparison, most severe first."""
     unique = list({trial.planned.run_id: trial for trial in planned_only(trials)}.values())
     rows = [trial.row for trial in unique if trial.row]

@@ -7,12 +7,10 @@ while the fit is linear in songs, as in Pons et al. 2018: a straight line is the
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -20,31 +18,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from genrescale.display.style import (
+    COLORS,
+    DASHES,
+    INK,
+    MARKERS,
+    MUTED,
+    PANEL_INCHES,
+    PNG_DPI,
+    finish,
+    short_count,
+    style,
+)
+from genrescale.display.text import song_text
 from genrescale.report.fits import Crossing, FamilyFit
-from genrescale.report.words import song_text
-
-INK, MUTED, RULE = "#1d1d1b", "#66645e", "#dcd9d0"
-# Blue and vermilion of Okabe and Ito's palette, darkened: told apart with any colour vision.
-COLORS = ("#0b5c8f", "#c4500f", "#3d7a4c", "#7a4a8c", "#8a6d00")
-MARKERS = ("o", "s", "^", "D", "v")
-DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)), (0, (8, 2)))
-PANEL_INCHES = (4.0, 3.3)
-CURVE_INCHES = (5.4, 3.4)
-PNG_DPI = 160
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "text.color": INK,
-    "svg.hashsalt": "genrescale",  # the same rows give the same bytes
-    "svg.fonttype": "path",  # no font is needed to show the file
-}
 
 
 @dataclass(frozen=True)
@@ -58,31 +45,8 @@ class CurveLine:
     values: tuple[float, ...]
 
 
-def style() -> AbstractContextManager[None]:
-    return matplotlib.rc_context(_STYLE)
-
-
 def color_of(families: Sequence[str], family: str) -> str:
     return COLORS[families.index(family) % len(COLORS)]
-
-
-def short_count(number: float, _: object = None) -> str:
-    """``1600`` -> ``1,600``; ``500000`` -> ``500k``."""
-    for scale, suffix in ((1_000_000, "M"), (10_000, "k")):
-        if number >= scale:
-            return f"{number * (1 if suffix == 'M' else 10) / scale:g}{suffix}"
-    return f"{number:,g}"
-
-
-def finish(axes: Axes, title: str, note: str, xlabel: str) -> None:
-    """Titles, grid and ticks, as every panel has them."""
-    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=12)
-    axes.set_title(note, loc="right", fontsize=8.5, color=MUTED, pad=12)
-    axes.set_xlabel(xlabel, fontsize=9)
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.grid(axis="y", color=RULE, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=3, labelsize=9)
 
 
 def _draw_family(axes: Axes, fit: FamilyFit, position: int, shift: float, sizes: Sequence[int]) -> None:
@@ -187,21 +151,6 @@ def draw_curves(axes: Axes, lines: Sequence[CurveLine], title: str, note: str, c
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(short_count))
     finish(axes, title, note, "training steps")
-
-
-def panel_svg(
-    draw: Callable[[Axes], None], inches: tuple[float, float], ylim: tuple[float, float] | None = None
-) -> bytes:
-    """One panel as an SVG file that needs nothing else."""
-    with style():
-        figure = Figure(figsize=inches, layout="constrained")
-        axes = figure.add_subplot()
-        draw(axes)
-        if ylim:
-            axes.set_ylim(*ylim)
-        sink = io.BytesIO()
-        figure.savefig(sink, format="svg", metadata={"Date": None})
-        return sink.getvalue()
 
 
 def scaling_png(panels: Sequence[tuple[Sequence[FamilyFit], Sequence[Crossing]]], families: Sequence[str]) -> bytes:

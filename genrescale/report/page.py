@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import jinja2
 from markupsafe import Markup
 
+from genrescale.display.html import data_uri, resource
+from genrescale.display.style import CURVE_INCHES, DASHES, MARKERS, PANEL_INCHES, panel_svg
+from genrescale.display.text import count_text
 from genrescale.report.checks import capped, planned_only
-from genrescale.report.figure import (
-    CURVE_INCHES,
-    DASHES,
-    MARKERS,
-    PANEL_INCHES,
-    CurveLine,
-    color_of,
-    draw_curves,
-    draw_scaling,
-    panel_svg,
-)
+from genrescale.report.figure import CurveLine, color_of, draw_curves, draw_scaling
 from genrescale.report.fits import FamilyFit
-from genrescale.report.tables import PR_AUC, VAL_LOSS, Metric, Trial
-from genrescale.report.words import count_text, crossing_text
-from genrescale.streams import COLUMNS, LEGEND, slow_sentence, slow_stage_of, stream_cells, streams_of
-from genrescale.telemetry import format_duration
+from genrescale.report.tables import PR_AUC, VAL_LOSS, Metric, TrialOutcome
+from genrescale.report.words import crossing_text
+from genrescale.results.stream_stats import COLUMNS, LEGEND, slow_sentence, slow_stage_of, stream_cells, streams_of
+from genrescale.telemetry.progress import format_duration
 
 if TYPE_CHECKING:
     from genrescale.report import Report
@@ -54,11 +45,6 @@ class Swatch:
     color: str
     marker: str
     dashed: bool
-
-
-def data_uri(data: bytes, kind: str = "image/svg+xml") -> str:
-    """A file inside the page; ``kind`` is its media type."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _scaling_alt(metric: Metric, fits: Sequence[FamilyFit]) -> str:
@@ -121,7 +107,7 @@ def _swatches(report: Report) -> list[Swatch]:
     ]
 
 
-def cost_text(trials: Sequence[Trial]) -> str:
+def cost_text(trials: Sequence[TrialOutcome]) -> str:
     """What the finished runs took together."""
     unique = {trial.planned.run_id: trial.row for trial in planned_only(trials) if trial.row}
     rows = list(unique.values())
@@ -146,11 +132,6 @@ def slope_scale(report: Report) -> int:
     """The number of songs that slopes are given for: the largest power of ten among the sizes."""
     largest = max((line.size for line in report.lines), default=1)
     return 10 ** (len(str(largest)) - 1)
-
-
-def resource(name: str, package: str = "genrescale.report") -> str:
-    """The text of a file of the package."""
-    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def render_page(report: Report) -> str:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from genrescale import scaling
-from genrescale.results import Files, PlannedTrial, ResultRow, read_planned, read_results
+from genrescale.config.metrics import METRICS, Metric
+from genrescale.results import PlannedTrial, ResultRow, read_planned, read_results
+from genrescale.storage.store import Store
 
 MISSING = "missing"
 UNDEFINED = "–"  # noqa: RUF001
@@ -23,25 +25,8 @@ UNPLANNED = "unplanned"
 FIRST_FAMILY = "waveform"  # differences read waveform - spectrogram, as the paper discusses them
 
 
-@dataclass(frozen=True)
-class Metric:
-    key: str
-    label: str
-    higher_is_better: bool
-
-    @property
-    def better(self) -> str:
-        return "higher is better" if self.higher_is_better else "lower is better"
-
-    def gain(self, difference: float) -> float:
-        """A difference as an advantage: positive where the first of the two is better."""
-        return difference if self.higher_is_better else -difference
-
-
-PR_AUC = Metric("pr_auc", "PR-AUC", True)
-TABLE_1_METRICS = (Metric("roc_auc", "ROC-AUC", True), PR_AUC, Metric("rmse", "RMSE", False))
-ACCURACY = Metric("accuracy", "Accuracy", True)
-VAL_LOSS = Metric("val_loss", "Validation loss", False)
+PR_AUC, ACCURACY, VAL_LOSS = METRICS["pr_auc"], METRICS["accuracy"], METRICS["val_loss"]
+TABLE_1_METRICS = (METRICS["roc_auc"], PR_AUC, METRICS["rmse"])
 
 
 def flat_config(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -53,7 +38,7 @@ def flat_config(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialOutcome:
     """A planned trial, the row of its run where that is finished, and the error it failed with last, if any."""
 
     planned: PlannedTrial
@@ -79,15 +64,15 @@ def _unplanned(row: ResultRow) -> PlannedTrial:
     return PlannedTrial(row.run_id, UNPLANNED, row.model, row.size, row.seed, row.lr, {}, row.config)
 
 
-def read_trials(files: Files) -> list[Trial]:
+def read_trials(files: Store) -> list[TrialOutcome]:
     """The planned trials in the order of the plan, then rows that no plan names."""
     rows, errors = read_results(files), read_failures(files)
     planned = read_planned(files)
     extra = [_unplanned(rows[run_id]) for run_id in sorted(set(rows) - {trial.run_id for trial in planned})]
-    return [Trial(trial, rows.get(trial.run_id), errors.get(trial.run_id, "")) for trial in [*planned, *extra]]
+    return [TrialOutcome(trial, rows.get(trial.run_id), errors.get(trial.run_id, "")) for trial in [*planned, *extra]]
 
 
-def read_failures(files: Files) -> dict[str, str]:
+def read_failures(files: Store) -> dict[str, str]:
     """The last error of each failed run by run id, from ``failures.json``; empty where nothing failed."""
     if not files.exists("failures.json"):
         return {}
@@ -121,7 +106,7 @@ class Cell:
         return "" if self.spread is None else f"± {self.spread:.4f}"
 
 
-def cell(trials: Sequence[Trial], metric: Metric) -> Cell:
+def cell(trials: Sequence[TrialOutcome], metric: Metric) -> Cell:
     values = tuple(value for trial in trials if (value := trial.value(metric)) is not None)
     return Cell(values, sum(trial.row is not None for trial in trials), len(trials))
 
@@ -132,7 +117,7 @@ class Line:
 
     family: str
     size: int
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialOutcome, ...]
     cells: dict[str, Cell]
 
     @property
@@ -145,12 +130,12 @@ class Line:
         return f"{total}" if self.finished == total else f"{self.finished} of {total} ({total - self.finished} missing)"
 
 
-def order_families(trials: Sequence[Trial]) -> list[str]:
+def order_families(trials: Sequence[TrialOutcome]) -> list[str]:
     """In the order of the plan, the waveform family first."""
     return sorted(dict.fromkeys(trial.family for trial in trials), key=lambda name: name != FIRST_FAMILY)
 
 
-def comparison_lines(grid: Sequence[Trial], metrics: Sequence[Metric]) -> list[Line]:
+def comparison_lines(grid: Sequence[TrialOutcome], metrics: Sequence[Metric]) -> list[Line]:
     """Family x size in the order of the paper's Table 1: the largest size first, families side by side."""
     sizes = sorted({trial.planned.size for trial in grid}, reverse=True)
     lines = []

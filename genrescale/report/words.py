@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from genrescale.display.text import count_text, song_text
 from genrescale.report.fits import Crossing, FamilyFit
 from genrescale.report.tables import Difference
 
@@ -24,17 +25,6 @@ class Answer:
     headline: str
     lead: str
     points: tuple[str, ...]
-
-
-def count_text(number: float, noun: str) -> str:
-    """``1200, "song"`` -> ``1,200 songs``."""
-    return f"{number:,.0f} {noun}" + ("" if number == 1 else "s")
-
-
-def song_text(number: float) -> str:
-    """A fitted number of songs to three digits: a fit is not more precise than that."""
-    digits = max(0, math.floor(math.log10(number)) - 2) if number > 0 else 0
-    return f"{round(number, -digits):,.0f} songs"
 
 
 def _amount(d: Difference) -> str:

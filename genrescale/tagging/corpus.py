@@ -13,9 +13,9 @@ import torch
 from ray.data import ActorPoolStrategy
 
 from genrescale.audio import Clip
-from genrescale.data.crops import DamagedShardError, SongTable, read_crops
 from genrescale.data.manifest import Manifest
-from genrescale.data.plan import ScorePlan
+from genrescale.data.reading.crops import DamagedShardError, SongTable, read_crops
+from genrescale.data.reading.plan import ScorePlan
 from genrescale.export import Exported
 from genrescale.tagging.scores import SongTags, Untagged, tag_clip
 

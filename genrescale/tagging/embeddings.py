@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from genrescale.data.store import Store
-from genrescale.embeddings import embedding_writer
+from genrescale.results.embeddings import embedding_writer
+from genrescale.storage.store import Store
 from genrescale.tagging.output import file_at
 from genrescale.tagging.scores import SongTags, Untagged
 

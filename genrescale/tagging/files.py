@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from genrescale.audio import Clip
 from genrescale.data.corpora.reading import AUDIO_SUFFIXES, is_audio, listed_files, root_of
-from genrescale.data.decode import decode_pcm
-from genrescale.data.decoders import DecodeError
+from genrescale.data.decoding.decode import decode_pcm
+from genrescale.data.decoding.decoders import DecodeError
+from genrescale.data.decoding.fetch import fetch_bytes
 from genrescale.data.manifest import MANIFEST_PATH
-from genrescale.data.shard import fetch_bytes
-from genrescale.data.store import Store
 from genrescale.export import Exported
+from genrescale.storage.store import Store
 from genrescale.tagging.scores import SongTags, Untagged, tag_clip
 
 

@@ -14,9 +14,9 @@ from typing import IO
 import numpy as np
 
 from genrescale.audio import Vocabulary
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 from genrescale.tagging.scores import SongTags, Untagged
-from genrescale.telemetry import Progress
+from genrescale.telemetry.progress import Progress
 
 FORMATS = ("text", "json", "csv")
 CSV_COLUMNS = ("song", "seconds", "windows", "tag", "score", "whole_song")

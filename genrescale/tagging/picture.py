@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from genrescale.audio import Clip
-from genrescale.data.store import Store
+from genrescale.display.style import COLORS, INK, MUTED, PNG_DPI, style
 from genrescale.export import Exported
-from genrescale.report.figure import COLORS, INK, MUTED, PNG_DPI, style
+from genrescale.storage.store import Store
 from genrescale.tagging.output import Show
 from genrescale.tagging.scores import tags_by_second
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Clip
-from genrescale.data.plan import SCORE_GROUP, ScorePlan
+from genrescale.data.reading.plan import SCORE_GROUP, ScorePlan
 from genrescale.export import Exported
 from genrescale.losses import probabilities
 from genrescale.models import fixed_crop_len
-from genrescale.models.head import head_name
-from genrescale.models.transformer import TransformerLayer
+from genrescale.models.parts.head import head_name
+from genrescale.models.parts.transformer import TransformerLayer
 
 MAX_WHOLE_S = 600.0
 """Longer songs are not given to a model at once: activations take up to 8 MB a second (short_chunk)."""

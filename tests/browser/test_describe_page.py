@@ -9,9 +9,9 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
 from genrescale.describe.page import render_page, write_page
 from genrescale.describe.reading import DescribeSettings, choose_clips, choose_loudness, hear_shard, plan_reads
+from genrescale.storage.store import Store
 
 pytestmark = pytest.mark.browser
 

@@ -11,9 +11,9 @@ from selenium.webdriver.common.by import By
 
 from genrescale import report, results
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig
-from genrescale.data.store import Store
 from genrescale.results import PlannedTrial, ResultRow
-from genrescale.telemetry import StreamStats
+from genrescale.storage.store import Store
+from genrescale.telemetry.stream_stats import StreamStats
 
 pytestmark = pytest.mark.browser
 STREAMS = [

@@ -14,7 +14,7 @@ import pytest
 from sweeps import ONE_SIZE
 
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,12 +12,12 @@ import s3fs
 from proxy import Fault, FaultyProxy, faulty_proxy
 from servers import s3_server
 
-from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.retry import Patience
-from genrescale.data.shard_cache import ShardCache
-from genrescale.data.spans import DamagedShardError, ReadStats
-from genrescale.data.store import Store, StoreError
+from genrescale.data.reading.crops import SongTable, read_crops
+from genrescale.data.reading.shard_cache import ShardCache
+from genrescale.data.reading.spans import DamagedShardError, ReadStats
+from genrescale.storage.retry import Patience
+from genrescale.storage.store import Store, StoreError
 
 pytestmark = pytest.mark.cluster
 CROP = 48_000

@@ -12,7 +12,7 @@ from genrescale.data.synthesis.describe import describe_song
 from genrescale.data.synthesis.render import render
 from genrescale.data.synthesis.tags import VOCABULARY, label_song
 from genrescale.metrics import score
-from genrescale.models.frontend import LogMel
+from genrescale.models.parts.frontend import LogMel
 
 NUM_SONGS, NUM_TEST, SECONDS = 640, 160, 3.0
 

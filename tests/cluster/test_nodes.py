@@ -17,8 +17,8 @@ import s3fs
 from sweeps import ONE_SIZE
 
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
 from genrescale.results import ResultRow, read_curve, read_results
+from genrescale.storage.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 KEYS = {"secret_key", "access_key", "token", "s3.json"}  # where the cluster itself keeps them

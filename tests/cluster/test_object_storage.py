@@ -16,12 +16,12 @@ from proxy import Fault, faulty_proxy
 from servers import S3Server, s3_server
 from sweeps import ONE_SIZE, make_trial, write_run
 
-from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.spans import DamagedShardError
-from genrescale.data.store import Store
-from genrescale.data.verify import verify_shard
+from genrescale.data.reading.crops import SongTable, read_crops
+from genrescale.data.reading.spans import DamagedShardError
+from genrescale.data.upkeep.verify import verify_shard
 from genrescale.results import read_results, write_planned
+from genrescale.storage.store import Store
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
@@ -180,7 +180,7 @@ def test_what_another_process_wrote_is_seen_at_once(bucket: Store):
         [
             sys.executable,
             "-c",
-            "from genrescale.data.store import Store; Store('s3://music/shared').write_bytes('a', b'1')",
+            "from genrescale.storage.store import Store; Store('s3://music/shared').write_bytes('a', b'1')",
         ],
         check=True,
         cwd=ROOT,

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import ray
 
-from genrescale.cluster import cluster_nodes, connect
+from genrescale.launch.cluster import cluster_nodes, connect
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # where `ray start` leaves its address for others to find
 JOB = """
-from genrescale.cluster import connect
+from genrescale.launch.cluster import connect
 import ray
 with connect(num_cpus=3):
     answer = ray.get(ray.remote(lambda: 7).remote())
@@ -53,7 +53,7 @@ def test_another_living_cluster_is_not_joined():
 
 
 def test_an_address_that_nobody_answers_at_is_one_sentence():
-    code = "from genrescale.cluster import connect\nwith connect(): pass"
+    code = "from genrescale.launch.cluster import connect\nwith connect(): pass"
     ended = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

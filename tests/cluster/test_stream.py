@@ -29,11 +29,11 @@ from traces import (
     train_items,
 )
 
-from genrescale.cluster import connect
 from genrescale.data import stream
-from genrescale.data.crops import SongTable
-from genrescale.data.plan import ScorePlan
+from genrescale.data.reading.crops import SongTable
+from genrescale.data.reading.plan import ScorePlan
 from genrescale.data.stream import GroupStream
+from genrescale.launch.cluster import connect
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]

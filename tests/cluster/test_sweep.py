@@ -16,8 +16,8 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
 from genrescale.results import read_planned, read_results, read_scores, run_folder
+from genrescale.storage.store import Store
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from genrescale.audio import Clip
-from genrescale.card import Origin
-from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
-from genrescale.embeddings import read_embeddings
+from genrescale.data.reading.crops import SongTable, read_crops
 from genrescale.export import Exported, ModelSpec, export_model, load_exported
+from genrescale.export.card import Origin
 from genrescale.models import build_model
+from genrescale.results.embeddings import read_embeddings
+from genrescale.storage.store import Store
 from genrescale.tagging.scores import SongTags, tag_clip
 
 pytestmark = pytest.mark.cluster

@@ -14,12 +14,12 @@ import psutil
 import pytest
 from worlds import small_run
 
-from genrescale.cluster import connect
 from genrescale.config import DataConfig, InitConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
+from genrescale.launch.cluster import connect
+from genrescale.launch.train import launch_training
 from genrescale.results import ResultRow, read_scores
-from genrescale.train import launch_training
+from genrescale.storage.store import Store
 
 pytestmark = pytest.mark.cluster
 FIELDS = ("roc_auc", "pr_auc", "rmse", "val_loss")

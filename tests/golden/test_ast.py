@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
-from genrescale.data.store import Store
 from genrescale.export import load_exported
-from genrescale.importing import Published, import_published
+from genrescale.export.published import Published, import_published
 from genrescale.models import build_model
 from genrescale.models.pretrained import AST_DIALS, load_published
+from genrescale.models.published.ssast_keys import ast_keys
 from genrescale.models.ssast import SsastTagger, fit_positions
-from genrescale.models.ssast_keys import ast_keys
+from genrescale.storage.store import Store
 
 TOLERANCE = 1e-4
 

@@ -9,9 +9,10 @@ import pytest
 from scipy.stats import binomtest, kstest, norm
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, mean_squared_error, roc_auc_score
 
-from genrescale.confidence import bootstrap_interval, paired_test
+from genrescale.config.metrics import SCORE_METRICS
 from genrescale.metrics import accuracy, macro_f1, macro_pr_auc, macro_roc_auc, micro_f1, micro_pr_auc, rmse
-from genrescale.weighted import METRICS, weighted_metric
+from genrescale.metrics.bootstrap import bootstrap_interval, paired_test
+from genrescale.metrics.weighted import weighted_metric
 
 
 def arrays(num_songs: int = 150, num_tags: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +34,7 @@ SCIKIT_LEARN = {
 }
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SCORE_METRICS)
 def test_every_weighted_metric_is_scikit_learns_ties_included(metric: str):
     true_NK, score_NK = arrays()
     if metric == "accuracy":
@@ -50,8 +51,8 @@ def test_many_blocks_of_resamples_are_as_one(monkeypatch: pytest.MonkeyPatch):
     true_NK, score_NK = arrays()
     whole = [bootstrap_interval(metric, true_NK, score_NK, resamples=40) for metric in ("roc_auc", "micro_pr_auc")]
     tests = paired_test("pr_auc", true_NK, score_NK, score_NK[:, ::-1], resamples=40)
-    monkeypatch.setattr("genrescale.weighted._BLOCK", 500)
-    monkeypatch.setattr("genrescale.confidence._BLOCK", 1000)
+    monkeypatch.setattr("genrescale.metrics.weighted._BLOCK", 500)
+    monkeypatch.setattr("genrescale.metrics.bootstrap._BLOCK", 1000)
     parts = [bootstrap_interval(metric, true_NK, score_NK, resamples=40) for metric in ("roc_auc", "micro_pr_auc")]
     assert parts == whole
     assert paired_test("pr_auc", true_NK, score_NK, score_NK[:, ::-1], resamples=40) == tests

@@ -16,7 +16,7 @@ from torch import nn
 from torchaudio.compliance import kaldi
 from transformers import ASTFeatureExtractor
 
-from genrescale.models.fbank import NORMALISATIONS, KaldiFbank, min_samples, num_frames
+from genrescale.models.parts.fbank import NORMALISATIONS, KaldiFbank, min_samples, num_frames
 
 WORST, MEAN = 1e-2, 2e-5
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
-from genrescale.models.frontend import (
+from genrescale.models.parts.frontend import (
     GTZAN_MEL,
     HOP_LEN,
     MIN_LEN,

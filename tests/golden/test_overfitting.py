@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from genrescale.overfitting import gap_curve, overfit_ratio, overfit_score, select_step
+from genrescale.metrics.overfitting import gap_curve, overfit_ratio, overfit_score, select_step
 
 ROW = re.compile(r"^\d+ Ep\. (?:GRU|LSTM) - [\d.]+ LR - \d+ HL\t([\d.]+)\t([\d.]+)\t([\d.]+)$", re.MULTILINE)
 

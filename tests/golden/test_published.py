@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from job_runs import run
 from literal_won import LITERALLY, State, htk_filterbank
 
-from genrescale.data.decode import decode_pcm
+from genrescale.data.decoding.decode import decode_pcm
 from genrescale.export import load_exported
 from genrescale.models import build_model, count_parameters
 from genrescale.models.pretrained import load_published
-from genrescale.models.published_tags import PUBLISHED_TAGS
+from genrescale.models.published.tags import PUBLISHED_TAGS
 
 CROP_LEN = {"fcn": 464_000, "musicnn": 48_000}
 PARAMETERS = {"fcn": 447_732, "musicnn": 784_300}

@@ -15,9 +15,9 @@ import torch
 
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import AugmentConfig, OptimConfig
-from genrescale.engine import Engine, TrainGroup, initialise_process, single_process_group
 from genrescale.losses import build_loss
 from genrescale.models import build_model
+from genrescale.training.engine import Engine, TrainGroup, initialise_process, single_process_group
 
 GOLDEN = Path(__file__).with_name("ten_steps.json")
 VOCABULARY = Vocabulary((Tag("rock"), Tag("jazz"), Tag("energy", "regress")))

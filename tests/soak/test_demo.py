@@ -15,8 +15,8 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from genrescale.data.manifest import read_manifest
-from genrescale.data.store import Store
 from genrescale.results import ResultRow, read_planned, read_results, read_scores, run_folder
+from genrescale.storage.store import Store
 
 pytestmark = pytest.mark.timeout(3600)
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from genrescale.data.store import Store
 from genrescale.results import read_results
+from genrescale.storage.store import Store
 
 pytestmark = pytest.mark.timeout(3600)
 ROOT = Path(__file__).parents[2]

@@ -15,14 +15,14 @@ import torch
 from slow_engine import Clock, SlowEngine
 from traces import CROP, plan_of
 
-import genrescale.ahead
-from genrescale.ahead import GroupsAhead
+import genrescale.training.prefetch
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import OptimConfig, RunConfig
-from genrescale.data.plan import GroupId
-from genrescale.data.source import CropGroup
-from genrescale.engine import TrainGroup
-from genrescale.loop import TrainingLoop
+from genrescale.data.reading.plan import GroupId
+from genrescale.data.reading.source import CropGroup
+from genrescale.training.engine import TrainGroup
+from genrescale.training.loop import TrainingLoop
+from genrescale.training.prefetch import GroupsAhead
 
 CPU = torch.device("cpu")
 
@@ -184,7 +184,9 @@ def test_a_copy_runs_beside_the_computation_and_is_waited_for(monkeypatch: pytes
         stream=on,
         current_stream=lambda device: Stream("computing"),
     )
-    monkeypatch.setattr(genrescale.ahead, "torch", SimpleNamespace(cuda=cuda, empty=empty, int16=torch.int16))
+    monkeypatch.setattr(
+        genrescale.training.prefetch, "torch", SimpleNamespace(cuda=cuda, empty=empty, int16=torch.int16)
+    )
     with GroupsAhead(five(), torch.device("cuda")) as ahead:
         groups = list(ahead)
     assert [int(group.sent_nT[0, 0]) for group in groups] == list(range(5))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from genrescale.config import AugmentConfig
-from genrescale.data.augment import augment, cutmix, mixup, random_gain, random_shift
+from genrescale.training.augment import augment, cutmix, mixup, random_gain, random_shift
 
 WAVE_BT = torch.randn(64, 50)
 TAGS_BK = torch.eye(64)

@@ -13,15 +13,15 @@ from small_corpus import contents, shard_here
 
 from genrescale.audio import SAMPLE_RATE
 from genrescale.data.corpora import list_corpus, list_songs
-from genrescale.data.inspection import inspect
-from genrescale.data.plan_file import fix_plan, read_plan
 from genrescale.data.quarantine import read_quarantine
-from genrescale.data.shard_job import ShardingResult
-from genrescale.data.shard_plan import FailureBudgetError, ShardSettings
-from genrescale.data.store import Store
-from genrescale.data.takedowns import take_down
-from genrescale.data.verify import verify_manifest
+from genrescale.data.sharding.job import ShardingResult
+from genrescale.data.sharding.plan import FailureBudgetError, ShardSettings
+from genrescale.data.sharding.plan_file import fix_plan, read_plan
+from genrescale.data.upkeep.inspect import inspect
+from genrescale.data.upkeep.take_down import take_down
+from genrescale.data.upkeep.verify import verify_manifest
 from genrescale.describe.words import describe_text
+from genrescale.storage.store import Store
 
 SETTINGS = ShardSettings(songs_per_shard=4, val_fraction=0.2, test_fraction=0.0, min_s=0.05)
 NUM_SONGS = 12

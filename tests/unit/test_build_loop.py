@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from traces import CROP, plan_of
 
-import genrescale.worker
+import genrescale.training.assemble
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, SiteConfig
 from genrescale.losses import Loss, build_loss
-from genrescale.models.head import head_bias
-from genrescale.worker import build_loop
+from genrescale.models.parts.head import head_bias
+from genrescale.training.assemble import build_loop
 
 TINY = ModelConfig("waveform", {"frontend_width": 0.125, "backend_filters": 16, "backend_units": 16})
 VOCABULARY = Vocabulary((Tag("rock"), Tag("jazz"), Tag("energy", "regress")))
@@ -35,7 +35,7 @@ class FakeEngine:
 
 
 def engine_of(monkeypatch: pytest.MonkeyPatch, counts: list[int] | None = None, **settings: Any) -> FakeEngine:
-    monkeypatch.setattr(genrescale.worker, "Engine", FakeEngine)
+    monkeypatch.setattr(genrescale.training.assemble, "Engine", FakeEngine)
     run, plan = RunConfig(model=TINY, **settings), plan_of(np.full(64, 3 * CROP), 2)
     loop = build_loop(run, SiteConfig(), VOCABULARY, plan, lambda *_: None, np.array(counts) if counts else None)
     assert isinstance(loop.engine, FakeEngine)

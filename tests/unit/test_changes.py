@@ -12,11 +12,11 @@ from job_runs import Ended, run
 from small_corpus import SETTINGS, contents, make_song, shard_here
 from sweeps import make_trial, write_run
 
-from genrescale.changes import DATA_CHANGED, describe_outdated, outdated, show_outdated
 from genrescale.config import SiteConfig
-from genrescale.data.store import Store
+from genrescale.launch.sweep import SweepOutcome, Trial, planned_trials
 from genrescale.results import PlannedTrial, read_result, write_planned
-from genrescale.sweep import SweepOutcome, Trial, planned_trials
+from genrescale.results.changes import DATA_CHANGED, describe_outdated, outdated, show_outdated
+from genrescale.storage.store import Store
 
 PLAN = [make_trial("waveform", size, seed) for size in (100, 400) for seed in (0, 1)]
 
@@ -98,11 +98,11 @@ def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweeps:
     songs = [make_song(tmp_path, i) for i in range(20)]
     shard_here(songs, Store(str(tmp_path / "out")), settings=replace(SETTINGS, test_fraction=0.2))
     sweeps = Sweeps(tmp_path)
-    monkeypatch.setattr("genrescale.sweep.run_sweep", sweeps.run_sweep)
+    monkeypatch.setattr("genrescale.launch.sweep.run_sweep", sweeps.run_sweep)
     monkeypatch.setattr("genrescale.report.write_report", lambda files: None)
     monkeypatch.setattr("genrescale.report.format_table", lambda report: "")
-    monkeypatch.setattr("genrescale.cluster._init", lambda options: None)  # without a cluster
-    monkeypatch.setattr("genrescale.cluster.cluster_nodes", lambda: [{"CPU": 4.0}])
+    monkeypatch.setattr("genrescale.launch.cluster._init", lambda options: None)  # without a cluster
+    monkeypatch.setattr("genrescale.launch.cluster.cluster_nodes", lambda: [{"CPU": 4.0}])
     return sweeps
 
 

@@ -12,14 +12,14 @@ import pytest
 from small_corpus import make_song, shard_here
 
 from genrescale.data.checksums import gather_checksums, song_checksums
-from genrescale.data.crops import DamagedShardError, SongTable, read_crops
 from genrescale.data.index import num_seconds
 from genrescale.data.manifest import MANIFEST_PATH, Manifest, read_manifest
-from genrescale.data.mix import mix_corpora
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
-from genrescale.data.takedowns import take_down
-from genrescale.data.verify import verify_manifest
+from genrescale.data.reading.crops import DamagedShardError, SongTable, read_crops
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.upkeep.mix import mix_corpora
+from genrescale.data.upkeep.take_down import take_down
+from genrescale.data.upkeep.verify import verify_manifest
+from genrescale.storage.store import Store
 
 SETTINGS = ShardSettings(val_fraction=0.2, test_fraction=0.2, songs_per_shard=4, min_s=0.5)
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genrescale.models import build_model, min_crop_len
-from genrescale.models.blocks import ConvPool2d, ResidualBlock2d
 from genrescale.models.mediaeval_res import MediaevalRes, MediaevalResDials
 from genrescale.models.musicnn import Musicnn
 from genrescale.models.musicnn_layernorm import MusicnnLayernorm
+from genrescale.models.parts.blocks import ConvPool2d, ResidualBlock2d
 
 FEW: dict[str, Any] = {"timbral_filters": 3, "temporal_filters": 2, "backend_filters": 4, "backend_units": 6}
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import AugmentConfig, OptimConfig, RunConfig
-from genrescale.contrast import Contrast, contrastive
-from genrescale.engine import Engine, TrainGroup, initialise_process
+from genrescale.config.optim import ContrastConfig
 from genrescale.losses import build_loss
 from genrescale.models import build_model
-from genrescale.models.head import head_name
-from genrescale.optim_config import ContrastConfig
+from genrescale.models.parts.head import head_name
+from genrescale.training.contrast import Contrast, contrastive
+from genrescale.training.engine import Engine, TrainGroup, initialise_process
 
 pytestmark = pytest.mark.usefixtures("process_group")
 CLASSES = Vocabulary((Tag("blues"), Tag("disco"), Tag("rock")), exclusive=True)

@@ -8,8 +8,8 @@ import pytest
 
 from genrescale.audio import Song
 from genrescale.data.corpora import list_songs
-from genrescale.data.shard_plan import ShardSettings, make_plan
-from genrescale.data.splits import artist_overlap
+from genrescale.data.sharding.plan import ShardSettings, make_plan
+from genrescale.data.sharding.splits import artist_overlap
 
 
 def sizes(songs: list[Song]) -> tuple[int, ...]:

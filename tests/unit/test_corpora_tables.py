@@ -16,9 +16,9 @@ import pytest
 from small_corpus import make_song
 
 from genrescale.data.corpora import CORPORA, list_songs
-from genrescale.data.decoders import DecodeError
-from genrescale.data.shard import decode_song
-from genrescale.data.shard_plan import ShardSettings
+from genrescale.data.decoding.decoders import DecodeError
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.writer import decode_song
 
 ROWS = [
     {"path": "1.mp3", "labels": ["rock", "live"], "artist": "A", "split": "train", "regress:energy": 0.5},

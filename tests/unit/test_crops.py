@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genrescale.audio import SAMPLE_RATE
+from genrescale.audio import SAMPLE_RATE, SPLITS
 from genrescale.config import DataConfig, RunConfig
-from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.plan import KINDS
-from genrescale.data.source import local_stream
-from genrescale.data.spans import DamagedShardError, mapped_shard
-from genrescale.data.store import Store
-from genrescale.prepare import prepare_data
+from genrescale.data.reading.crops import SongTable, read_crops
+from genrescale.data.reading.source import local_stream
+from genrescale.data.reading.spans import DamagedShardError, mapped_shard
+from genrescale.storage.store import Store
+from genrescale.training.prepare import prepare_data
 
 
 @pytest.fixture
@@ -154,7 +153,7 @@ def test_shuffled_labels_are_the_same_labels_on_other_songs(corpus: Manifest):
     true, shuffled = (tables[mode]["train"].labels_NK for mode in ("true", "shuffled"))
     np.testing.assert_array_equal(np.sort(true, axis=0), np.sort(shuffled, axis=0))
     assert (true != shuffled).any(axis=1).mean() > 0.8
-    for kind in KINDS[1:]:
+    for kind in SPLITS[1:]:
         np.testing.assert_array_equal(tables["true"][kind].labels_NK, tables["shuffled"][kind].labels_NK)
 
 

@@ -10,9 +10,9 @@ import pytest
 from small_corpus import flip, make_corpus
 
 from genrescale.audio import SAMPLE_BYTES
-from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest
-from genrescale.data.spans import DamagedShardError, mapped_shard
+from genrescale.data.reading.crops import SongTable, read_crops
+from genrescale.data.reading.spans import DamagedShardError, mapped_shard
 
 BLOCK = 512  # of a tar
 CROP = 9_000

@@ -15,9 +15,9 @@ from formats import encoded
 from scipy.signal import resample_poly
 
 from genrescale.audio import SAMPLE_RATE, Clip
-from genrescale.data import decode, decoders
-from genrescale.data.decode import DecodeError, decode_pcm, middle_excerpt
-from genrescale.data.isolated import decode_isolated
+from genrescale.data.decoding import decode, decoders
+from genrescale.data.decoding.decode import DecodeError, decode_pcm, middle_excerpt
+from genrescale.data.decoding.isolated import decode_isolated
 
 RATE = 44_100
 SECONDS = 3.0

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from formats import FORMATS, encoded, plain_ffmpeg, run_ffmpeg
 
-from genrescale.data.decode import decode_pcm
-from genrescale.data.decoders import decode_here
+from genrescale.data.decoding.decode import decode_pcm
+from genrescale.data.decoding.decoders import decode_here
 
 SECONDS = 3.0
 MAX_LEN, MAX_DB, MAX_ENERGY = 1, 0.01, 1e-4

@@ -15,7 +15,6 @@ from small_corpus import BROKEN, flip, make_corpus
 
 from genrescale.audio import SAMPLE_RATE
 from genrescale.data.manifest import PAGE_PATH, Manifest
-from genrescale.data.store import Store
 from genrescale.describe.facts import (
     co_occurrence,
     imbalance,
@@ -35,6 +34,7 @@ from genrescale.describe.reading import (
     hear_shard,
     plan_reads,
 )
+from genrescale.storage.store import Store
 
 
 def hear(manifest: Manifest, settings: DescribeSettings) -> list[ShardHeard]:

@@ -16,14 +16,14 @@ from small_corpus import shard_here
 
 import genrescale.evaluation.mapping
 from genrescale.audio import PCM_SCALE, Clip, Song, Tag, Vocabulary
-from genrescale.card import Origin
 from genrescale.data.manifest import Manifest
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
-from genrescale.embeddings import ROWS, embedding_writer, read_embeddings
+from genrescale.data.sharding.plan import ShardSettings
 from genrescale.evaluation.mapping import map_png
 from genrescale.export import Exported, ModelSpec, export_model, load_exported
+from genrescale.export.card import Origin
 from genrescale.models import build_model
+from genrescale.results.embeddings import ROWS, embedding_writer, read_embeddings
+from genrescale.storage.store import Store
 from genrescale.tagging.scores import tag_clip
 
 DIALS = {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 8}

@@ -13,13 +13,13 @@ from worlds import small_run
 
 from genrescale.config import AugmentConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig
 from genrescale.data.manifest import Manifest
-from genrescale.data.source import local_stream
-from genrescale.engine import Engine, TrainGroup, initialise_process
-from genrescale.loop import TrainingLoop
+from genrescale.data.reading.source import local_stream
 from genrescale.models import build_model
-from genrescale.optimizers import build_optimizer
-from genrescale.prepare import prepare_data
-from genrescale.worker import build_loop
+from genrescale.training.assemble import build_loop
+from genrescale.training.engine import Engine, TrainGroup, initialise_process
+from genrescale.training.loop import TrainingLoop
+from genrescale.training.optimizers import build_optimizer
+from genrescale.training.prepare import prepare_data
 
 pytestmark = pytest.mark.usefixtures("process_group")
 NUM_TAGS = 3
@@ -220,7 +220,7 @@ def two_phases(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> tu
 def test_sgd_takes_over_from_the_best_checkpoint(corpus: Manifest, monkeypatch: pytest.MonkeyPatch):
     """Of the three validations before SGD, the second is made the best."""
     ranks, started_from = iter([2.0, 1.0, 3.0, 4.0, 4.0, 4.0]), []
-    monkeypatch.setattr("genrescale.loop.selector", lambda optim, val_loss, metrics: next(ranks))
+    monkeypatch.setattr("genrescale.training.loop.selector", lambda optim, val_loss, metrics: next(ranks))
     restart = Engine.restart
 
     def recorded(engine: Engine, weights: dict[str, Tensor]) -> None:

@@ -10,10 +10,10 @@ import pytest
 from scored_runs import multi_label, write_scored
 
 from genrescale.audio import Tag, Vocabulary
-from genrescale.data.store import Store
-from genrescale.ensemble import combine_clips, combine_runs, read_runs, take, vote
+from genrescale.evaluation.ensemble import combine_clips, combine_runs, read_runs, take, vote
 from genrescale.metrics import macro_pr_auc
 from genrescale.results import ScoreTable, read_scores, write_scores
+from genrescale.storage.store import Store
 
 CLASSES = Vocabulary.of_classes(["jazz", "pop", "rock"], exclusive=True)
 TAGS = Vocabulary.of_classes(["jazz", "pop", "rock"])

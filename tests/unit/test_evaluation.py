@@ -20,12 +20,12 @@ from sweeps import make_trial
 
 from genrescale.audio import Tag, Vocabulary
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
 from genrescale.evaluation import build_evaluation
 from genrescale.evaluation.figures import embedding_map, embedding_png
 from genrescale.evaluation.reading import chosen_rows
 from genrescale.evaluation.writing import format_evaluation
 from genrescale.results import ScoreTable, read_scores, write_curve, write_planned, write_result
+from genrescale.storage.store import Store
 
 MOODS = Vocabulary.of_classes([f"mood{i:02}" for i in range(12)])
 

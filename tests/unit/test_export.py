@@ -15,15 +15,15 @@ from sweeps import make_row, make_trial
 from torch import nn
 
 from genrescale.audio import Tag, Vocabulary
-from genrescale.card import Origin
 from genrescale.config import DataConfig, InitConfig, ModelConfig, RunConfig, SiteConfig
-from genrescale.data.store import Store
 from genrescale.export import CARD, DATA, TAGS, ModelSpec, export_model, load_exported
+from genrescale.export.card import Origin
 from genrescale.models import build_model
-from genrescale.parameters import transfer
-from genrescale.prepare import check_run
 from genrescale.results import ScoreTable, write_result, write_scores
-from genrescale.weights import WEIGHTS, model_path, read_weights
+from genrescale.results.weights import WEIGHTS, model_path, read_weights
+from genrescale.storage.store import Store
+from genrescale.training.parameters import transfer
+from genrescale.training.prepare import check_run
 
 DIALS = {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 8, "log_mel_mean": 0.7, "log_mel_std": 1.3}
 SPEC = ModelSpec("spectrogram", DIALS, crop_s=2.0, scoring="spread:4", loss="bce")

@@ -11,10 +11,10 @@ from formats import encoded
 from small_corpus import rock_task
 
 from genrescale.audio import Song
-from genrescale.data import shard
-from genrescale.data.retry import Patience
-from genrescale.data.shard import write_shard
-from genrescale.data.store import Store, StoreError
+from genrescale.data.sharding import writer as shard
+from genrescale.data.sharding.writer import write_shard
+from genrescale.storage.retry import Patience
+from genrescale.storage.store import Store, StoreError
 
 
 class Handler(SimpleHTTPRequestHandler):

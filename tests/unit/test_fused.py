@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genrescale.config import AugmentConfig, OptimConfig
-from genrescale.engine import Engine, TrainGroup, initialise_process
 from genrescale.metrics import macro_roc_auc
-from genrescale.models import build_model, fused
-from genrescale.models.fused import ReluNormPool2d
+from genrescale.models import build_model
+from genrescale.models.parts import fused
+from genrescale.models.parts.fused import ReluNormPool2d
+from genrescale.training.engine import Engine, TrainGroup, initialise_process
 
 pytestmark = pytest.mark.usefixtures("compiled_layers")
 

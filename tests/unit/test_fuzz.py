@@ -16,9 +16,9 @@ from small_corpus import rock_task
 from genrescale.audio import Song
 from genrescale.data.corpora import list_songs
 from genrescale.data.index import index_from_bytes, index_path
-from genrescale.data.shard import write_shard
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.writer import write_shard
+from genrescale.storage.store import Store
 
 NUM_SONGS = {**dict.fromkeys(IN_PROCESS, 220), **dict.fromkeys(BY_FFMPEG, 40)}
 NUM_TABLES = 600

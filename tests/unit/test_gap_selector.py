@@ -13,11 +13,11 @@ from worlds import small_run
 
 from genrescale.config import OptimConfig, RunConfig, SiteConfig
 from genrescale.data.manifest import Manifest
-from genrescale.data.source import local_stream
-from genrescale.loop import TrainingLoop
-from genrescale.overfitting import GapCurve, gap_curve, possible_steps, select_step
-from genrescale.prepare import prepare_data
-from genrescale.worker import build_loop
+from genrescale.data.reading.source import local_stream
+from genrescale.metrics.overfitting import GapCurve, gap_curve, possible_steps, select_step
+from genrescale.training.assemble import build_loop
+from genrescale.training.loop import TrainingLoop
+from genrescale.training.prepare import prepare_data
 
 
 def curve_of(*losses_and_gaps: tuple[float, float]) -> GapCurve:
@@ -81,7 +81,7 @@ def run_by_gap(
     def scripted(step: Any, train_loss: Any, val_loss: Any) -> GapCurve:
         return gap_curve(step, LOSSES.train_loss_V[: len(step)], LOSSES.val_loss_V[: len(step)])
 
-    monkeypatch.setattr("genrescale.loop.gap_curve", scripted)
+    monkeypatch.setattr("genrescale.training.loop.gap_curve", scripted)
     run: RunConfig = small_run(size=24, batch=8, steps=8, validate_every=2, best_by="gap", schedule="constant")
     data, best, weights = prepare_data(run, corpus), [], []
 

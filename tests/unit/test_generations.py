@@ -17,23 +17,25 @@ from job_runs import run
 from small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, contents, flip, make_song, shard_here
 
 from genrescale.audio import Song, Tag, Vocabulary
-from genrescale.data import shard_job, takedowns
-from genrescale.data.budget import Budget
-from genrescale.data.duplicates import find_duplicates
 from genrescale.data.index import index_path
-from genrescale.data.inspection import inspect
 from genrescale.data.manifest import MANIFEST_PATH, PAGE_PATH, Manifest, read_manifest
-from genrescale.data.plan_file import fix_plan, read_plan
 from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
-from genrescale.data.rebuild import planned_shards, rebuild_index
-from genrescale.data.shard import write_shard
-from genrescale.data.shard_job import write_corpus
-from genrescale.data.shard_plan import HELD_OUT, FailureBudgetError, ShardSettings, extend_plan, make_plan
-from genrescale.data.store import Store
-from genrescale.data.takedowns import read_takedowns, take_down
-from genrescale.data.verify import verify_exclusions, verify_manifest, verify_shard
+from genrescale.data.sharding import job as shard_job
+from genrescale.data.sharding.budget import Budget
+from genrescale.data.sharding.duplicates import find_duplicates
+from genrescale.data.sharding.job import write_corpus
+from genrescale.data.sharding.plan import HELD_OUT, FailureBudgetError, ShardSettings, extend_plan, make_plan
+from genrescale.data.sharding.plan_file import fix_plan, read_plan
+from genrescale.data.sharding.rebuild import planned_shards, rebuild_index
+from genrescale.data.sharding.writer import write_shard
+from genrescale.data.takedowns import read_takedowns
+from genrescale.data.upkeep import take_down as takedowns
+from genrescale.data.upkeep.inspect import inspect
+from genrescale.data.upkeep.take_down import take_down
+from genrescale.data.upkeep.verify import verify_exclusions, verify_manifest, verify_shard
 from genrescale.describe.words import describe_text
-from genrescale.results import table_bytes
+from genrescale.storage.parquet import table_bytes
+from genrescale.storage.store import Store
 
 
 @pytest.fixture

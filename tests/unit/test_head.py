@@ -10,7 +10,7 @@ from torch import nn
 
 from genrescale.losses import LOSSES, OUTPUT_PRIOR
 from genrescale.models import MODELS, build_model, min_crop_len
-from genrescale.models.head import head_bias, set_output_prior
+from genrescale.models.parts.head import head_bias, set_output_prior
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from genrescale.audio import Vocabulary
 from genrescale.config import DataConfig, InitConfig, ModelConfig, RunConfig, SiteConfig
-from genrescale.data.store import Store
 from genrescale.export import load_exported
 from genrescale.models import build_model
 from genrescale.models.ssast import SsastTagger, fit_positions
-from genrescale.parameters import learned_names
-from genrescale.prepare import check_run
-from genrescale.weights import read_header
-from genrescale.worker import start_from_parent
+from genrescale.results.weights import read_header
+from genrescale.storage.store import Store
+from genrescale.training.assemble import start_from_parent
+from genrescale.training.parameters import learned_names
+from genrescale.training.prepare import check_run
 
 VOCABULARY = Vocabulary.of_classes(["a", "b"])
 TINY = {"size": "tiny", "depth": 2, "position_frames": 96}

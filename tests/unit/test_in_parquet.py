@@ -12,12 +12,12 @@ from small_corpus import shard_here
 
 from genrescale.audio import Song
 from genrescale.data.corpora import list_songs
-from genrescale.data.decode import decode_pcm
-from genrescale.data.decoders import DecodeError
-from genrescale.data.in_parquet import read_song
-from genrescale.data.shard import decode_song
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
+from genrescale.data.decoding.decode import decode_pcm
+from genrescale.data.decoding.decoders import DecodeError
+from genrescale.data.decoding.in_parquet import read_song
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.writer import decode_song
+from genrescale.storage.store import Store
 
 KINDS = ("mp3", "flac", "ogg", "wav", "au", "m4a")
 SETTINGS = ShardSettings(val_fraction=0.0, test_fraction=0.0, songs_per_shard=4, min_s=0.5)

@@ -13,8 +13,8 @@ import pytest
 from datasets import load_dataset
 from webdataset.compat import WebDataset
 
+from genrescale.audio import SPLITS
 from genrescale.data.manifest import Manifest
-from genrescale.data.splits import SPLITS
 
 
 def tars(corpus: Manifest, split: str) -> list[str]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from sweeps import make_trial, write_run
 
-from genrescale.data.embedded import SynthesisConfig, embedded_corpus
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.synthetic import SynthesisConfig, embedded_corpus
 from genrescale.inventory import CorpusItem, SweepItem, deletion, find_items, format_items
 from genrescale.results import read_results, write_planned
+from genrescale.storage.store import Store
 
 PLAN = [make_trial("waveform", 100, seed) for seed in (0, 1)]
 
@@ -136,10 +136,10 @@ def embedded(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
         for name in store.child("fma/shards").list():
             out.child("shards").write_bytes(name, store.child("fma/shards").read_bytes(name))
 
-    monkeypatch.setattr("genrescale.data.embedded.synthesize_corpus", synthesize)
-    monkeypatch.setattr("genrescale.data.embedded.list_songs", lambda *_: ([], None))
-    monkeypatch.setattr("genrescale.data.embedded.fix_plan", lambda *_: None)
-    monkeypatch.setattr("genrescale.data.embedded.write_corpus", shard)
+    monkeypatch.setattr("genrescale.data.sharding.synthetic.synthesize_corpus", synthesize)
+    monkeypatch.setattr("genrescale.data.sharding.synthetic.list_songs", lambda *_: ([], None))
+    monkeypatch.setattr("genrescale.data.sharding.synthetic.fix_plan", lambda *_: None)
+    monkeypatch.setattr("genrescale.data.sharding.synthetic.write_corpus", shard)
     embedded_corpus(out, SynthesisConfig(songs=1), ShardSettings())
     write_planned(out, PLAN)
     write_run(out, PLAN[0])

@@ -17,14 +17,14 @@ from formats import encoded
 from small_corpus import rock_task
 
 from genrescale.audio import Song
-from genrescale.data import isolated, watchdog
-from genrescale.data.decode import decode_pcm
-from genrescale.data.decoders import DecodeError
+from genrescale.data.decoding import isolated, watchdog
+from genrescale.data.decoding.decode import decode_pcm
+from genrescale.data.decoding.decoders import DecodeError
+from genrescale.data.decoding.isolated import decode_isolated
 from genrescale.data.index import index_path
-from genrescale.data.isolated import decode_isolated
-from genrescale.data.shard import decode_song, write_shard
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.writer import decode_song, write_shard
+from genrescale.storage.store import Store
 
 NAME = "shards/train-000000.tar"
 
@@ -53,7 +53,7 @@ def test_the_refusals_are_those_of_decoding_in_process(tmp_path: Path):
 def test_a_process_of_little_memory_decodes_as_well(tmp_path: Path):
     path = encoded("m4a", 1.0, tmp_path)
     code = f"""import pathlib, resource
-from genrescale.data.isolated import decode_isolated, decode_pcm
+from genrescale.data.decoding.isolated import decode_isolated, decode_pcm
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 for decode in (decode_pcm, decode_isolated):
     print(len(decode(pathlib.Path({str(path)!r}), "song").pcm_T))"""
@@ -105,7 +105,8 @@ def test_a_decoder_that_hangs_ends_its_process_and_then_its_song_has_a_name(
     task = rock_task(Store(str(tmp_path / "out")), [sane, hanging])
     (tmp_path / "task").write_bytes(pickle.dumps(task))
     code = (
-        "import pickle, sys; from genrescale.data.shard import write_shard; write_shard(pickle.load(sys.stdin.buffer))"
+        "import pickle, sys; from genrescale.data.sharding.writer import write_shard; "
+        "write_shard(pickle.load(sys.stdin.buffer))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with (tmp_path / "task").open("rb") as file:

@@ -18,10 +18,10 @@ from small_corpus import make_song, shard_here
 
 from genrescale.audio import Vocabulary
 from genrescale.config import SiteConfig, run_from_dict
-from genrescale.data.store import Store, StoreError
 from genrescale.models import full_dials
 from genrescale.models.ssast import patch_grid
-from genrescale.prepare import check_run
+from genrescale.storage.store import Store, StoreError
+from genrescale.training.prepare import check_run
 
 NAMES = sorted(path.stem for path in JOBS.glob("[a-z]*.py"))
 
@@ -187,8 +187,8 @@ def test_a_store_or_disk_that_fails_in_the_middle_is_one_line_and_no_impossible_
         raise error
         yield
 
-    monkeypatch.setattr("genrescale.cluster._init", lambda options: None)  # without a cluster
-    monkeypatch.setattr("genrescale.data.embedded.run_tasks", failing)
+    monkeypatch.setattr("genrescale.launch.cluster._init", lambda options: None)  # without a cluster
+    monkeypatch.setattr("genrescale.data.sharding.synthetic.run_tasks", failing)
     ended = run("synthesize_corpus", f"out={tmp_path}")
     assert ended.returncode == 1
     (line,) = [line for line in ended.stderr.splitlines() if not line.startswith("[")]
@@ -214,7 +214,7 @@ def test_a_takedown_that_an_outage_cut_off_has_started_and_one_of_a_wrong_addres
         raise StoreError("s3://music cannot be read")
 
     with monkeypatch.context() as patch:
-        patch.setattr("genrescale.data.takedowns._rewrite", failing)
+        patch.setattr("genrescale.data.upkeep.take_down._rewrite", failing)
         assert run(*command).returncode == 1
     with monkeypatch.context() as patch:
         patch.setattr(Store, "read_bytes", failing)

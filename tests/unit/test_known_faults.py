@@ -8,12 +8,12 @@ import soundfile
 from small_corpus import shard_here
 
 from genrescale.data.corpora import list_corpus
-from genrescale.data.lengths import ODD_LENGTHS_PATH, read_odd_lengths
-from genrescale.data.shard_job import ShardingResult
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
-from genrescale.data.takedowns import take_down
+from genrescale.data.sharding.job import ShardingResult
+from genrescale.data.sharding.lengths import ODD_LENGTHS_PATH, read_odd_lengths
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.upkeep.take_down import take_down
 from genrescale.describe.words import describe_text
+from genrescale.storage.store import Store
 
 RATE = 8000
 

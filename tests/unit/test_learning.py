@@ -16,10 +16,10 @@ from toy_runs import shard_waves, train_and_score
 from genrescale.audio import SAMPLE_RATE, Tag, Vocabulary, len_to_seconds
 from genrescale.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, RunConfig
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
 from genrescale.losses import LOSSES
 from genrescale.models import MODELS, full_dials
 from genrescale.results import ScoreTable
+from genrescale.storage.store import Store
 
 pytestmark = pytest.mark.usefixtures("process_group")
 

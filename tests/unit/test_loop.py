@@ -16,16 +16,24 @@ from traces import CROP, plan_of
 
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import OptimConfig, RunConfig
-from genrescale.data.plan import GroupId, RunPlan
-from genrescale.data.source import CropGroup
-from genrescale.data.timed import TimedGroups
-from genrescale.loop import Progress, SongScores, TrainingLoop, after_validation, check_finite, join_songs, song_means
+from genrescale.data.reading.plan import GroupId, RunPlan
+from genrescale.data.reading.source import CropGroup
+from genrescale.training.loop import (
+    RunState,
+    SongScores,
+    TrainingLoop,
+    after_validation,
+    check_finite,
+    join_songs,
+    song_means,
+)
+from genrescale.training.timed import TimedGroups
 
 OPTIM = OptimConfig(lr=0.1, max_steps=1000, validate_every=10, plateau_steps=20, plateau_factor=0.5, patience_steps=50)
 
 
-def run_schedule(losses: list[float], optim: OptimConfig = OPTIM) -> tuple[Progress, list[bool], list[float]]:
-    progress = Progress(lr=optim.lr)
+def run_schedule(losses: list[float], optim: OptimConfig = OPTIM) -> tuple[RunState, list[bool], list[float]]:
+    progress = RunState(lr=optim.lr)
     best, rates = [], []
     for i, loss in enumerate(losses):
         progress.step = (i + 1) * optim.validate_every
@@ -103,8 +111,10 @@ def test_waiting_is_counted_over_steps_and_validations_and_over_nothing_else(
 ):
     """Two groups to a step, one to a validation; the clock goes on by two seconds at each group, one of them waited."""
     clock, seen = Clock(), []
-    monkeypatch.setattr("genrescale.loop.time", SimpleNamespace(perf_counter=lambda: clock.now, time=lambda: 1.0))
-    monkeypatch.setattr("genrescale.data.timed.time", SimpleNamespace(perf_counter=lambda: clock.tick(1)))
+    monkeypatch.setattr(
+        "genrescale.training.loop.time", SimpleNamespace(perf_counter=lambda: clock.now, time=lambda: 1.0)
+    )
+    monkeypatch.setattr("genrescale.training.timed.time", SimpleNamespace(perf_counter=lambda: clock.tick(1)))
     plan = replace(plan_of(np.full(64, 3 * CROP), 4), validate_every=2)
     run = RunConfig(optim=OptimConfig(max_steps=4, validate_every=2, patience_steps=0))
 

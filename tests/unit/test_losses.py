@@ -12,11 +12,11 @@ import torch
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import LOSSES as CONFIG_LOSSES
 from genrescale.config import DataConfig, RunConfig, run_from_dict, run_id
+from genrescale.config.losses import full_loss_dials
 from genrescale.data.manifest import Manifest
-from genrescale.focal import class_weights, rebalancing
-from genrescale.loss_dials import full_loss_dials
 from genrescale.losses import LOSSES, Loss, build_loss, probabilities
-from genrescale.prepare import complete_run, prepare_data
+from genrescale.losses.focal import class_weights, rebalancing
+from genrescale.training.prepare import complete_run, prepare_data
 
 MIXED = Vocabulary((Tag("rock"), Tag("acoustic", "regress"), Tag("jazz"), Tag("tempo", "regress"), Tag("vocal")))
 MULTI = Vocabulary.of_classes(["a", "b", "c", "d", "e"])

@@ -14,8 +14,8 @@ from small_corpus import NUM_SONGS, flip
 from genrescale.audio import SAMPLE_RATE, Tag, Vocabulary
 from genrescale.data.index import index_path
 from genrescale.data.manifest import Manifest, content_version, read_manifest
-from genrescale.data.store import Store
-from genrescale.data.verify import verify_manifest, verify_shard
+from genrescale.data.upkeep.verify import verify_manifest, verify_shard
+from genrescale.storage.store import Store
 
 
 def problems(manifest: Manifest, deep: bool = True) -> list[str]:

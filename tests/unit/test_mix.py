@@ -11,13 +11,13 @@ from small_corpus import VOCABULARY, make_song, shard_here
 
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import ContrastConfig, DataConfig, RunConfig
-from genrescale.data.crops import read_crops
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.mix import mix_corpora, refuse_mix
-from genrescale.data.shard_plan import ShardSettings
-from genrescale.data.store import Store
-from genrescale.data.takedowns import take_down
-from genrescale.prepare import prepare_data
+from genrescale.data.reading.crops import read_crops
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.upkeep.mix import mix_corpora, refuse_mix
+from genrescale.data.upkeep.take_down import take_down
+from genrescale.storage.store import Store
+from genrescale.training.prepare import prepare_data
 
 SPLIT = ShardSettings(val_fraction=0.2, test_fraction=0.2, songs_per_shard=4, min_s=0.5)
 

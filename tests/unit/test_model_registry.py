@@ -15,7 +15,7 @@ from tiny_models import TINY, tiny_len
 from torch import nn
 
 from genrescale.models import MODELS, build_model, fixed_crop_len, full_dials, min_crop_len
-from genrescale.models.head import head_name
+from genrescale.models.parts.head import head_name
 
 DIALS_NO_MODEL_TAKES = [
     ("sample_cnn", {"last_kernel": 2}, r"last_kernel=2 is none of \[1, 3\]"),

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from genrescale.models import build_model, min_crop_len
-from genrescale.models.backend import Backend, BackendDials, Residual
+from genrescale.models.parts.backend import Backend, BackendDials, Residual
 from genrescale.models.spectrogram import SpectrogramTagger, TimbralBank
 from genrescale.models.waveform import WaveformDials, WaveformFrontend
 

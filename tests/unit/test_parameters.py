@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from genrescale.config import OptimConfig
 from genrescale.models import MODELS, build_model
-from genrescale.models.head import head_name
-from genrescale.parameters import (
+from genrescale.models.parts.head import head_name
+from genrescale.training.parameters import (
     choose_trained,
     layers,
     learned_names,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genrescale.data.plan import GroupId, RunPlan, ScorePlan, TrainPlan, check_workers, group_bounds
-from genrescale.data.samplers import Uniform
+from genrescale.data.reading.plan import GroupId, RunPlan, ScorePlan, TrainPlan, check_workers, group_bounds
+from genrescale.data.reading.samplers import Uniform
 
 CROP = 100
 

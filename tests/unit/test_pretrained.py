@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from genrescale.models import build_model
-from genrescale.models.checkpoints import read_checkpoint
 from genrescale.models.pretrained import load_published
-from genrescale.models.published_tags import PUBLISHED_TAGS
+from genrescale.models.published.checkpoints import read_checkpoint
+from genrescale.models.published.tags import PUBLISHED_TAGS
 
 SMALL = {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 8}
 

@@ -24,20 +24,20 @@ from genrescale.config import (
     SiteConfig,
 )
 from genrescale.data.manifest import Manifest
-from genrescale.data.plan import score_items
-from genrescale.data.source import local_stream
-from genrescale.data.store import Store
+from genrescale.data.reading.plan import score_items
+from genrescale.data.reading.source import local_stream
 from genrescale.evaluation import build_evaluation
 from genrescale.export import export_run
-from genrescale.loop import SongScores, TrainingLoop
 from genrescale.losses import build_loss
 from genrescale.models import build_model
 from genrescale.models.ssast import SsastTagger, fit_positions
-from genrescale.outputs import PRETEXT_COLUMNS
-from genrescale.prepare import RunData, check_run, complete_run, prepare_data
 from genrescale.results import write_result
-from genrescale.weights import write_model
-from genrescale.worker import build_loop
+from genrescale.results.weights import write_model
+from genrescale.storage.store import Store
+from genrescale.training.assemble import build_loop
+from genrescale.training.loop import SongScores, TrainingLoop
+from genrescale.training.outputs import PRETEXT_COLUMNS
+from genrescale.training.prepare import RunData, check_run, complete_run, prepare_data
 
 pytestmark = pytest.mark.usefixtures("process_group")
 PARENT = "0123456789ab"

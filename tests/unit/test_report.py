@@ -19,15 +19,15 @@ from sklearn.metrics import average_precision_score, mean_squared_error, roc_auc
 from sweeps import FAMILIES, SEEDS, SIZES, TAGS, make_plan, make_row, make_trial, write_run
 
 from genrescale import report, results
-from genrescale.data.store import Store
 from genrescale.report import page
 from genrescale.report.figure import draw_scaling
 from genrescale.report.fits import crossings, family_fit
 from genrescale.report.tables import PR_AUC, comparison_lines, differences
 from genrescale.report.words import answer, crossing_text
 from genrescale.results import PlannedTrial, ScoreTable
-from genrescale.streams import format_streams, read_streams
-from genrescale.telemetry import StreamStats
+from genrescale.results.stream_stats import format_streams, read_streams
+from genrescale.storage.store import Store
+from genrescale.telemetry.stream_stats import StreamStats
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +291,7 @@ def _crossing_at(
     """Two families whose lines start 0.1 apart; the first gains ``slope`` per song on the second."""
     values = {"waveform": lambda n: 0.3 + (1e-5 + slope) * n, "spectrogram": lambda n: 0.4 + 1e-5 * n}
     plan = [make_trial(*place) for place in itertools.product(FAMILIES, sizes, seeds)]
-    trials = [report.Trial(t, make_row(t, pr_auc=values[t.model](t.size))) for t in plan]
+    trials = [report.TrialOutcome(t, make_row(t, pr_auc=values[t.model](t.size))) for t in plan]
     lines = comparison_lines(trials, [PR_AUC])
     found = differences(lines, [PR_AUC])
     fits = [family_fit(family, PR_AUC, lines) for family in FAMILIES]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genrescale.data.store import Store
 from genrescale.results import ResultRow, ScoreTable, join_scores, read_result, read_scores, write_scores
+from genrescale.storage.store import Store
 
 
 def scores(*keys: str) -> ScoreTable:

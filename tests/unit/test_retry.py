@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from genrescale.data.retry import Patience, is_passing, service_code
+from genrescale.storage.retry import Patience, is_passing, service_code
 
 
 class HTTPClientError(Exception):

@@ -13,8 +13,8 @@ from traces import CROP, merged, plan_of, planned_rows, train_items
 
 from genrescale.config import DataConfig, RunConfig
 from genrescale.data.manifest import Manifest
-from genrescale.data.samplers import ClassAware, Mixture, Sampler, Uniform, Windows, rounds
-from genrescale.prepare import prepare_data
+from genrescale.data.reading.samplers import ClassAware, Mixture, Sampler, Uniform, Windows, rounds
+from genrescale.training.prepare import prepare_data
 
 
 def skewed_labels(num_songs: int = 600) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from genrescale.config import OptimConfig
-from genrescale.schedules import Progress, after_validation, in_sgd_phase, learning_rate, selector
+from genrescale.training.schedules import RunState, after_validation, in_sgd_phase, learning_rate, selector
 
 CONSTANT = {"schedule": "constant", "patience_steps": 0}
 WON = {"name": "adam", "lr": 1e-4, "sgd_after": 80, "sgd_lrs": [1e-3, 1e-4, 1e-5], "sgd_lr_steps": 20}
@@ -82,7 +82,7 @@ def test_a_plateau_cuts_what_the_warm_up_leaves():
 
 def run_plateau(losses: list[float], **values: Any) -> list[int]:
     config = optim(plateau_steps=20, patience_steps=0, **values)
-    progress, cuts = Progress(), []
+    progress, cuts = RunState(), []
     for i, loss in enumerate(losses):
         progress.step = (i + 1) * config.validate_every
         after_validation(progress, config, loss)
@@ -97,7 +97,7 @@ def test_an_improvement_starts_the_wait_anew_unless_the_plateau_never_resets():
 
 
 def test_other_schedules_have_no_plateaus():
-    config, progress = optim(schedule="cosine", patience_steps=0), Progress(lr=0.1)
+    config, progress = optim(schedule="cosine", patience_steps=0), RunState(lr=0.1)
     for step in range(10, 5_000, 10):
         progress.step = step
         after_validation(progress, config, 1.0)
@@ -105,7 +105,7 @@ def test_other_schedules_have_no_plateaus():
 
 
 def test_a_checkpoint_may_be_chosen_by_another_metric_than_the_loss():
-    config, progress = optim(best_by="val_pr_auc"), Progress()
+    config, progress = optim(best_by="val_pr_auc"), RunState()
     best = []
     for step, (loss, pr_auc) in enumerate([(1.0, 0.5), (0.9, 0.4), (1.2, 0.6)], 1):
         progress.step = 10 * step

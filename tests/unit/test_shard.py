@@ -17,16 +17,18 @@ from fsspec.exceptions import FSTimeoutError
 from webdataset.compat import WebDataset
 
 from genrescale.audio import SAMPLE_RATE, Clip, Song, Tag, Vocabulary
-from genrescale.data import decode, shard
-from genrescale.data.budget import MIN_FAILURES, failure_limit
-from genrescale.data.decode import decode_pcm
-from genrescale.data.decoders import DecodeError
+from genrescale.data.decoding import decode
+from genrescale.data.decoding.decode import decode_pcm
+from genrescale.data.decoding.decoders import DecodeError
+from genrescale.data.decoding.fetch import fetch_bytes
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes, second_checksums
-from genrescale.data.retry import Patience
-from genrescale.data.shard import ShardTask, decode_song, fetch_bytes, write_shard
-from genrescale.data.shard_job import shard_tasks, write_corpus
-from genrescale.data.shard_plan import FailureBudgetError, ShardSettings, make_plan
-from genrescale.data.store import Store, StoreError
+from genrescale.data.sharding import writer as shard
+from genrescale.data.sharding.budget import MIN_FAILURES, failure_limit
+from genrescale.data.sharding.job import shard_tasks, write_corpus
+from genrescale.data.sharding.plan import FailureBudgetError, ShardSettings, make_plan
+from genrescale.data.sharding.writer import ShardTask, decode_song, write_shard
+from genrescale.storage.retry import Patience
+from genrescale.storage.store import Store, StoreError
 
 VOCABULARY = Vocabulary((Tag("jazz"), Tag("rock")), exclusive=True)
 NAME = "shards/train-000000.tar"

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from genrescale.config import DataConfig, RunConfig, SiteConfig
-from genrescale.data.crops import SongTable, read_crops
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.shard_cache import Retried, ShardCache
-from genrescale.data.spans import DamagedShardError, ReadStats
-from genrescale.data.store import Store, StoreError
-from genrescale.prepare import prepare_data
+from genrescale.data.reading.crops import SongTable, read_crops
+from genrescale.data.reading.shard_cache import Retried, ShardCache
+from genrescale.data.reading.spans import DamagedShardError, ReadStats
+from genrescale.storage.store import Store, StoreError
+from genrescale.training.prepare import prepare_data
 
 MB = 1_000_000
 

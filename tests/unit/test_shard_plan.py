@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from genrescale.audio import Song, Tag, Vocabulary
-from genrescale.data.plan_file import fix_plan
-from genrescale.data.shard_plan import ShardSettings, make_plan
-from genrescale.data.store import Store
+from genrescale.data.sharding.plan import ShardSettings, make_plan
+from genrescale.data.sharding.plan_file import fix_plan
+from genrescale.storage.store import Store
 
 VOCABULARY = Vocabulary((Tag("rock"), Tag("jazz")), exclusive=True)
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from genrescale.audio import Vocabulary
 from genrescale.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, SiteConfig
+from genrescale.config.spec_augment import SPEC_AUGMENTS, SpecMasks, parse_spec_augment
 from genrescale.models import MODELS, build_model, min_crop_len
-from genrescale.models.spec_augment import SpecAugment, put_spec_augment
-from genrescale.prepare import check_run
-from genrescale.spec_masks import SPEC_AUGMENTS, SpecMasks, parse_spec_augment
+from genrescale.models.parts.spec_augment import SpecAugment, put_spec_augment
+from genrescale.training.prepare import check_run
 
 LOGMEL_BFN = torch.randn(400, 128, 250)
 MASKED = 7.0

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from genrescale.audio import Song
-from genrescale.data.splits import SPLITS, artist_disjoint, artist_overlap, assign_splits, nested_order
+from genrescale.audio import SPLITS, Song
+from genrescale.data.sharding.splits import artist_disjoint, artist_overlap, assign_splits, nested_order
 
 
 def make_songs(num_songs: int, num_artists: int, split: str | None = None) -> list[Song]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from genrescale.models.fbank import min_samples
+from genrescale.models.parts.fbank import min_samples
 from genrescale.models.ssast import SsastTagger, fit_positions, patch_grid, resample_positions
 from genrescale.models.ssast_pretraining import SsastPretraining, info_nce, random_masks
 

@@ -7,8 +7,8 @@ import torch
 from ssast_names import as_the_ssast_authors, pretrained_file
 from torch import Tensor
 
+from genrescale.models.published.ssast_keys import ast_keys, ssast_keys
 from genrescale.models.ssast import SsastTagger
-from genrescale.models.ssast_keys import ast_keys, ssast_keys
 from genrescale.models.ssast_pretraining import SsastPretraining
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from sweeps import make_trial, write_run
 
-from genrescale.data.plan import GroupId
-from genrescale.data.source import CropGroup
-from genrescale.data.spans import ReadStats
-from genrescale.data.store import Store
-from genrescale.data.timed import TimedGroups
-from genrescale.streams import format_streams, read_streams, slow_stage, write_streams
-from genrescale.telemetry import StreamStats
+from genrescale.data.reading.plan import GroupId
+from genrescale.data.reading.source import CropGroup
+from genrescale.data.reading.spans import ReadStats
+from genrescale.results.stream_stats import format_streams, read_streams, slow_stage, write_streams
+from genrescale.storage.store import Store
+from genrescale.telemetry.stream_stats import StreamStats
+from genrescale.training.timed import TimedGroups
 
 
 def stream(rank: int = 0, **values: float) -> StreamStats:

@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from genrescale.capacity import capacity
 from genrescale.config import DataConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id, science
 from genrescale.data.manifest import Manifest
+from genrescale.launch.capacity import capacity
+from genrescale.launch.sweep import SweepConfig, plan_trials
 from genrescale.metrics import score
-from genrescale.prepare import prepare_data
-from genrescale.sweep import SweepConfig, plan_trials
+from genrescale.training.prepare import prepare_data
 
 DATA = DataConfig(crop_s=3.0, batch=8, group=4)
 OPTIM = OptimConfig(max_steps=6, validate_every=3)

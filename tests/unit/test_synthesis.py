@@ -16,7 +16,6 @@ import soundfile
 
 from genrescale.audio import Vocabulary, song_key
 from genrescale.data.corpora.synthetic import list_songs
-from genrescale.data.store import Store
 from genrescale.data.synthesis.describe import SongDescription, describe_song
 from genrescale.data.synthesis.genres import GENRES, NEIGHBOURS
 from genrescale.data.synthesis.instruments import INSTRUMENTS, RATE, tone
@@ -24,6 +23,7 @@ from genrescale.data.synthesis.render import PEAK, render
 from genrescale.data.synthesis.subgenres import SUBGENRE_OF, SUBGENRES
 from genrescale.data.synthesis.tags import CLASSIFY_RATES, VOCABULARY, label_song, measures, true_tags
 from genrescale.data.synthesis.write import ENCODERS, SongRow, song_path, write_song, write_table
+from genrescale.storage.store import Store
 
 SEED = 11
 NUM_DESCRIBED = 1000
@@ -217,7 +217,7 @@ def test_an_interrupted_song_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("genrescale.data.store.os.replace", interrupt)
+    monkeypatch.setattr("genrescale.storage.store.os.replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_song(Store(str(tmp_path)), SEED, 2)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

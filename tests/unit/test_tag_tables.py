@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.metrics import confusion_matrix as scikit_confusion
 
 from genrescale.audio import Tag, Vocabulary
-from genrescale.tag_tables import (
+from genrescale.metrics.by_tag import (
     class_scores,
     confusion_matrix,
     exclusive_pairs,

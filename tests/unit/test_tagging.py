@@ -15,11 +15,11 @@ from job_runs import Ended, run
 from PIL import Image
 
 from genrescale.audio import PCM_SCALE, Clip, Vocabulary
-from genrescale.card import Origin
-from genrescale.data.decode import decode_pcm
-from genrescale.data.store import Store
+from genrescale.data.decoding.decode import decode_pcm
 from genrescale.export import Exported, ModelSpec, export_model, load_exported
+from genrescale.export.card import Origin
 from genrescale.models import build_model
+from genrescale.storage.store import Store
 from genrescale.tagging.files import list_audio
 from genrescale.tagging.output import Show, bar, lines
 from genrescale.tagging.scores import SongTags, tag_clip, tags_by_second

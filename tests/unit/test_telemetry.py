@@ -12,8 +12,8 @@ import pytest
 from job_runs import run
 from small_corpus import make_song
 
-from genrescale import telemetry
-from genrescale.telemetry import Progress, Waiting, format_duration
+from genrescale.telemetry import progress as telemetry
+from genrescale.telemetry.progress import Progress, Waiting, format_duration
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(8.25, "8s"), (75.2, "1m15s"), (3_660, "1h01m")])
@@ -63,13 +63,13 @@ def test_the_shard_job_is_heard_while_it_lists_plans_connects_and_ends(tmp_path:
 
     monkeypatch.setattr(telemetry, "HEARTBEAT_S", 0.03)
     slow("genrescale.data.corpora", "list_corpus")
-    slow("genrescale.data.plan_file", "fix_plan")
-    slow("genrescale.cluster", "_init")
-    slow("genrescale.data.shard_job", "read_takedowns")
-    slow("genrescale.data.shard_job", "_to_manifest")
-    monkeypatch.setattr("genrescale.cluster._private_options", lambda *_: {})
+    slow("genrescale.data.sharding.plan_file", "fix_plan")
+    slow("genrescale.launch.cluster", "_init")
+    slow("genrescale.data.sharding.job", "read_takedowns")
+    slow("genrescale.data.sharding.job", "_to_manifest")
+    monkeypatch.setattr("genrescale.launch.cluster._private_options", lambda *_: {})
     monkeypatch.setattr("ray.init", lambda **_: None)  # without a cluster
-    monkeypatch.setattr("genrescale.data.shard_job.run_tasks", lambda function, items, **_: map(function, items))
+    monkeypatch.setattr("genrescale.data.sharding.job.run_tasks", lambda function, items, **_: map(function, items))
     for i in range(12):
         (tmp_path / f"audio/{i % 2}").mkdir(parents=True, exist_ok=True)
         make_song(tmp_path / f"audio/{i % 2}", i)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from traces import BATCH, CROP, GROUP, NUM_SONGS, merged, plan_of, planned_rows, train_items
 
-from genrescale.data.plan import GroupId, RunPlan, check_workers
+from genrescale.data.reading.plan import GroupId, RunPlan, check_workers
 
 STEPS = 55  # an epoch of ten thousand songs has 40 (39 of 256 clips and one of 16), so this crosses into the second
 

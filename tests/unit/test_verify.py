@@ -17,14 +17,24 @@ import pytest
 from small_corpus import VOCABULARY, flip
 
 from genrescale.audio import SAMPLE_RATE, Tag, Vocabulary
-from genrescale.data.duplicates import find_duplicates
 from genrescale.data.index import index_path
-from genrescale.data.inspection import inspect, shows_problem
 from genrescale.data.manifest import Manifest, read_manifest, with_indexes
-from genrescale.data.members import read_members, scan_shard
-from genrescale.data.rebuild import PlannedShard, ShardCheck, check_shard, rebuild_index, shard_checks
-from genrescale.data.store import Store
-from genrescale.data.verify import Remedy, drift, remedies, sample_shards, verify_manifest, verify_shard
+from genrescale.data.sharding.duplicates import find_duplicates
+from genrescale.data.sharding.rebuild import PlannedShard, rebuild_index
+from genrescale.data.sharding.scan import read_members, scan_shard
+from genrescale.data.upkeep.inspect import inspect, shows_problem
+from genrescale.data.upkeep.verify import (
+    Remedy,
+    ShardCheck,
+    check_shard,
+    drift,
+    remedies,
+    sample_shards,
+    shard_checks,
+    verify_manifest,
+    verify_shard,
+)
+from genrescale.storage.store import Store
 
 
 def shard_path(manifest: Manifest, shard: int = 0) -> Path:

@@ -13,11 +13,11 @@ from worlds import SMALL, small_run
 
 from genrescale.config import InitConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_id
 from genrescale.data.manifest import Manifest
-from genrescale.data.store import Store
 from genrescale.models import build_model
-from genrescale.prepare import check_run, prepare_data
-from genrescale.weights import model_path, read_header, read_weights, write_model
-from genrescale.worker import build_loop
+from genrescale.results.weights import model_path, read_header, read_weights, write_model
+from genrescale.storage.store import Store
+from genrescale.training.assemble import build_loop
+from genrescale.training.prepare import check_run, prepare_data
 
 pytestmark = pytest.mark.usefixtures("process_group")
 PARENT = "0123456789ab"

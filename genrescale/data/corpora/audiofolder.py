@@ -37,7 +37,7 @@ from genrescale.data.corpora.reading import (
     texts,
     vocabulary_of,
 )
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 SPLIT_FOLDERS = SPLIT_NAMES | {"dev": "validation", "testing": "test", "eval": "test", "evaluation": "test"}

@@ -33,7 +33,7 @@ from genrescale.data.corpora.reading import (
     seconds_of,
     vocabulary_of,
 )
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 SUBSETS = ("small", "medium", "large", "full")
 TRACKS, GENRES = "tracks.csv", "genres.csv"

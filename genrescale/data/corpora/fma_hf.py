@@ -32,7 +32,7 @@ from genrescale.data.corpora.reading import (
     root_of,
     vocabulary_of,
 )
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 FILE_COLUMNS = ("file_name", "path", "audio")
 GENRE_COLUMNS = ("genre", "genres", "label", "genre_id")

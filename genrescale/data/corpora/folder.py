@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora.reading import AUDIO_SUFFIXES, is_audio, listed_files, root_of
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 
 def list_songs(audio: str) -> tuple[list[Song], Vocabulary]:

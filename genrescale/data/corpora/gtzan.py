@@ -14,7 +14,7 @@ import re
 
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora.reading import is_audio, listed_files, one_of, read_lines, root_of, vocabulary_of
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 LISTS = {"train": "train_filtered.txt", "validation": "valid_filtered.txt", "test": "test_filtered.txt"}
 CLIP_S = 30.0

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from genrescale.audio import Song, Vocabulary, song_key
+from genrescale.audio import SPLITS, Song, Vocabulary, song_key
 from genrescale.data.corpora.reading import carried, one_of, read_rows, resolve, root_of, seconds_of, vocabulary_of
-from genrescale.data.splits import SPLITS
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 SUBSETS = ("moodtheme", "top50tags", "genre", "instrument", "all")
 HEADER = ["TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from genrescale.audio import Song, Tag, Vocabulary, song_key
+from genrescale.audio import SPLITS, Song, Tag, Vocabulary, song_key
 from genrescale.data.corpora.musicnn import read_clips
 from genrescale.data.corpora.reading import (
     TABLE_SUFFIXES,
@@ -32,8 +32,7 @@ from genrescale.data.corpora.reading import (
     tag_names,
     texts,
 )
-from genrescale.data.splits import SPLITS
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 NUM_TAGS = 50
 _TRACK_ID = re.compile(r"TR[A-Z]{5}[0-9A-F]{11}")

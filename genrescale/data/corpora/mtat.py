@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genrescale.audio import Song, Tag, Vocabulary, song_key
+from genrescale.audio import SPLITS, Song, Tag, Vocabulary, song_key
 from genrescale.data.corpora.musicnn import index_name, read_clips
 from genrescale.data.corpora.reading import (
     carried,
@@ -32,8 +32,7 @@ from genrescale.data.corpora.reading import (
     root_of,
     split_address,
 )
-from genrescale.data.splits import SPLITS
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 ANNOTATIONS, CLIP_INFO = "annotations_final.csv", "clip_info_final.csv"
 NUM_TAGS = 50

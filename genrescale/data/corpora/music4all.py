@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from genrescale.audio import Song, Tag, Vocabulary, song_key
 from genrescale.data.corpora.reading import carried, column, most_frequent, one_of, read_columns, root_of, tag_names
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 FILES = {"genres": "id_genres.csv", "tags": "id_tags.csv"}
 INFORMATION = "id_information.csv"

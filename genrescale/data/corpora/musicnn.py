@@ -13,10 +13,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genrescale.audio import Tag, Vocabulary
+from genrescale.audio import SPLITS, Tag, Vocabulary
 from genrescale.data.corpora.reading import one_of, read_lines, read_rows
-from genrescale.data.splits import SPLITS
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 _FILE_OF = {"train": "train", "validation": "val", "test": "test"}
 

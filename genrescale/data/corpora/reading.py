@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genrescale.audio import Tag, Vocabulary
-from genrescale.data.store import Store
+from genrescale.storage.store import Store
 
 AUDIO_SUFFIXES = (
     *(".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mka", ".mp2", ".mp3"),

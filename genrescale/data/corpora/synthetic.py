@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora.reading import root_of
-from genrescale.data.store import Store
 from genrescale.data.synthesis.write import SONGS_TABLE, VOCABULARY_FILE
-from genrescale.results import table_of
+from genrescale.storage.parquet import table_of
+from genrescale.storage.store import Store
 
 REMEDY = "make one with: python jobs/synthesize_corpus.py"
 COLUMNS = ["path", "artist", "labels"]

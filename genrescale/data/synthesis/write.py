@@ -14,18 +14,18 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
-from genrescale.data.store import Store
 from genrescale.data.synthesis.artists import choose, stream
 from genrescale.data.synthesis.describe import describe_song
 from genrescale.data.synthesis.instruments import RATE
 from genrescale.data.synthesis.render import render
 from genrescale.data.synthesis.tags import VOCABULARY, label_song
-from genrescale.results import table_bytes
+from genrescale.storage.parquet import table_bytes
+from genrescale.storage.store import Store
 
 SONGS_TABLE = "songs.parquet"
 VOCABULARY_FILE = "vocabulary.json"
 SONGS_FOLDER = "songs"
-FACTS_FILE = "synthesis.json"  # what the songs were drawn from (genrescale.data.embedded)
+FACTS_FILE = "synthesis.json"  # what the songs were drawn from (genrescale.data.sharding.synthetic)
 FOLDER_SONGS = 1000
 # Format -> its share of the songs. It is drawn apart from the music, so that a codec tells nothing about a tag. The
 # lossy encoders are slow (LAME about 20 times slower than FLAC), hence their shares.

@@ -1,0 +1,114 @@
+"""Encoded bytes to PCM: any song becomes mono 16 kHz int16, or a DecodeError that names it and says why.
+
+libsndfile decodes in this process what it can be relied on for, ffmpeg the rest (``decoders.py``). Start, length, level
+and content are those of a plain ``ffmpeg -i SONG -ac 1 -ar 16000``: within 1 sample, 0.01 dB, and 1e-4 of the energy.
+Bytes are put into a temporary file, so the same song gives the same samples wherever it is stored.
+
+==================================================  ================================================================
+What a file is                                      What becomes of it
+==================================================  ================================================================
+MP3, AAC, M4A, FLAC, Ogg, Opus, WAV, AU, AIFF,      decoded, whatever its name ends in, at any rate from MIN_RATE to
+WMA, ... (all that ffmpeg reads); first stream      MAX_RATE and with any channels (their mean, ffmpeg's mix from 3)
+tags and pictures of any size                       passed over
+MP3 without a Xing header, or with a false one      decoded whole, by ffmpeg
+truncated, or damaged in the middle                 what ffmpeg finds in it is kept
+header promises more samples than there are         what is there is kept
+header promises fewer (WAV, AU, AIFF, FLAC)         the header's number is kept: what follows is not music
+header promises none (written to a pipe)            decoded whole, by ffmpeg
+several Ogg or MP3 streams behind each other        all of them
+louder than full scale                              clipped
+missing, no file, empty (0 bytes)                   refused: it does not exist, it is not a file, it is empty
+larger than MAX_ENCODED_BYTES                       refused before it is read
+not audio, or a picture                             refused with ffmpeg's reason
+no sample, or too few for one at 16 kHz             refused: no audio samples
+shorter than ``min_s``                              refused with both durations
+longer than MAX_SONG_S                              refused, having decoded no more than that; with ``max_s`` its
+                                                    middle is kept, which takes ffmpeg two passes and little memory
+sample rate out of range (0, 1 Hz, 4 GHz)           refused with the rate, or ffmpeg's reason
+never above SILENT_PEAK                             refused: it is silent
+NaN or infinite samples                             refused: samples that are not numbers
+more than ``limit_s`` of decoding                   refused with the limit
+makes ffmpeg crash or exceed MEMORY_LIMIT           refused with how ffmpeg ended
+makes libsndfile crash                              the process dies; ``isolated.py`` names the song
+makes a read or a decoder hang                      the process dies (``watchdog.py``), and so on
+==================================================  ================================================================
+"""
+
+from __future__ import annotations
+
+import stat
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from genrescale.audio import Clip, len_to_seconds, seconds_to_len
+from genrescale.data.decoding.decoders import MAX_SONG_S, DecodeError, decode_here, decode_with_ffmpeg
+
+DECODE_LIMIT_S = 60.0
+"""Seconds of wall time that each of the two decoders may take for a file."""
+MAX_ENCODED_BYTES = 1 << 30
+"""Larger files are refused: two hours of stereo at 16 bit and 44.1 kHz have 1.2 times as many."""
+SILENT_PEAK = 3
+"""A song that never exceeds this absolute sample value (-81 dBFS) is refused as silent."""
+
+
+def decode_pcm(
+    source: bytes | Path, name: str, min_s: float = 0.0, limit_s: float = DECODE_LIMIT_S, max_s: float = 0.0
+) -> Clip:
+    """The first audio stream of an encoded file as mono 16 kHz int16, whole; its key is ``name``.
+
+    Of a file longer than MAX_SONG_S the middle ``max_s`` seconds, where that is not 0. Raises DecodeError as the table
+    above says; ``limit_s`` are seconds of wall time.
+    """
+    if isinstance(source, Path):
+        return Clip(name, _checked(_decode_file(source, name, limit_s, max_s), name, min_s))
+    check_size(len(source), name)
+    with tempfile.NamedTemporaryFile(prefix="genrescale-") as file:
+        file.write(source)
+        file.flush()
+        return Clip(name, _checked(_decode_file(Path(file.name), name, limit_s, max_s), name, min_s))
+
+
+def middle_excerpt(clip: Clip, max_s: float) -> Clip:
+    """The middle ``max_s`` seconds of a clip; the clip itself where it is shorter or ``max_s`` is 0."""
+    max_len = seconds_to_len(max_s)
+    if not max_len or len(clip.pcm_T) <= max_len:
+        return clip
+    start = (len(clip.pcm_T) - max_len) // 2
+    return Clip(clip.key, clip.pcm_T[start : start + max_len])
+
+
+def check_size(num_bytes: int, name: str) -> None:
+    """Raises DecodeError for an encoded file that is larger than MAX_ENCODED_BYTES."""
+    if num_bytes > MAX_ENCODED_BYTES:
+        raise DecodeError(name, f"the file has {num_bytes:,} bytes, more than {MAX_ENCODED_BYTES:,}")
+
+
+def _decode_file(path: Path, name: str, limit_s: float, max_s: float) -> np.ndarray:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise DecodeError(name, "the file does not exist") from None
+    except (OSError, ValueError) as error:  # e.g. no right to look, a name that is too long or holds a NUL
+        raise DecodeError(name, f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise DecodeError(name, "it is not a file")
+    if not found.st_size:
+        raise DecodeError(name, "the file is empty (0 bytes)")
+    check_size(found.st_size, name)
+    pcm_T = decode_here(path, name, limit_s, excerpt=bool(max_s))
+    return decode_with_ffmpeg(path, name, limit_s, seconds_to_len(max_s)) if pcm_T is None else pcm_T
+
+
+def _checked(pcm_T: np.ndarray, name: str, min_s: float) -> np.ndarray:
+    duration_s = len_to_seconds(len(pcm_T))
+    if not len(pcm_T):
+        raise DecodeError(name, "it holds no audio samples")
+    if duration_s < min_s:
+        raise DecodeError(name, f"{duration_s:.2f} s is shorter than min_s={min_s:g}")
+    if duration_s > MAX_SONG_S:
+        raise DecodeError(name, f"it is longer than {MAX_SONG_S:g} s")
+    if max(int(pcm_T.max()), -int(pcm_T.min())) <= SILENT_PEAK:
+        raise DecodeError(name, "it is silent")
+    return pcm_T

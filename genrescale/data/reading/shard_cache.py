@@ -1,0 +1,104 @@
+"""Whole shards of a bucket, kept on the disk of the node that reads them, up to a limit. No Ray.
+
+One folder serves every process of a node: who needs a shard first fetches it, the others wait for it. Its audio is
+checked by its checksums like any other, at every read.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from genrescale.storage.store import Store, StoreError
+
+Retried = Callable[[BaseException], None]
+
+
+@dataclass(frozen=True)
+class ShardCache:
+    """A folder that holds at most ``limit_bytes`` of shards; what was used longest ago goes first.
+
+    The shard that is being fetched comes on top of the limit.
+    """
+
+    folder: str
+    limit_bytes: int
+
+    def read(self, store: Store, path: str, offset: int, length: int, retried: Retried = lambda error: None) -> bytes:
+        """``length`` bytes from ``offset`` of a shard, fewer where it ends before; fetches the shard if it is not here.
+
+        Raises what fetching it raises, and StoreError that names the folder where the disk is full.
+        """
+        while True:
+            try:
+                descriptor = os.open(self._kept(store, path), os.O_RDONLY)
+            except FileNotFoundError:  # never fetched, or another process made room
+                self.fetch(store, path, retried)
+                continue
+            try:
+                os.utime(descriptor)  # used now
+                return os.pread(descriptor, length, offset)
+            finally:
+                os.close(descriptor)
+
+    def fetch(self, store: Store, path: str, retried: Retried = lambda error: None) -> None:
+        """Make sure that the shard is here; ``retried`` is told of each error that was tried again."""
+        kept = self._kept(store, path)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(kept.with_suffix(".lock")):
+            if kept.exists():
+                return
+            part = kept.with_suffix(".part")
+            try:
+                store.download(path, part, retried)
+                self._make_room(part.stat().st_size)
+                part.rename(kept)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise StoreError(
+                    f"the disk of {self.folder} is full while {store.uri}/{path} is fetched; "
+                    "use a smaller site.shard_cache_gb, or another site.shard_cache"
+                ) from None
+            finally:
+                part.unlink(missing_ok=True)
+
+    def has(self, store: Store, path: str) -> bool:
+        return self._kept(store, path).exists()
+
+    def drop(self, store: Store, path: str) -> None:
+        """Forget a shard, so that it is fetched anew."""
+        self._kept(store, path).unlink(missing_ok=True)
+
+    def _kept(self, store: Store, path: str) -> Path:
+        address = f"{store.uri.rstrip('/')}/{path}"
+        return Path(self.folder, f"{Path(path).stem}-{hashlib.sha256(address.encode()).hexdigest()[:16]}.tar")
+
+    def _make_room(self, num_bytes: int) -> None:
+        """Delete the shards that were used longest ago until ``num_bytes`` more fit in."""
+        with _locked(Path(self.folder, "room.lock")):
+            kept = []
+            for file in Path(self.folder).glob("*.tar"):
+                with suppress(FileNotFoundError):  # dropped by another process
+                    stat = file.stat()
+                    kept.append((stat.st_mtime_ns, stat.st_size, file))
+            room = self.limit_bytes - num_bytes - sum(size for _, size, _ in kept)
+            for _, size, file in sorted(kept):
+                if room >= 0:
+                    return
+                file.unlink(missing_ok=True)
+                room += size
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone among the processes of this node; a process that dies lets go."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

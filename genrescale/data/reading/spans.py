@@ -1,0 +1,105 @@
+"""Spans of shards: bytes of a crop from a memory map, by range requests, or out of whole shards in a cache. No Ray."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from genrescale.audio import SAMPLE_BYTES
+from genrescale.data.reading.shard_cache import ShardCache
+from genrescale.storage.store import Store
+
+_SHARDS_AT_ONCE = 4  # fetched whole into a cache
+
+
+class DamagedShardError(ValueError):
+    """What a shard holds is not what the manifest says."""
+
+
+@dataclass
+class ReadStats:
+    """What reading some crops took.
+
+    ``fetch_s`` is the wait for a bucket; the pages of a local file are fetched while they are verified.
+    """
+
+    fetch_s: float = 0.0
+    verify_s: float = 0.0
+    copy_s: float = 0.0
+    num_bytes: int = 0  # fetched: crops widened to whole seconds
+    retries: int = 0  # reads of a range that failed and were tried again
+
+
+@dataclass(frozen=True)
+class Span:
+    """The whole seconds of a song that a crop touches: samples ``low`` to ``high`` of ``song``, in a shard."""
+
+    song: int
+    store: Store
+    name: str
+    low: int
+    high: int
+    offset: int  # bytes from the start of the shard
+
+    @property
+    def num_bytes(self) -> int:
+        return (self.high - self.low) * SAMPLE_BYTES
+
+
+@lru_cache(maxsize=256)  # each holds a file descriptor
+def mapped_shard(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def read_spans(spans: Sequence[Span], cache: ShardCache | None, stats: ReadStats) -> list[memoryview]:
+    """The bytes of every span; those of a bucket are fetched at the same time."""
+    places: dict[Store, list[int]] = {}
+    for i, span in enumerate(spans):
+        places.setdefault(span.store, []).append(i)
+    found: dict[int, memoryview] = {}
+    for store, here in places.items():
+        of_store = [spans[i] for i in here]
+        if (folder := store.local_path()) is not None:
+            data = [_mapped_bytes(folder, span) for span in of_store]
+        else:
+            data = _fetched(store, of_store, cache, stats)
+        found.update(zip(here, data, strict=True))
+    return [found[i] for i in range(len(spans))]
+
+
+def _fetched(store: Store, spans: Sequence[Span], cache: ShardCache | None, stats: ReadStats) -> list[memoryview]:
+    """Spans of a bucket: each by its range, or out of whole shards that a cache keeps."""
+
+    def count_retry(error: BaseException) -> None:
+        stats.retries += 1
+
+    try:
+        if cache is None:
+            ranges = [(span.name, span.offset, span.num_bytes) for span in spans]
+            return store.read_ranges(ranges, count_retry)
+        if absent := [name for name in {span.name: None for span in spans} if not cache.has(store, name)]:
+            with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
+                list(pool.map(lambda name: cache.fetch(store, name, count_retry), absent))
+        return [memoryview(cache.read(store, span.name, span.offset, span.num_bytes, count_retry)) for span in spans]
+    except FileNotFoundError:
+        name = next((span.name for span in spans if not store.exists(span.name)), spans[0].name)
+        raise _unreadable(store, name, "it does not exist") from None
+
+
+def _mapped_bytes(folder: Path, span: Span) -> memoryview:
+    try:
+        return memoryview(mapped_shard(folder / span.name))[span.offset : span.offset + span.num_bytes]
+    except (FileNotFoundError, ValueError) as error:  # mmap refuses an empty file with a ValueError
+        raise _unreadable(span.store, span.name, str(error)) from None
+
+
+def _unreadable(store: Store, name: str, reason: str) -> DamagedShardError:
+    return DamagedShardError(
+        f"shard {name} of {store.uri} cannot be read ({reason}); "
+        f"run jobs/verify_corpus.py corpus={store.uri}, or jobs/shard_corpus.py again"
+    )

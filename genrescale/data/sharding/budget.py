@@ -1,0 +1,65 @@
+"""How many songs of a corpus may fail before the job stops: those that cannot be decoded, and rows that give none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from genrescale.data.quarantine import QUARANTINE_PATH
+from genrescale.data.sharding.plan import FailureBudgetError, ShardPlan, ShardSettings
+
+MIN_FAILURES = 3
+"""So many songs may fail in a corpus of any size: one bad file does not stop a folder of fifty."""
+_REMEDY = (
+    "Mend them and run again with retry_quarantined=true (rows of a table: with append=true), "
+    "or raise max_failure_rate and run again"
+)
+_REMEDY_BEFORE = "Mend the table and run again, or raise max_failure_rate"
+
+
+def failure_limit(settings: ShardSettings, num_songs: int) -> int:
+    """How many songs may be quarantined: ``max_failure_rate`` of them, at least MIN_FAILURES; none at a rate of 0."""
+    if not settings.max_failure_rate:
+        return 0
+    return max(MIN_FAILURES, int(settings.max_failure_rate * num_songs))
+
+
+class Budget:
+    """How many songs may fail: of the corpus and of each addition, which must not hide in a large corpus.
+
+    A row that was rejected counts as a song that was given and failed.
+    """
+
+    def __init__(self, plan: ShardPlan, takedowns: Mapping[str, str]) -> None:
+        self._plan, self._takedowns = plan, takedowns
+        added = plan.generation > 0
+        self._generation_of = {plan.songs[i].key: int(plan.generation[i]) for i in np.flatnonzero(added)}
+        self._generation_of |= {row.key: row.generation for row in plan.rejected}
+        self._rejected = {row.key: row.reason for row in plan.rejected}
+        given = np.r_[plan.generation, np.array([row.generation for row in plan.rejected], np.int64)]
+        self._sizes = np.bincount(given)
+
+    def check(self, reasons: Mapping[str, str], planned: bool = True) -> None:
+        """Raises FailureBudgetError where more songs than allowed are in ``reasons`` and were not taken down.
+
+        ``planned`` says that the plan is written already: then rows that are mended are additions.
+        """
+        reasons = {**reasons, **self._rejected}
+        failed = [key for key in reasons if key not in self._takedowns]
+        counts = np.bincount([self._generation_of.get(key, 0) for key in failed], minlength=len(self._sizes))
+        for generation, (count, size) in enumerate(zip(counts.tolist(), self._sizes.tolist(), strict=True)):
+            if count > (limit := failure_limit(self._plan.settings, size)):
+                keys = [key for key in failed if self._generation_of.get(key, 0) == generation]
+                what = "added songs" if generation else "songs"
+                remedy = _REMEDY if planned else _REMEDY_BEFORE
+                self._refuse({key: reasons[key] for key in keys}, size, limit, what, remedy)
+
+    def _refuse(self, failed: Mapping[str, str], size: int, limit: int, what: str, remedy: str) -> None:
+        path_of = {song.key: song.path for song in (*self._plan.songs, *self._plan.rejected) if song.key in failed}
+        first = "; ".join(f"{path_of[key]}: {failed[key]}" for key in sorted(failed)[:3])
+        raise FailureBudgetError(
+            f"{len(failed)} of {size} {what} failed, more than the {limit} that "
+            f"max_failure_rate={self._plan.settings.max_failure_rate:g} allows. The first: {first}. "
+            f"All are in {QUARANTINE_PATH}. {remedy}"
+        )

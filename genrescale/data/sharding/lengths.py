@@ -1,0 +1,82 @@
+"""Songs whose audio is far from the length that their corpus states: clips cut short, tracks that are other recordings.
+
+They are kept, and named: in the job's summary, in ``describe``, and in ``odd_lengths.parquet`` beside the shards, which
+is there only where there are such songs. Songs under ``min_s`` are in the quarantine, like all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from genrescale.audio import SAMPLE_RATE, Song
+from genrescale.data.manifest import Manifest
+from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.store import Store
+
+ODD_LENGTHS_PATH = "odd_lengths.parquet"
+TOLERANCE, TOLERANCE_S = 0.05, 1.0
+"""How far from its stated length a song may be: a share of it, at least so many seconds. Encoders pad, tables round."""
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class OddLength:
+    """A song in the shards with the seconds that its corpus states (of an excerpt: no more than ``max_s``) and has."""
+
+    key: str
+    path: str
+    expected_s: float
+    found_s: float
+
+    def __str__(self) -> str:
+        return f"{self.path} has {self.found_s:.1f} s, not {self.expected_s:.1f} s"
+
+
+def odd_lengths(songs: Sequence[Song], manifest: Manifest) -> list[OddLength]:
+    """The songs of a manifest that are far from their ``expected_s``, in its order."""
+    stated = {song.key: song.expected_s for song in songs if song.expected_s}
+    if not stated:
+        return []
+    max_s = float(manifest.settings.get("max_s", 0)) or np.inf
+    keys = manifest.songs["key"].to_pylist()
+    expected_N = np.minimum([stated.get(key, np.nan) for key in keys], max_s)
+    found_N = manifest.column("num_samples") / SAMPLE_RATE
+    far_N = np.abs(found_N - expected_N) > np.maximum(TOLERANCE * expected_N, TOLERANCE_S)  # never where none is stated
+    return [
+        OddLength(keys[row], manifest.songs["path"][row].as_py(), float(expected_N[row]), float(found_N[row]))
+        for row in np.flatnonzero(far_N).tolist()
+    ]
+
+
+def write_odd_lengths(out: Store, found: Sequence[OddLength]) -> None:
+    """Nothing is written where there are none, and what was there is taken away."""
+    if found:
+        names = ("key", "path", "expected_s", "found_s")
+        columns = {name: pa.array([getattr(song, name) for song in found]) for name in names}
+        out.write_bytes(ODD_LENGTHS_PATH, table_bytes(pa.table(columns)))
+    elif out.exists(ODD_LENGTHS_PATH):
+        out.delete(ODD_LENGTHS_PATH)
+
+
+def read_odd_lengths(manifest: Manifest) -> list[OddLength]:
+    """Those that are still in the corpus: some may have been taken down."""
+    store = Store(manifest.uri)
+    if not store.exists(ODD_LENGTHS_PATH):
+        return []
+    there = set(manifest.songs["key"].to_pylist())
+    rows = table_of(store.read_bytes(ODD_LENGTHS_PATH)).to_pylist()
+    return [OddLength(**row) for row in rows if row["key"] in there]
+
+
+def sentence(found: Sequence[OddLength]) -> str:
+    """How many there are, and the first of them."""
+    short = sum(song.found_s < song.expected_s for song in found)
+    more = f"; all are in {ODD_LENGTHS_PATH}" if len(found) > _SHOWN else ""
+    return (
+        f"{len(found)} songs are far from the length that their corpus states, {short} of them shorter: "
+        f"{'; '.join(map(str, found[:_SHOWN]))}{more}"
+    )

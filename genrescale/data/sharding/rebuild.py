@@ -1,0 +1,76 @@
+"""The index of a shard, recomputed from its tar."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from genrescale.audio import SAMPLE_BYTES
+from genrescale.data.index import ShardIndex, crc32, index_path, index_to_bytes, second_checksums
+from genrescale.data.manifest import Manifest
+from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
+from genrescale.data.sharding.plan import PLAN_PATH
+from genrescale.data.sharding.plan_file import read_plan
+from genrescale.data.sharding.scan import scan_shard
+from genrescale.storage.store import Store
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """What an index holds of the plan: the shard's plan digest, and its quarantined songs (key -> reason).
+
+    Without a plan the digest is empty: jobs/shard_corpus.py would then make the shard again, to the same bytes.
+    """
+
+    digest: str = ""
+    quarantined: Mapping[str, str] = field(default_factory=dict)
+
+
+def planned_shards(store: Store) -> dict[str, PlannedShard]:
+    """Every planned shard by its name; none where plan and quarantine do not lie beside the shards."""
+    if not store.exists(QUARANTINE_PATH) or not store.exists(PLAN_PATH):
+        return {}
+    plan = read_plan(store)
+    reasons = {song.key: song.reason for song in read_quarantine(store)}
+    return {
+        name: PlannedShard(
+            plan.digest(rows), {song.key: reasons[song.key] for song in plan.songs[rows] if song.key in reasons}
+        )
+        for name, _, rows in plan.shards()
+    }
+
+
+def rebuild_index(store: Store, manifest: Manifest, shard: int, planned: PlannedShard) -> str:
+    """Write the index of an intact shard anew; returns its SHA-256.
+
+    The bytes are those of the lost index where ``planned`` is of the plan and pyarrow is the version that wrote it.
+    Otherwise the manifest needs the new SHA-256 (``with_indexes``). Raises ValueError, with nothing written, where the
+    tar is not the one that the manifest knows.
+    """
+    path = manifest.shard_name(shard)
+    if not store.exists(path):
+        raise ValueError("it is missing: its index cannot be rebuilt")
+    scan = scan_shard(store, path)
+    if scan.sha256 != manifest.shards["sha256"][shard].as_py():
+        raise ValueError("it is not what was written: its index cannot be rebuilt")
+    rows = manifest.shard_rows(shard)
+    row_of = {manifest.songs["key"][row].as_py(): row for row in rows.tolist()}
+    pcm = [store.read_range(path, song.offset, song.num_bytes) for song in scan.songs]
+    index = ShardIndex(
+        keys=[song.key for song in scan.songs],
+        order=manifest.column("order")[[row_of[song.key] for song in scan.songs]],
+        offset=np.array([song.offset for song in scan.songs], np.int64),
+        num_samples=np.array([song.num_bytes // SAMPLE_BYTES for song in scan.songs], np.int64),
+        crc32=np.array([crc32(data) for data in pcm], np.uint32),
+        checksums=np.concatenate([np.empty(0, np.uint32), *(second_checksums(data) for data in pcm)]),
+        num_bytes=manifest.shards["num_bytes"][shard].as_py(),
+        sha256=scan.sha256,
+        plan_digest=planned.digest,
+        quarantined=dict(planned.quarantined),
+    )
+    data = index_to_bytes(index)
+    store.write_bytes(index_path(path), data)
+    return hashlib.sha256(data).hexdigest()

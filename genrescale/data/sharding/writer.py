@@ -1,0 +1,256 @@
+"""Songs to WebDataset shards: decode, write, index, and at the end the manifest.
+
+One Ray task writes one shard. A shard appears whole or not at all, and its index after it, so the job may be killed at
+any moment: run again, it finds the shards whose index says that they were written for the same plan, makes the others,
+and ends with the same bytes as an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import IO, Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, Vocabulary
+from genrescale.config import canonical_json
+from genrescale.data.decoding import watchdog
+from genrescale.data.decoding.decode import decode_pcm, middle_excerpt
+from genrescale.data.decoding.decoders import DecodeError
+from genrescale.data.decoding.fetch import _HTTP_PATIENCE, _fetch, fetch_bytes
+from genrescale.data.decoding.isolated import decode_isolated
+from genrescale.data.index import (
+    ShardIndex,
+    crc32,
+    index_from_bytes,
+    index_path,
+    index_to_bytes,
+    second_checksums,
+)
+from genrescale.data.sharding.plan import ShardSettings
+from genrescale.data.sharding.scan import scan_shard
+from genrescale.storage.store import Store, StoreError
+
+_BLOCK = 512
+_PROBES = 3
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Everything that the task of one shard needs.
+
+    ``first_order`` is the place of its first song in the split; ``labels_nK`` has a row for every song; ``taken_down``
+    maps the key of a song that may not be read any more to the reason.
+    ``isolated`` decodes every song in a child process (slower, the same bytes): one that crashes it is quarantined.
+    """
+
+    store: Store
+    name: str
+    split: str
+    first_order: int
+    songs: Sequence[Song]
+    labels_nK: np.ndarray
+    vocabulary: Vocabulary
+    plan_digest: str
+    settings: ShardSettings
+    taken_down: Mapping[str, str] = field(default_factory=dict)
+    isolated: bool = False
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """A finished shard: songs written, and key -> reason of those in quarantine."""
+
+    name: str
+    num_songs: int
+    quarantined: dict[str, str]
+
+
+class _HashedFile:
+    """What TarWriter writes to: counts and hashes on the way to the file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+        self.num_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        self.num_bytes += len(data)
+        return self._file.write(data)
+
+
+def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
+    """A song as a WebDataset sample: its PCM and its JSON.
+
+    The labels name every tag: libraries that infer a table's columns from its first rows would drop the others.
+    """
+    facts = {
+        "key": song.key,
+        "artist": song.artist,
+        "split": split,
+        "labels": dict(song.labels),
+        "num_samples": len(clip.pcm_T),
+        "sample_rate": SAMPLE_RATE,
+    }
+    return {
+        "__key__": song.key,
+        "json": canonical_json(facts).encode(),
+        "pcm": clip.pcm_T.astype(PCM_DTYPE, copy=False).tobytes(),
+    }
+
+
+def decode_song(song: Song, settings: ShardSettings, isolated: bool = False) -> Clip:
+    """Raises DecodeError where the song gives no usable audio. A decoder that hangs ends the process that it is in."""
+    source = fetch_bytes(song.path)
+    if isolated:
+        clip = decode_isolated(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
+    else:
+        with watchdog.deadline():
+            clip = decode_pcm(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
+    return middle_excerpt(Clip(song.key, clip.pcm_T), settings.max_s)
+
+
+class ShardWriter:
+    """Songs into one tar: deterministic bytes, and per song its row of the index."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        # imported here, because it imports torch: seconds that a job which is refused should not cost
+        from webdataset.writer import TarWriter
+
+        self.file = _HashedFile(file)
+        # GNU format: a key may be longer than the 100 bytes of a plain header
+        self._tar = TarWriter(
+            cast(BinaryIO, self.file),
+            user="genrescale",
+            group="genrescale",
+            mtime=0,
+            encoder=False,
+            compress=False,
+            format="GNU_FORMAT",
+        )
+        self.rows: list[tuple[str, int, int, int, int]] = []
+        self.checksums = [np.empty(0, np.uint32)]
+
+    def add(self, song: Song, split: str, order: int, clip: Clip) -> None:
+        sample = to_sample(song, split, clip)
+        self._tar.write(sample)
+        # the PCM is the sample's last member: padded to whole blocks, it ends where the tar ends so far
+        num_bytes = len(clip.pcm_T) * SAMPLE_BYTES
+        offset = self._tar.tarstream.offset - -(-num_bytes // _BLOCK) * _BLOCK
+        self.rows.append((song.key, order, offset, len(clip.pcm_T), crc32(sample["pcm"])))
+        self.checksums.append(second_checksums(sample["pcm"]))
+
+    def close(self) -> None:
+        self._tar.close()
+
+    def index(self, plan_digest: str, quarantined: dict[str, str]) -> ShardIndex:
+        """The index of what was added; the writer has to be closed."""
+        keys, order, offset, num_samples, crc32s = zip(*self.rows, strict=True) if self.rows else ((),) * 5
+        return ShardIndex(
+            keys=list(keys),
+            order=np.array(order, np.int64),
+            offset=np.array(offset, np.int64),
+            num_samples=np.array(num_samples, np.int64),
+            crc32=np.array(crc32s, np.uint32),
+            checksums=np.concatenate(self.checksums),
+            num_bytes=self.file.num_bytes,
+            sha256=self.file.sha256.hexdigest(),
+            plan_digest=plan_digest,
+            quarantined=quarantined,
+        )
+
+
+def write_shard(task: ShardTask) -> ShardReport:
+    """Decode the songs of one shard and write its tar, then its index. Broken songs go to the quarantine.
+
+    So does a song whose HTTP server fails at it for as long as patience lasts but gives another song of the shard. A
+    server that gives none, and a bucket that fails, raise StoreError: the job stops, and continues when run again.
+
+    Songs that the shard holds already are taken from it: one that is made again for the sake of others loses none, also
+    where encoded files are gone by now.
+    """
+    quarantined, stored = {}, _stored_songs(task)
+    with task.store.whole_file(task.name) as file:
+        writer = ShardWriter(file)
+        for i, song in enumerate(task.songs):
+            if song.key in task.taken_down:
+                quarantined[song.key] = task.taken_down[song.key]
+                continue
+            try:
+                clip = _stored_clip(task, song, stored) or decode_song(song, task.settings, task.isolated)
+            except DecodeError as error:
+                quarantined[song.key] = error.reason
+                continue
+            except StoreError as error:
+                if not _gives_other_songs(task.songs, song):
+                    error.add_note(f"while {song.path} was read")
+                    raise
+                quarantined[song.key] = f"its server failed at it for {_HTTP_PATIENCE.budget_s:g} s, not at other songs"
+                continue
+            except (OSError, MemoryError) as error:
+                error.add_note(f"while {song.path} was read")
+                raise
+            except Exception as error:  # a decoder's bug, met by one song of a million
+                quarantined[song.key] = f"decoding failed: {type(error).__name__}: {error}"
+                continue
+            labelled = replace(song, labels=task.vocabulary.decode(task.labels_nK[i]))
+            writer.add(labelled, task.split, task.first_order + i, clip)
+        writer.close()
+        if task.store.exists(index_path(task.name)):
+            # of a shard that is made again: it must not pass for the index of the new tar
+            task.store.delete(index_path(task.name))
+    index = writer.index(task.plan_digest, quarantined)
+    task.store.write_bytes(index_path(task.name), index_to_bytes(index))
+    return ShardReport(task.name, len(writer.rows), quarantined)
+
+
+def _gives_other_songs(songs: Sequence[Song], failed: Song) -> bool:
+    """Whether the HTTP server that fails at a song gives one of a few others of its shard: then it is not down."""
+    if not failed.path.startswith(("http://", "https://")):
+        return False
+    others = [s.path for s in songs if s.key != failed.key and urlsplit(s.path)[:2] == urlsplit(failed.path)[:2]]
+    for path in others[:_PROBES]:
+        with suppress(StoreError, DecodeError):
+            _fetch(path)
+            return True
+    return False
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Where a song's PCM lies in a shard that is there (bytes), and its CRC-32."""
+
+    offset: int
+    num_bytes: int
+    crc32: int
+
+
+def _stored_songs(task: ShardTask) -> dict[str, _Stored]:
+    """The songs in the shard as it was written before for the same plan.
+
+    Their places are those of the tar, not of the index: a takedown that was killed leaves the index of the tar before.
+    """
+    if not task.store.exists(task.name) or not task.store.exists(index_path(task.name)):
+        return {}
+    try:
+        index = index_from_bytes(task.store.read_bytes(index_path(task.name)))
+    except ValueError:
+        return {}
+    if index.plan_digest != task.plan_digest:
+        return {}
+    known = dict(zip(index.keys, index.crc32.tolist(), strict=True))
+    songs = scan_shard(task.store, task.name).songs
+    return {song.key: _Stored(song.offset, song.num_bytes, known[song.key]) for song in songs if song.key in known}
+
+
+def _stored_clip(task: ShardTask, song: Song, stored: Mapping[str, _Stored]) -> Clip | None:
+    """A song's audio out of the shard that is there; None where that does not hold it, or holds it damaged."""
+    if (there := stored.get(song.key)) is None:
+        return None
+    data = task.store.read_range(task.name, there.offset, there.num_bytes)
+    return Clip(song.key, np.frombuffer(data, PCM_DTYPE)) if crc32(data) == there.crc32 else None

@@ -1,0 +1,161 @@
+"""Songs that have to go: out of their shards at once, and never into one again.
+
+The list of takedowns lies beside the shards, so that sharding again, retrying a quarantine or a restored backup of the
+encoded files does not bring a song back. Its shard is written anew without it; all others stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from genrescale.audio import PCM_DTYPE, Clip, Song
+from genrescale.data.checksums import gather_checksums
+from genrescale.data.index import ShardIndex, crc32, index_from_bytes, index_path, index_to_bytes
+from genrescale.data.manifest import PAGE_PATH, SHARD_SCHEMA, Manifest, read_manifest, write_manifest
+from genrescale.data.quarantine import Quarantined, read_quarantine, write_quarantine
+from genrescale.data.sharding.duplicates import with_exclusions
+from genrescale.data.sharding.plan import PLAN_PATH
+from genrescale.data.sharding.scan import scan_shard
+from genrescale.data.sharding.writer import ShardWriter
+from genrescale.data.takedowns import TAKEDOWNS_PATH, read_takedowns
+from genrescale.data.upkeep.mix import refuse_mix
+from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class TakedownResult:
+    """``removed`` are the keys of the songs that were in the corpus and ``sources`` their encoded files, which stay;
+    ``shards`` are those written anew. ``page_deleted``: the corpus' page, in which clips can be heard, went with them.
+    """
+
+    manifest: Manifest
+    removed: list[str]
+    shards: list[str]
+    sources: list[str]
+    page_deleted: bool
+
+
+def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
+    """Remove songs from a finished corpus, whose version changes; killed, the same call continues.
+
+    Songs that no shard holds (quarantined, held out, of an addition that is not finished) may be taken down too: none
+    will. Raises ValueError, with nothing changed, for a key that the corpus does not know, and where a shard that has
+    to be written anew is damaged. FileNotFoundError where there is no finished corpus, or no such shard.
+    """
+    manifest = read_manifest(store.uri)
+    refuse_mix(manifest, "take songs down from")
+    takedowns, quarantine = read_takedowns(store), read_quarantine(store)
+    known = {*manifest.songs["key"].to_pylist(), *takedowns, *(song.key for song in quarantine)}
+    if store.exists(PLAN_PATH):
+        known.update(table_of(store.read_bytes(PLAN_PATH))["key"].to_pylist())
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        raise ValueError(
+            f"{store.uri} has no song {', '.join(unknown[:5])}; a song is named by its key in the manifest"
+        )
+    takedowns |= {key: f"taken down: {reason}" for key in keys if key not in takedowns}
+    gone_N = np.array([key in takedowns for key in manifest.songs["key"].to_pylist()], dtype=bool)
+    shards = np.unique(manifest.column("shard")[gone_N]).tolist()
+    for shard in shards:  # all of them before anything is written: half a takedown would leave a broken corpus
+        _check(store, manifest, shard, takedowns)
+    columns = {"key": pa.array(takedowns, pa.string()), "reason": pa.array(takedowns.values(), pa.string())}
+    store.write_bytes(TAKEDOWNS_PATH, table_bytes(pa.table(columns)))
+    if page_deleted := bool(shards) and store.exists(PAGE_PATH):
+        store.delete(PAGE_PATH)
+    indexes = {shard: _rewrite(store, manifest, shard, takedowns) for shard in shards}
+    others = [song for song in quarantine if song.key not in takedowns]
+    write_quarantine(store, [*others, *(Quarantined(key, "", why) for key, why in takedowns.items())])
+    gone = manifest.songs.filter(pa.array(gone_N))
+    return TakedownResult(
+        manifest=_without(store, manifest, gone_N, indexes),
+        removed=gone["key"].to_pylist(),
+        shards=[manifest.shard_name(shard) for shard in shards],
+        sources=gone["path"].to_pylist(),
+        page_deleted=page_deleted,
+    )
+
+
+def _rewrite(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, str]) -> ShardIndex:
+    """A shard without the songs taken down: the bytes of a shard that never had them, then its index.
+
+    What is read is the tar, not the places that the manifest knows, so a shard that a killed takedown wrote already is
+    written again to the same bytes.
+    """
+    path = manifest.shard_name(shard)
+    before = index_from_bytes(store.read_bytes(index_path(path)))
+    with store.whole_file(path) as file:
+        writer = ShardWriter(file)
+        for row, clip in _kept_songs(store, manifest, shard, takedowns):
+            labels = manifest.vocabulary.decode(manifest.labels_NK[row])
+            facts = Song(clip.key, "", manifest.songs["artist"][row].as_py(), labels)
+            split, order = manifest.shards["split"][shard].as_py(), manifest.songs["order"][row].as_py()
+            writer.add(facts, split, order, clip)
+        writer.close()
+    keys = manifest.songs["key"].take(manifest.shard_rows(shard)).to_pylist()
+    gone = {key: takedowns[key] for key in keys if key in takedowns}
+    index = writer.index(before.plan_digest, before.quarantined | gone)
+    store.write_bytes(index_path(path), index_to_bytes(index))
+    return index
+
+
+def _check(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, str]) -> None:
+    """Raises ValueError where a shard, without the songs taken down, or its index cannot be read."""
+    path = index_path(manifest.shard_name(shard))
+    try:
+        index_from_bytes(store.read_bytes(path))
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{error}; mend {store.uri}/{path} first (jobs/verify_corpus.py says how)") from None
+    for _ in _kept_songs(store, manifest, shard, takedowns):
+        pass
+
+
+def _kept_songs(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, str]) -> Iterator[tuple[int, Clip]]:
+    """Rows and audio of the songs of a shard that stay. Raises ValueError where one is not what was written."""
+    path, rows = manifest.shard_name(shard), manifest.shard_rows(shard).tolist()
+    row_of = {key: row for row in rows if (key := manifest.songs["key"][row].as_py()) not in takedowns}
+    stored = [song for song in scan_shard(store, path).songs if song.key in row_of]
+    if len(stored) < len(row_of):
+        raise ValueError(
+            f"{store.uri}/{path} is damaged: only {len(stored)} of {len(row_of)} songs can be read; "
+            f"mend it first (jobs/verify_corpus.py says how)"
+        )
+    for song in stored:
+        data = store.read_range(path, song.offset, song.num_bytes)
+        if crc32(data) != manifest.songs["crc32"][row_of[song.key]].as_py():
+            raise ValueError(
+                f"{store.uri}/{path} is damaged in song {song.key}; mend it first (jobs/verify_corpus.py says how)"
+            )
+        yield row_of[song.key], Clip(song.key, np.frombuffer(data, PCM_DTYPE))
+
+
+def _without(store: Store, manifest: Manifest, gone_N: np.ndarray, indexes: dict[int, ShardIndex]) -> Manifest:
+    """The manifest after a takedown, written; ``indexes`` are those of the shards that were written anew."""
+    columns = {name: manifest.column(name).copy() for name in ("offset", "crc_start")}
+    shards = {name: manifest.shards[name].to_pylist() for name in SHARD_SCHEMA.names}
+    for shard, index in indexes.items():
+        rows = manifest.shard_rows(shard)
+        rows = rows[~gone_N[rows]]  # in the shard's order, as the index is
+        columns["offset"][rows], columns["crc_start"][rows] = index.offset, index.crc_start
+        shards["num_songs"][shard], shards["num_bytes"][shard] = len(rows), index.num_bytes
+        shards["sha256"][shard] = index.sha256
+        shards["index_sha256"][shard] = hashlib.sha256(index_to_bytes(index)).hexdigest()
+    songs = manifest.songs
+    for name, values in columns.items():
+        songs = songs.set_column(songs.column_names.index(name), name, pa.array(values))
+    kept = replace(
+        manifest,
+        songs=songs.filter(pa.array(~gone_N)).combine_chunks(),
+        labels_NK=manifest.labels_NK[~gone_N],
+        shards=pa.table(shards, schema=SHARD_SCHEMA),
+        checksums_file=None,
+    )
+    songs, checksums = with_exclusions(kept).songs, None
+    if manifest.checksums_file:  # a corpus of before it gets none: its other indexes are not read here
+        checksums = gather_checksums(manifest, np.flatnonzero(~gone_N))
+    return write_manifest(store, songs, kept.labels_NK, kept.shards, manifest.vocabulary, manifest.settings, checksums)

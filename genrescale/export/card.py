@@ -1,0 +1,102 @@
+"""The model card of an exported model: what it is, what it was trained on, how well it does, its licence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from genrescale.audio import SAMPLE_RATE, Vocabulary
+from genrescale.config.metrics import METRICS
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights come from.
+
+    ``trained_on`` is a sentence; ``metrics`` are by name (of ResultRow) on ``measured_on``; a metric that is not known
+    is left out, never guessed. ``run_id`` is "" for weights that others published, whose file ``source`` names, with
+    its SHA-256.
+    """
+
+    name: str
+    trained_on: str
+    licence: str
+    source: str = ""
+    sha256: str = ""
+    run_id: str = ""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    measured_on: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def model_card(
+    spec: Mapping[str, Any], vocabulary: Vocabulary, num_params: int, frontend: Mapping[str, Any], origin: Origin
+) -> str:
+    """Markdown with the front matter that model hubs read. ``spec`` is a ModelSpec as a dict."""
+    kinds = "exactly one of" if vocabulary.exclusive else "any of"
+    rows = [
+        *_facts(spec, num_params, frontend, origin),
+        ("A song's score", f"mean of its windows' probabilities, windows `{spec['scoring']}`"),
+        ("Output", f"{kinds} {len(vocabulary)} tags (`tags.json`)"),
+    ]
+    parts = [
+        _front_matter(origin),
+        f"# {origin.name}\n\nA music tagging model of genrescale.",
+        _table(("", ""), rows),
+        _scores(origin),
+        *origin.notes,
+        f"## Tags\n{', '.join(vocabulary.names)}",
+        "## Use\n```\npython jobs/tag.py song.mp3 model=FOLDER\n```",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def pretrained_card(spec: Mapping[str, Any], num_params: int, frontend: Mapping[str, Any], origin: Origin) -> str:
+    """The card of a model that was trained without tags. ``spec`` has the keys ``model``, ``dials`` and ``crop_s``."""
+    parts = [
+        _front_matter(origin),
+        f"# {origin.name}\n\nPretrained weights of genrescale. They know no tags: fine-tune them; `jobs/tag.py` cannot "
+        "use them.",
+        _table(("", ""), _facts(spec, num_params, frontend, origin)),
+        *origin.notes,
+        "## Use\nThis folder as `PARENTS/runs/NAME`:\n```\npython jobs/train.py ... site.parents=PARENTS "
+        f"run.model.name=ssast run.data.crop_s={spec['crop_s']:g} run.init.run=NAME run.init.take=matching\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(
+    spec: Mapping[str, Any], num_params: int, frontend: Mapping[str, Any], origin: Origin
+) -> list[tuple[str, str]]:
+    dials = ", ".join(f"`{name}={value!r}`" for name, value in spec["dials"].items()) or "its defaults"
+    return [
+        ("Model", f"`{spec['model']}` with {dials}"),
+        ("Parameters", f"{num_params:,}"),
+        ("Trained on", origin.trained_on),
+        *([("Run", f"`{origin.run_id}`")] if origin.run_id else []),
+        *([("Imported from", origin.source)] if origin.source else []),
+        *([("SHA-256 of that file", f"`{origin.sha256}`")] if origin.sha256 else []),
+        ("Licence", origin.licence or "not stated"),
+        ("Input", f"mono, {SAMPLE_RATE:,} Hz, windows of {spec['crop_s']:g} s"),
+        ("Front end", ", ".join(f"{name} {value}" for name, value in frontend.items())),
+    ]
+
+
+def _front_matter(origin: Origin) -> str:
+    licence = f"license: {origin.licence.lower()}\n" if origin.licence else ""
+    return (
+        f"---\nlibrary_name: genrescale\npipeline_tag: audio-classification\n{licence}tags: [music, music-tagging]\n---"
+    )
+
+
+def _scores(origin: Origin) -> str:
+    rows = [(METRICS[name].label, f"{value:.4f}") for name, value in origin.metrics.items() if value is not None]
+    if not rows:
+        return "No score of these weights is recorded here."
+    return f"## Scores\nOn {origin.measured_on}:\n\n{_table(('metric', 'value'), rows)}"
+
+
+def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:
+    cells = [head, ("---", "---"), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)

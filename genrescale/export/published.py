@@ -1,0 +1,143 @@
+"""Published checkpoints as exported models, or, where they were trained without tags, as parents of runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genrescale.audio import Tag, Vocabulary, len_to_seconds
+from genrescale.export import ModelSpec, export_model, export_pretrained
+from genrescale.export.card import Origin
+from genrescale.models import PRETEXTS, build_model, fixed_crop_len
+from genrescale.models.pretrained import Loaded, load_published, published_dials
+from genrescale.models.published.tags import PUBLISHED_TAGS
+from genrescale.storage.store import Store
+
+# Samples at 16 kHz that the published weights of an architecture were trained on (Won 2020; MTG-Jamendo; AST).
+PUBLISHED_CROP_LEN = {
+    "fcn": 464_000,
+    "crnn": 464_000,
+    "musicnn": 48_000,
+    "sample_cnn": 59_049,
+    "short_chunk": 59_049,
+    "short_chunk_res": 59_049,
+    "cnn_transformer": 240_000,
+    "mtg_fcn": 465_600,
+    "ssast": 163_840,
+    "ssast_pretraining": 163_840,
+}
+
+
+@dataclass
+class Published:
+    """A published checkpoint: our name of its architecture, its dials, tags and licence.
+
+    ``tags`` is one of PUBLISHED_TAGS, or a file: a tag in each line, or an exported model's tags.json; a model that was
+    trained without tags (``ssast_pretraining``) has none. ``dials`` that the weights need are set. ``crop_s`` 0 is
+    what the published weights of that architecture were trained on. ``scoring`` is Won's. ``trained_on`` and
+    ``licence`` stand on the model card.
+    """
+
+    checkpoint: str
+    model: str
+    tags: str = ""
+    dials: dict[str, Any] = field(default_factory=dict)
+    crop_s: float = 0.0
+    scoring: str = "spread:16"
+    trained_on: str = ""
+    licence: str = ""
+
+
+def import_published(published: Published, checkpoint: Store, to: Store) -> str:
+    """Write ``checkpoint`` as an exported model to ``to``; returns a sentence that says what was loaded.
+
+    Weights that were trained without tags become a folder that runs start from (``export_pretrained``). Raises
+    ValueError where an array of either side finds no partner, with the list, and for impossible settings.
+    """
+    pretrained = published.model in PRETEXTS
+    if pretrained == bool(published.tags):
+        raise ValueError(
+            f"tags={published.tags!r} with model={published.model}: a model that was trained without tags, one of "
+            f"{sorted(PRETEXTS)}, has none; for any other give mtat, msd, jamendo or a file with a tag in each line"
+        )
+    vocabulary = None if pretrained else _vocabulary(published.tags)
+    with _local(checkpoint) as path:
+        dials = published_dials(published.model, path, published.dials)
+        model = build_model(published.model, len(vocabulary) if vocabulary else 0, **dials)
+        loaded = load_published(model, path)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not loaded.complete:
+        tags = f", {len(vocabulary)} tags" if vocabulary else ""
+        raise ValueError(
+            f"{checkpoint.uri} does not fit {published.model} with {dials}{tags}: {loaded}{_remedy(published, loaded)}"
+        )
+    data_set = {"mtat": "MagnaTagATune", "msd": "Million Song Dataset", "jamendo": "MTG-Jamendo, its 50 top tags"}
+    origin = Origin(
+        name=f"{published.model}, imported",
+        trained_on=published.trained_on or data_set.get(published.tags, "not stated"),
+        licence=published.licence,
+        source=f"{checkpoint.uri.rpartition('/')[2]} (layout: {loaded.layout})",
+        sha256=sha256,
+    )
+    crop_s = _crop_s(published, dials)
+    if vocabulary:
+        spec = ModelSpec(published.model, dials, crop_s, published.scoring, loss="bce")
+        export_model(to, model, vocabulary, spec, origin)
+    else:
+        export_pretrained(to, model, published.model, dials, crop_s, origin)
+    return f"{to.uri}: {loaded}"
+
+
+def _remedy(published: Published, loaded: Loaded) -> str:
+    """What to do with weights that another model was trained with, and that a run may start from."""
+    if published.model == "ssast" and "mask_token" in loaded.unexpected:
+        model = "ssast_pretraining"
+    elif published.model == "mediaeval_res" and loaded.layout.endswith("short_chunk_res"):
+        model = "short_chunk_res"
+    else:
+        return ""
+    return (
+        f". These weights are for fine-tuning: import them with model={model} to=PARENTS/runs/NAME, and train with "
+        f"run.model.name={published.model} run.init.run=NAME run.init.take=matching site.parents=PARENTS"
+    )
+
+
+def _crop_s(published: Published, dials: dict[str, Any]) -> float:
+    if published.crop_s:
+        return published.crop_s
+    fixed = fixed_crop_len(published.model, **dials)
+    if (length := fixed or PUBLISHED_CROP_LEN.get(published.model)) is None:
+        raise ValueError(f"crop_s= is needed: the seconds that this {published.model} was trained on")
+    return len_to_seconds(length)
+
+
+def _vocabulary(tags: str) -> Vocabulary:
+    if tags in PUBLISHED_TAGS:
+        return Vocabulary(tuple(Tag(name) for name in PUBLISHED_TAGS[tags]))
+    path = Path(tags).expanduser()
+    if not path.is_file():
+        raise ValueError(f"tags={tags!r} is none of {sorted(PUBLISHED_TAGS)}, and no file with a tag in each line")
+    text = path.read_text()
+    try:
+        return Vocabulary.from_json(text)
+    except (json.JSONDecodeError, TypeError, KeyError):
+        return Vocabulary(tuple(Tag(line.strip()) for line in text.splitlines() if line.strip()))
+
+
+@contextmanager
+def _local(file: Store) -> Iterator[Path]:
+    """The file as a local path; one of a bucket is fetched for as long as the block lasts."""
+    if (path := file.local_path()) is not None:
+        yield path
+        return
+    folder, _, name = file.uri.rpartition("/")
+    with tempfile.TemporaryDirectory(prefix="genrescale-") as scratch:
+        path = Path(scratch, name)
+        path.write_bytes(Store(folder).read_bytes(name))
+        yield path

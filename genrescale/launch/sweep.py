@@ -1,0 +1,332 @@
+"""The scale sweep: model family x size x seed, with axes of learning rate and layers, as Ray Tune trials.
+
+Each trial is a function that launches one training of its own. What is finished is known from the result rows, not
+from Tune: a sweep that was interrupted, or is run again with more sizes, does only the missing runs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ray import tune
+from rich.console import Console
+from rich.table import Table
+
+from genrescale.audio import SAMPLE_BYTES
+from genrescale.config import (
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    SiteConfig,
+    run_from_dict,
+    run_id,
+    science,
+)
+from genrescale.data.manifest import Manifest
+from genrescale.launch.capacity import DRIVER_CPUS, Node, capacity
+from genrescale.launch.cluster import STORE_PREFIX, cluster_nodes
+from genrescale.launch.train import launch_training, read_error, resolve_site
+from genrescale.launch.worker import error_sentence
+from genrescale.models import MODELS, full_dials
+from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
+from genrescale.storage.store import Store, StoreError
+from genrescale.telemetry.progress import Progress
+from genrescale.training.prepare import check_run, complete_run, prepare_data
+
+TRIALS_WIDTH = 200  # characters of the list of trials, so that no cell is cut
+FAMILIES = ("waveform", "spectrogram")  # what a sweep compares unless it says otherwise: any of MODELS
+# layer counts that the axes backend_layers and frontend_layers vary; other models have none
+LAYER_DIALS = {"waveform": ("backend_layers", "frontend_layers"), "spectrogram": ("backend_layers",)}
+
+
+@dataclass
+class SweepConfig:
+    """Axes and recipe of a sweep.
+
+    Every family is trained at every size with every seed. The ``lrs`` and layer counts are tried at the smallest size
+    with the first seed, one axis at a time. ``dials`` are the models' other dials, by family.
+    """
+
+    families: list[str] = field(default_factory=lambda: list(FAMILIES))
+    sizes: list[int] = field(default_factory=lambda: [100_000, 500_000, 1_000_000])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    lrs: list[float] = field(default_factory=list)
+    backend_layers: list[int] = field(default_factory=list)
+    frontend_layers: list[int] = field(default_factory=list)
+    dials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: str = "by_kind"
+    loss_dials: dict[str, Any] = field(default_factory=dict)
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        for name in ("families", "sizes", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name}={values} must hold at least one value, and none twice")
+        unknown = sorted((set(self.families) | set(self.dials)) - set(MODELS))
+        if unknown:
+            raise ValueError(f"families {unknown} are none of {sorted(MODELS)}")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run of the sweep, what it reads, and the places in the report that it fills."""
+
+    run_id: str
+    run: RunConfig
+    planned: tuple[PlannedTrial, ...]
+    clips: int
+    bytes: int
+
+    @property
+    def label(self) -> str:
+        data, optim = self.run.data, self.run.optim
+        axes = "/".join(sorted({planned.axis for planned in self.planned}))
+        return f"{self.run.model.name} {data.size:,} songs lr {optim.lr:g} seed {self.run.seed} ({axes})"
+
+
+def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> list[Trial]:
+    """The sweep's runs in order, each once even where axes meet.
+
+    Raises ValueError, before anything starts, for a size above the corpus and for a model that its crops cannot feed.
+    """
+    manifest.select("train", max(sweep.sizes))
+    trials: dict[str, Trial] = {}
+    for axis, run, layers in _coordinates(sweep):
+        trial = plan_trial(run, site, manifest, min(sweep.sizes), axis, layers)
+        earlier = trials[trial.run_id].planned if trial.run_id in trials else ()
+        trials[trial.run_id] = replace(trial, planned=(*earlier, *trial.planned))
+    return list(trials.values())
+
+
+def plan_trial(
+    run: RunConfig,
+    site: SiteConfig,
+    manifest: Manifest,
+    normalisation_size: int,
+    axis: str = "grid",
+    layers: dict[str, int] | None = None,
+) -> Trial:
+    """One run as a trial: its identity and what it reads in training and validation."""
+    run = complete_run(run, manifest, normalisation_size)
+    check_run(run, site, manifest.vocabulary)
+    data = prepare_data(run, manifest)
+    id = run_id(run, data.digest)
+    planned = PlannedTrial(id, axis, run.model.name, run.data.size, run.seed, run.optim.lr, layers or {}, science(run))
+    plan = data.plan
+    clips = sum(plan.train.num_clips(step) for step in range(plan.max_steps))
+    passes = sum(plan.validates_after(step) for step in range(plan.max_steps))
+    windows = passes * plan.validation.num_windows + data.test.num_windows
+    return Trial(id, run, (planned,), clips, (clips + windows) * plan.train.crop_len * SAMPLE_BYTES)
+
+
+def _coordinates(sweep: SweepConfig) -> list[tuple[str, RunConfig, dict[str, int]]]:
+    """(axis, run, layer counts) of every cell; the base value of an axis is a cell of it too."""
+    cells: list[tuple[str, RunConfig, dict[str, int]]] = []
+    for size in sorted(sweep.sizes):
+        for seed in sweep.seeds:
+            cells += [("grid", _run(sweep, family, size, seed), {}) for family in sweep.families]
+    smallest, seed = min(sweep.sizes), sweep.seeds[0]
+    for family in sweep.families:
+        base = _run(sweep, family, smallest, seed)
+        if sweep.lrs:
+            rates = sorted({*sweep.lrs, base.optim.lr})
+            cells += [("lr", replace(base, optim=replace(base.optim, lr=rate)), {}) for rate in rates]
+        for dial in LAYER_DIALS.get(family, ()):
+            for count in getattr(sweep, dial):
+                cells.append(("layers", _with_dial(base, dial, count), {dial: count}))
+    return cells
+
+
+def _run(sweep: SweepConfig, family: str, size: int, seed: int) -> RunConfig:
+    return RunConfig(
+        model=ModelConfig(family, dict(sweep.dials.get(family, {}))),
+        data=replace(sweep.data, size=size),
+        optim=sweep.optim,
+        augment=sweep.augment,
+        loss=sweep.loss,
+        loss_dials=dict(sweep.loss_dials),
+        precision=sweep.precision,
+        seed=seed,
+    )
+
+
+def _with_dial(run: RunConfig, dial: str, value: int) -> RunConfig:
+    return replace(run, model=ModelConfig(run.model.name, {**run.model.dials, dial: value}))
+
+
+def planned_trials(trials: Sequence[Trial]) -> list[PlannedTrial]:
+    """Every place in the report that the trials fill."""
+    return [planned for trial in trials for planned in trial.planned]
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """Finished rows by run id, the error of each run that failed for good, and the runs that an interrupt cut off."""
+
+    rows: dict[str, ResultRow]
+    failures: dict[str, str]
+    unfinished: list[str]
+    num_reused: int
+
+
+def format_trials(trials: Sequence[Trial], site: SiteConfig, nodes: Sequence[Node]) -> str:
+    """The trials of a sweep before it starts: what each is, costs and reads."""
+    files, room = Store(site.out), capacity(site, nodes)
+    table = Table(
+        title=f"{len(trials)} runs, {room.concurrent} at a time: each takes {room.trial_cpus:g} CPUs and "
+        f"{room.trial_gpus} GPUs; in all {sum(t.clips for t in trials):,} crops, "
+        f"{sum(t.bytes for t in trials) / 1e9:,.1f} GB of audio"
+    )
+    for name in ("run", "axis", "model", "songs", "seed", "lr", "dials", "steps", "crops", "GB", "state"):
+        table.add_column(name, justify="right" if name in ("songs", "lr", "steps", "crops", "GB") else "left")
+    for trial in trials:
+        run, done = trial.run, read_result(files, trial.run_id) is not None
+        default = full_dials(run.model.name, {})
+        dials = " ".join(f"{name}={value}" for name, value in run.model.dials.items() if value != default[name])
+        axes = " ".join(planned.axis for planned in trial.planned)
+        numbers = (f"{run.optim.max_steps:,}", f"{trial.clips:,}", f"{trial.bytes / 1e9:.2f}")
+        row = (trial.run_id, axes, run.model.name, f"{run.data.size:,}", str(run.seed), f"{run.optim.lr:g}", dials)
+        table.add_row(*row, *numbers, "finished" if done else "to run")
+    sink = io.StringIO()
+    Console(file=sink, width=max(TRIALS_WIDTH, shutil.get_terminal_size().columns), highlight=False).print(table)
+    return sink.getvalue()
+
+
+def run_sweep(trials: Sequence[Trial], site: SiteConfig) -> SweepOutcome:
+    """Run what is missing of a sweep on the connected Ray cluster and record what was planned and what failed."""
+    files = Store(site.out)
+    reused = sum(read_result(files, trial.run_id) is not None for trial in trials)
+    write_planned(files, planned_trials(trials))
+    failures = run_trials(trials, site)
+    text = json.dumps([{"run_id": id, "error": error} for id, error in failures.items()], indent=1)
+    files.write_bytes("failures.json", text.encode())
+    rows = {trial.run_id: row for trial in trials if (row := read_result(files, trial.run_id)) is not None}
+    unfinished = [trial.run_id for trial in trials if trial.run_id not in {**rows, **failures}]
+    return SweepOutcome(rows, failures, unfinished, reused)
+
+
+def run_trials(trials: Sequence[Trial], site: SiteConfig) -> dict[str, str]:
+    """Run the trials that have no result yet, under Tune; returns the error of each that failed for good."""
+    site = resolve_site(site)
+    files = Store(site.out)
+    concurrent = capacity(site, cluster_nodes()).concurrent
+    missing = {trial.run_id: trial for trial in trials if read_result(files, trial.run_id) is None}
+    if not missing:
+        return {}
+    _keep_keys_out_of_logs()
+    storage = files.child("tune")
+    steps = sum(trial.run.optim.max_steps for trial in missing.values())
+    with Progress("train" if len(trials) == 1 else "scale_sweep", steps, "steps") as progress:
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(_trial, site=site), {"CPU": DRIVER_CPUS}),
+            param_space={
+                "trial": tune.grid_search([{"id": id, "run": asdict(trial.run)} for id, trial in missing.items()])
+            },
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=min(concurrent, len(missing)),
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(storage.local_path() or storage.uri),
+                # for trials whose own processes die, with their node; Ray Train restarts dead workers itself
+                failure_config=tune.FailureConfig(max_failures=site.max_failures),
+                callbacks=[_Watch(missing, progress)],
+                verbose=0,
+            ),
+        )
+        results = tuner.fit()
+    errors = {(r.config or {})["trial"]["id"]: (r.metrics or {}).get("error") or r.error for r in results}
+    return {id: read_error(files, id) or error_sentence(str(error)) for id, error in errors.items() if error}
+
+
+def _keep_keys_out_of_logs() -> None:
+    """Tune would copy the keys of the object store into the ``env_vars`` of its trials, which Ray logs on every node.
+
+    They reach the trials all the same (``genrescale.launch.cluster.connect``).
+    """
+    from ray.tune.execution import class_cache
+
+    logged = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith(STORE_PREFIX)}
+    class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE - logged
+
+
+def _trial_name(trial: Any) -> str:
+    return trial.config["trial"]["id"]
+
+
+def _trial(config: dict[str, Any], site: SiteConfig) -> None:
+    """One trial: a training of its own, whose reports go on to Tune.
+
+    A run that fails has been restarted by Ray Train often enough, so its error is a result. Other exceptions are
+    Tune's to try again: what a node took with it when it died, a store that did not answer.
+    """
+    from ray.train import WorkerGroupError
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    try:
+        row = launch_training(run_from_dict(config["trial"]["run"]), site, callbacks=[TuneReportCallback()])
+    except StoreError:
+        raise
+    except (WorkerGroupError, ValueError) as error:
+        tune.report({"error": str(error)})
+    else:
+        tune.report({"step": row.steps, "val_loss": row.val_loss})
+
+
+class _Watch(tune.Callback):
+    """Feeds the progress display from Tune's results."""
+
+    def __init__(self, trials: dict[str, Trial], progress: Progress) -> None:
+        self._trials, self._progress = trials, progress
+        self._steps: dict[str, int] = {}
+        self._finished = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune saves its callbacks with the experiment; what a terminal shows is not part of it.
+        return tune.Callback, ()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._show(trials)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        id, step = _trial_name(trial), int(result.get("step") or 0)
+        self._progress.advance(max(0, step - self._steps.get(id, 0)))
+        self._steps[id] = max(step, self._steps.get(id, 0))
+        self._show(trials)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial)
+        self._show(trials)
+        if (trial.last_result or {}).get("error"):
+            self._progress.note(f"{self._trials[_trial_name(trial)].label} failed")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial)
+        self._progress.note(f"{self._trials[_trial_name(trial)].label} failed")
+
+    def _end(self, trial: Any) -> None:
+        """Count the run, and the steps that it did not need, so that the time left stays true."""
+        id = _trial_name(trial)
+        self._finished += 1
+        self._progress.advance(self._trials[id].run.optim.max_steps - self._steps.get(id, 0))
+
+    def _show(self, trials: list[Any]) -> None:
+        running = [_trial_name(trial) for trial in trials if trial.status == "RUNNING"]
+        labels = [f"{self._trials[id].label} step {self._steps.get(id, 0)}" for id in running]
+        self._progress.note(f"{self._finished}/{len(self._trials)} runs done; now: {'; '.join(labels) or 'starting'}")

@@ -1,0 +1,115 @@
+"""What people see while something runs: one Progress for every long stage.
+
+On a terminal the line is redrawn in place; in a log a line is written every few seconds, and more rarely as a job of
+hours goes on (``heartbeat``). Neither is silent for longer, also while a single item takes long.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TextIO
+
+HEARTBEAT_S = 3.0
+_MAX_HEARTBEAT_S = 60.0
+_REDRAW_S = 0.2
+
+
+def heartbeat(elapsed_s: float) -> float:
+    """Seconds between the lines of a log: 3 in the first ten minutes, a minute after some hours."""
+    return min(_MAX_HEARTBEAT_S, max(HEARTBEAT_S, elapsed_s / 200))
+
+
+def format_duration(seconds: float) -> str:
+    """``75.2`` -> ``1m15s``; ``8.25`` -> ``8s``."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total}s"
+    minutes, rest = divmod(total, 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s"
+    return f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+class Progress:
+    """Counts finished items of one stage and says what runs, how far it is and how long is left.
+
+    Use as a context manager; call ``advance`` from any thread. ``total=0`` means that the number is unknown.
+    """
+
+    def __init__(self, stage: str, total: int, unit: str, stream: TextIO | None = None) -> None:
+        self.stage, self.total, self.unit = stage, total, unit
+        self._stream = stream or sys.stderr
+        self._done = 0
+        self._note = ""
+        self._lock = threading.Lock()
+        self._finished = threading.Event()
+        self._started = time.monotonic()
+        self._thread = threading.Thread(target=self._beat, name=f"progress-{stage}", daemon=True)
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        with self._lock:
+            self._done += count
+            self._note = note or self._note
+
+    def note(self, note: str) -> None:
+        """Say what is going on right now."""
+        with self._lock:
+            self._note = note
+
+    def line(self) -> str:
+        with self._lock:
+            done, note = self._done, self._note
+        elapsed = time.monotonic() - self._started
+        parts = [f"{done}/{self.total} {self.unit}" if self.total else f"{done} {self.unit}"]
+        if 0 < done < self.total:
+            parts.append(f"about {format_duration(elapsed / done * (self.total - done))} left")
+        parts.append(f"{format_duration(elapsed)} so far")
+        if note:
+            parts.append(note)
+        return f"[{self.stage}] " + " · ".join(parts)
+
+    def _beat(self) -> None:
+        tty = self._stream.isatty()
+        while not self._finished.wait(_REDRAW_S if tty else heartbeat(time.monotonic() - self._started)):
+            line = self.line()
+            self._stream.write(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}" if tty else f"{line}\n")
+            self._stream.flush()
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._finished.set()
+        self._thread.join()
+        end = "" if kind is None else " · stopped"
+        self._stream.write(("\r\033[K" if self._stream.isatty() else "") + f"{self.line()}{end}\n")
+        self._stream.flush()
+
+
+class Waiting(Progress):
+    """A stage that nobody can count while it lasts: its lines say what is going on; a short one has none."""
+
+    def __init__(self, stage: str, note: str, stream: TextIO | None = None) -> None:
+        super().__init__(stage, 0, "songs", stream)
+        self.note(note)
+
+    def line(self) -> str:
+        with self._lock:
+            note = self._note
+        return f"[{self.stage}] {format_duration(time.monotonic() - self._started)} so far · {note}"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._finished.set()
+        self._thread.join()
+        if self._stream.isatty():
+            self._stream.write("\r\033[K")
+            self._stream.flush()
