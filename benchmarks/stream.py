@@ -110,7 +110,10 @@ def bucket_of(place: Place, folder: Path) -> Iterator[tuple[Place, object]]:
     from genrescale.storage.store import Store
 
     server_folder = Path(tempfile.mkdtemp(prefix="s3-", dir=folder))
-    with module("servers").s3_server(server_folder) as server, module("proxy").faulty_proxy(server.endpoint) as proxy:
+    with (
+        module("helpers.servers").s3_server(server_folder) as server,
+        module("helpers.proxy").faulty_proxy(server.endpoint) as proxy,
+    ):
         os.environ.update(server.environment)
         bucket, files = Store("s3://music"), Store(place.root)
         for path in files.list():

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sweeps import ONE_SIZE
+from helpers.sweeps import ONE_SIZE
 
 from genrescale.data.manifest import Manifest
 from genrescale.storage.store import Store

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import s3fs
-from proxy import Fault, FaultyProxy, faulty_proxy
-from servers import s3_server
+from helpers.proxy import Fault, FaultyProxy, faulty_proxy
+from helpers.servers import s3_server
 
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.reading.crops import SongTable, read_crops

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import s3fs
-from sweeps import ONE_SIZE
+from helpers.sweeps import ONE_SIZE
 
 from genrescale.data.manifest import Manifest
 from genrescale.results import ResultRow, read_curve, read_results

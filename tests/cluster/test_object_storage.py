@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import s3fs
-from proxy import Fault, faulty_proxy
-from servers import S3Server, s3_server
-from sweeps import ONE_SIZE, make_trial, write_run
+from helpers.proxy import Fault, faulty_proxy
+from helpers.servers import S3Server, s3_server
+from helpers.sweeps import ONE_SIZE, make_trial, write_run
 
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.reading.crops import SongTable, read_crops

@@ -15,8 +15,8 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from deadly import HANG, LIMIT_S, make_deadly, write_deadly_soundfile
-from small_corpus import contents
+from helpers.deadly import HANG, LIMIT_S, make_deadly, write_deadly_soundfile
+from helpers.small_corpus import contents
 
 ROOT = Path(__file__).parents[2]
 NUM_SONGS = 32

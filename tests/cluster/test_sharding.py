@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from small_corpus import contents
+from helpers.small_corpus import contents
 
 from genrescale.data.index import index_path
 from genrescale.data.manifest import Manifest, read_manifest

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
-from ray.data._internal.execution.streaming_executor import StreamingExecutor
-from traces import (
+from helpers.traces import (
     CROP,
     DelayedSource,
     audio_is_right,
@@ -28,6 +27,7 @@ from traces import (
     ten_thousand_songs,
     train_items,
 )
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 from genrescale.data import stream
 from genrescale.data.reading.crops import SongTable
@@ -48,7 +48,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> SongTable:
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}")  # for traces.py
+        patch.setenv(
+            "PYTHONPATH", f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
+        )  # for helpers.traces
         with connect(num_cpus=4):
             yield
 
@@ -152,7 +154,9 @@ def test_a_stream_that_is_left_reads_no_more(ray_cluster: None, table: SongTable
 
 def failure(kind: str, file: Path, environment: dict[str, str]) -> tuple[float, str]:
     """After how many seconds a broken stream failed, and with what."""
-    subprocess.run([sys.executable, ROOT / "tests" / "broken_streams.py", kind, file], env=environment, timeout=300)
+    subprocess.run(
+        [sys.executable, ROOT / "tests" / "helpers" / "broken_streams.py", kind, file], env=environment, timeout=300
+    )
     seconds, _, error = file.read_text().partition("\n")
     return float(seconds), error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from worlds import small_run
+from helpers.worlds import small_run
 
 from genrescale.config import DataConfig, InitConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig
 from genrescale.data.manifest import Manifest

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import run_world, small_run
+from helpers.worlds import run_world, small_run
 
 from genrescale.config import AugmentConfig
 from genrescale.data.manifest import Manifest

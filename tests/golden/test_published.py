@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from job_runs import run
-from literal_won import LITERALLY, State, htk_filterbank
+from helpers.job_runs import run
+from helpers.literal_won import LITERALLY, State, htk_filterbank
 
 from genrescale.data.decoding.decode import decode_pcm
 from genrescale.export import load_exported

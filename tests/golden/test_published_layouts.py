@@ -8,7 +8,7 @@ import librosa
 import pytest
 import torch
 import torch.nn.functional as F
-from literal_won import LITERALLY, State, checkpoint
+from helpers.literal_won import LITERALLY, State, checkpoint
 from torch import Tensor
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 

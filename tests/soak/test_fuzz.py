@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bad_rows import check_corpus
-from mutations import BY_FFMPEG, IN_PROCESS, TABLES, check_song, check_table, mutated_songs, mutated_table
+from helpers.bad_rows import check_corpus
+from helpers.mutations import BY_FFMPEG, IN_PROCESS, TABLES, check_song, check_table, mutated_songs, mutated_table
 
 FIRST = 100_000
 NUM_SONGS = {**dict.fromkeys(IN_PROCESS, 2200), **dict.fromkeys(BY_FFMPEG, 400)}

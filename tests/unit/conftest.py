@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_corpus import make_corpus
+from helpers.small_corpus import make_corpus
 
 from genrescale.data.manifest import Manifest
 

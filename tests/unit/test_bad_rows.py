@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from bad_rows import check_corpus
-from mutations import BY_FFMPEG, IN_PROCESS, TABLES
-from small_corpus import contents, shard_here
+from helpers.bad_rows import check_corpus
+from helpers.mutations import BY_FFMPEG, IN_PROCESS, TABLES
+from helpers.small_corpus import contents, shard_here
 
 from genrescale.audio import SAMPLE_RATE
 from genrescale.data.corpora import list_corpus, list_songs

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.traces import CROP, plan_of
 from torch import nn
-from traces import CROP, plan_of
 
 import genrescale.training.assemble
 from genrescale.audio import Tag, Vocabulary

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from job_runs import Ended, run
-from small_corpus import SETTINGS, contents, make_song, shard_here
-from sweeps import make_trial, write_run
+from helpers.job_runs import Ended, run
+from helpers.small_corpus import SETTINGS, contents, make_song, shard_here
+from helpers.sweeps import make_trial, write_run
 
 from genrescale.config import SiteConfig
 from genrescale.launch.sweep import SweepOutcome, Trial, planned_trials

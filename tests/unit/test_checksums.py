@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_corpus import make_song, shard_here
+from helpers.small_corpus import make_song, shard_here
 
 from genrescale.data.checksums import gather_checksums, song_checksums
 from genrescale.data.index import num_seconds

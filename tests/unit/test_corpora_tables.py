@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_corpus import make_song
+from helpers.small_corpus import make_song
 
 from genrescale.data.corpora import CORPORA, list_songs
 from genrescale.data.decoding.decoders import DecodeError

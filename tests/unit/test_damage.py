@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_corpus import flip, make_corpus
+from helpers.small_corpus import flip, make_corpus
 
 from genrescale.audio import SAMPLE_BYTES
 from genrescale.data.manifest import Manifest

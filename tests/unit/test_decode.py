@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from formats import encoded
+from helpers.formats import encoded
 from scipy.signal import resample_poly
 
 from genrescale.audio import SAMPLE_RATE, Clip

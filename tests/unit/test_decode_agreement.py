@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats import FORMATS, encoded, plain_ffmpeg, run_ffmpeg
+from helpers.formats import FORMATS, encoded, plain_ffmpeg, run_ffmpeg
 
 from genrescale.data.decoding.decode import decode_pcm
 from genrescale.data.decoding.decoders import decode_here

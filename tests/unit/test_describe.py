@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers.small_corpus import BROKEN, flip, make_corpus
 from PIL import Image
-from small_corpus import BROKEN, flip, make_corpus
 
 from genrescale.audio import SAMPLE_RATE
 from genrescale.data.manifest import PAGE_PATH, Manifest

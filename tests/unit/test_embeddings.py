@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from job_runs import run
+from helpers.job_runs import run
+from helpers.small_corpus import shard_here
 from PIL import Image
-from small_corpus import shard_here
 
 import genrescale.evaluation.mapping
 from genrescale.audio import PCM_SCALE, Clip, Song, Tag, Vocabulary

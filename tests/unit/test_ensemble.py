@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scored_runs import multi_label, write_scored
+from helpers.scored_runs import multi_label, write_scored
 
 from genrescale.audio import Tag, Vocabulary
 from genrescale.evaluation.ensemble import combine_clips, combine_runs, read_runs, take, vote

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from job_runs import run
+from helpers.job_runs import run
+from helpers.scored_runs import GENRES, multi_label, single_label, write_scored
+from helpers.small_corpus import SETTINGS, make_song, shard_here
+from helpers.sweeps import make_trial
 from PIL import Image
-from scored_runs import GENRES, multi_label, single_label, write_scored
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, precision_recall_curve
-from small_corpus import SETTINGS, make_song, shard_here
-from sweeps import make_trial
 
 from genrescale.audio import Tag, Vocabulary
 from genrescale.data.manifest import Manifest

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from job_runs import run
+from helpers.job_runs import run
+from helpers.sweeps import make_row, make_trial
 from safetensors.torch import load_file, save
-from sweeps import make_row, make_trial
 from torch import nn
 
 from genrescale.audio import Tag, Vocabulary

@@ -7,8 +7,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from formats import encoded
-from small_corpus import rock_task
+from helpers.formats import encoded
+from helpers.small_corpus import rock_task
 
 from genrescale.audio import Song
 from genrescale.data.sharding import writer as shard

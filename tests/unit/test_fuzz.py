@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from mutations import BY_FFMPEG, IN_PROCESS, TABLES, check_song, check_table, mutated_songs, mutated_table
-from small_corpus import rock_task
+from helpers.mutations import BY_FFMPEG, IN_PROCESS, TABLES, check_song, check_table, mutated_songs, mutated_table
+from helpers.small_corpus import rock_task
 
 from genrescale.audio import Song
 from genrescale.data.corpora import list_songs

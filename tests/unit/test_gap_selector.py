@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.worlds import small_run
 from torch import Tensor
-from worlds import small_run
 
 from genrescale.config import OptimConfig, RunConfig, SiteConfig
 from genrescale.data.manifest import Manifest

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from job_runs import run
-from small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, contents, flip, make_song, shard_here
+from helpers.job_runs import run
+from helpers.small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, contents, flip, make_song, shard_here
 
 from genrescale.audio import Song, Tag, Vocabulary
 from genrescale.data.index import index_path

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from job_runs import run
-from literal_won import checkpoint
-from ssast_names import pretrained_file
+from helpers.job_runs import run
+from helpers.literal_won import checkpoint
+from helpers.ssast_names import pretrained_file
 from torch import Tensor
 
 from genrescale.audio import Vocabulary

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Audio, ClassLabel, Dataset, Features, Value
-from formats import encoded
-from small_corpus import shard_here
+from helpers.formats import encoded
+from helpers.small_corpus import shard_here
 
 from genrescale.audio import Song
 from genrescale.data.corpora import list_songs

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sweeps import make_trial, write_run
+from helpers.sweeps import make_trial, write_run
 
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.sharding.plan import ShardSettings

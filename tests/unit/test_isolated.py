@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from deadly import HANG, LIMIT_S, MARK, make_deadly, write_deadly_soundfile
-from formats import encoded
-from small_corpus import rock_task
+from helpers.deadly import HANG, LIMIT_S, MARK, make_deadly, write_deadly_soundfile
+from helpers.formats import encoded
+from helpers.small_corpus import rock_task
 
 from genrescale.audio import Song
 from genrescale.data.decoding import isolated, watchdog

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from job_runs import JOBS, run
+from helpers.job_runs import JOBS, run
+from helpers.small_corpus import make_song, shard_here
 from omegaconf import OmegaConf
-from small_corpus import make_song, shard_here
 
 from genrescale.audio import Vocabulary
 from genrescale.config import SiteConfig, run_from_dict

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from small_corpus import shard_here
+from helpers.small_corpus import shard_here
 
 from genrescale.data.corpora import list_corpus
 from genrescale.data.sharding.job import ShardingResult

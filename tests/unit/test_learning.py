@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import TINY, tiny_len
-from toy_runs import shard_waves, train_and_score
+from helpers.tiny_models import TINY, tiny_len
+from helpers.toy_runs import shard_waves, train_and_score
 
 from genrescale.audio import SAMPLE_RATE, Tag, Vocabulary, len_to_seconds
 from genrescale.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, RunConfig

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from slow_engine import Clock, SlowEngine
-from traces import CROP, plan_of
+from helpers.slow_engine import Clock, SlowEngine
+from helpers.traces import CROP, plan_of
 
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import OptimConfig, RunConfig

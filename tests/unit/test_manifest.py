@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
-from small_corpus import NUM_SONGS, flip
+from helpers.small_corpus import NUM_SONGS, flip
 
 from genrescale.audio import SAMPLE_RATE, Tag, Vocabulary
 from genrescale.data.index import index_path

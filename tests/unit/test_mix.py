@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_corpus import VOCABULARY, make_song, shard_here
+from helpers.small_corpus import VOCABULARY, make_song, shard_here
 
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import ContrastConfig, DataConfig, RunConfig

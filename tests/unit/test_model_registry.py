@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_models import TINY, tiny_len
+from helpers.tiny_models import TINY, tiny_len
 from torch import nn
 
 from genrescale.models import MODELS, build_model, fixed_crop_len, full_dials, min_crop_len

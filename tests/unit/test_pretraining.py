@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sweeps import make_row, make_trial
+from helpers.sweeps import make_row, make_trial
 from torch import Tensor
 
 from genrescale.config import (

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.sweeps import FAMILIES, SEEDS, SIZES, TAGS, make_plan, make_row, make_trial, write_run
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, mean_squared_error, roc_auc_score
-from sweeps import FAMILIES, SEEDS, SIZES, TAGS, make_plan, make_row, make_trial, write_run
 
 from genrescale import report, results
 from genrescale.report import page

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.traces import CROP, merged, plan_of, planned_rows, train_items
 from scipy.stats import spearmanr
-from traces import CROP, merged, plan_of, planned_rows, train_items
 
 from genrescale.config import DataConfig, RunConfig
 from genrescale.data.manifest import Manifest

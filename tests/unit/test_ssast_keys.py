@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ssast_names import as_the_ssast_authors, pretrained_file
+from helpers.ssast_names import as_the_ssast_authors, pretrained_file
 from torch import Tensor
 
 from genrescale.models.published.ssast_keys import ast_keys, ssast_keys

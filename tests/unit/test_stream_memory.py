@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from one_song import GROUP, source_in
+from helpers.one_song import GROUP, source_in
 
 from genrescale.audio import SAMPLE_RATE
 from genrescale.data import stream

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import ray
-from one_song import source_in
+from helpers.one_song import source_in
 
 from genrescale.data.stream import FAR_TASK_GROUPS, CropSource, song_stream, task_bounds
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweeps import make_trial, write_run
+from helpers.sweeps import make_trial, write_run
 
 from genrescale.data.reading.plan import GroupId
 from genrescale.data.reading.source import CropGroup

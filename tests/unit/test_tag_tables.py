@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scored_runs import GENRES, multi_label, single_label
+from helpers.scored_runs import GENRES, multi_label, single_label
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.metrics import confusion_matrix as scikit_confusion
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from job_runs import Ended, run
+from helpers.job_runs import Ended, run
 from PIL import Image
 
 from genrescale.audio import PCM_SCALE, Clip, Vocabulary

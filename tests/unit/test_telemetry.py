@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from job_runs import run
-from small_corpus import make_song
+from helpers.job_runs import run
+from helpers.small_corpus import make_song
 
 from genrescale.telemetry import progress as telemetry
 from genrescale.telemetry.progress import Progress, Waiting, format_duration

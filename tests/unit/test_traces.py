@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from traces import BATCH, CROP, GROUP, NUM_SONGS, merged, plan_of, planned_rows, train_items
+from helpers.traces import BATCH, CROP, GROUP, NUM_SONGS, merged, plan_of, planned_rows, train_items
 
 from genrescale.data.reading.plan import GroupId, RunPlan, check_workers
 

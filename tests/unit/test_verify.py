@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from small_corpus import VOCABULARY, flip
+from helpers.small_corpus import VOCABULARY, flip
 
 from genrescale.audio import SAMPLE_RATE, Tag, Vocabulary
 from genrescale.data.index import index_path

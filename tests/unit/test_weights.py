@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.worlds import SMALL, small_run
 from safetensors import safe_open
-from worlds import SMALL, small_run
 
 from genrescale.config import InitConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_id
 from genrescale.data.manifest import Manifest

@@ -1,4 +1,4 @@
-"""Streams that fail: ``python broken_streams.py poison|flip FILE`` writes the seconds until it failed, and the error.
+"""Streams that fail: ``python -m helpers.broken_streams poison|flip FILE`` writes after what time, and the error.
 
 A script, because threads of Ray Data that a failed stream leaves behind may end the process whose Ray is gone.
 """
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from helpers.small_corpus import flip
+from helpers.traces import CROP, plan_of, ten_thousand_songs, train_items
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from ray.exceptions import RayError
-from small_corpus import flip
-from traces import CROP, plan_of, ten_thousand_songs, train_items
 
 from genrescale.data.reading.plan import ScorePlan
 from genrescale.data.reading.source import StreamSource

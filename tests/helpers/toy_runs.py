@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from small_corpus import shard_here
+from helpers.small_corpus import shard_here
 
 from genrescale.audio import SAMPLE_RATE, Song, Vocabulary
 from genrescale.config import RunConfig, SiteConfig

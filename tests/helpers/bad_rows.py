@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
-from mutations import SONG_S, generator, mutated_songs
-from small_corpus import contents, shard_here
+from helpers.mutations import SONG_S, generator, mutated_songs
+from helpers.small_corpus import contents, shard_here
 
 from genrescale.audio import SAMPLE_RATE
 from genrescale.data.corpora import list_corpus

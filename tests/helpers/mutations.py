@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from formats import encoded
+from helpers.formats import encoded
 
 from genrescale.audio import Song, Vocabulary
 from genrescale.data.corpora import list_corpus

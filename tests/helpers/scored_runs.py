@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from sweeps import make_row, make_trial
+from helpers.sweeps import make_row, make_trial
 
 from genrescale.audio import Vocabulary
 from genrescale.metrics import score

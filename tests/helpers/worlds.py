@@ -49,7 +49,7 @@ def run_world(
     arguments = (asdict(run), corpus, str(out), workers, site or {}, stop_at, str(resume) if resume else "")
     # every rank is forked from one process that has imported PyTorch and DeepSpeed: seconds for each
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["worlds", "deepspeed"])
+    context.set_forkserver_preload(["helpers.worlds", "deepspeed"])
     processes = [context.Process(target=_rank, args=(r, *arguments)) for r in range(workers)]
     for process in processes:
         process.start()
