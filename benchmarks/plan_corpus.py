@@ -20,10 +20,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_songs
 from genrescale.data.index import first_checksums
 from genrescale.data.manifest import SHARD_SCHEMA, SONG_SCHEMA, write_manifest
-from genrescale.data.sharding.plan import ShardPlan, ShardSettings
+from genrescale.data.sharding.plan import ShardPlan
 from genrescale.data.sharding.plan_file import fix_plan
 from genrescale.storage.store import Store
 

@@ -18,9 +18,9 @@ import numpy as np
 from webdataset.writer import TarWriter
 
 from genrescale.audio import SAMPLE_RATE, Song, Vocabulary
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.decoding.decode import decode_pcm
 from genrescale.data.decoding.decoders import ffmpeg_exe
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.sharding.writer import ShardTask, write_shard
 from genrescale.data.synthesis.describe import describe_song
 from genrescale.data.synthesis.render import render

@@ -18,9 +18,9 @@ import psutil
 import ray
 
 from genrescale.config import DataConfig, OptimConfig, RunConfig
+from genrescale.config.corpus import ShardSettings, SynthesisConfig
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.sharding.plan import ShardSettings
-from genrescale.data.sharding.synthetic import SynthesisConfig, embedded_corpus
+from genrescale.data.sharding.synthetic import embedded_corpus
 from genrescale.data.stream import GroupStream
 from genrescale.launch.cluster import connect
 from genrescale.storage.store import Store

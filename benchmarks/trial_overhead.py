@@ -13,12 +13,13 @@ import tempfile
 import time
 
 from genrescale.config import DataConfig, OptimConfig, SiteConfig
+from genrescale.config.corpus import ShardSettings, SynthesisConfig
+from genrescale.config.sweep import SweepConfig
 from genrescale.data.manifest import read_manifest
-from genrescale.data.sharding.plan import ShardSettings
-from genrescale.data.sharding.synthetic import SynthesisConfig, embedded_corpus
+from genrescale.data.sharding.synthetic import embedded_corpus
 from genrescale.launch.capacity import capacity
 from genrescale.launch.cluster import cluster_nodes, connect
-from genrescale.launch.sweep import SweepConfig, plan_trials, run_sweep
+from genrescale.launch.sweep import plan_trials, run_sweep
 from genrescale.storage.store import Store
 
 NARROW = {"frontend_width": 0.125, "backend_filters": 32, "backend_units": 64}

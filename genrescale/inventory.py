@@ -25,7 +25,8 @@ from genrescale.data.sharding.plan import PLAN_PATH
 from genrescale.data.synthesis.write import FACTS_FILE, SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE
 from genrescale.data.takedowns import TAKEDOWNS_PATH
 from genrescale.results import PLANNED_PATH, finished_runs, read_planned
-from genrescale.storage.store import Store, StoreError
+from genrescale.storage.errors import StoreError
+from genrescale.storage.store import Store
 
 MAX_DEPTH = 4  # folders below the store in which sweeps and corpora are looked for
 # What makes a folder a corpus or sweep is deleted last, so that a deletion that was cut off can be done again.

@@ -1,4 +1,8 @@
-"""What every job shares: Hydra's overrides become one checked dataclass, and a mistake becomes one line."""
+"""What every job shares: Hydra's overrides become one checked dataclass, and a mistake becomes one line.
+
+A job imports at its top what its settings need; its ``main`` imports the rest. So ``--help`` and a mistake in a setting
+are answered at once, without the seconds that Ray, PyTorch and Arrow take to import.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -18,9 +22,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from genrescale.config import RUN_ID_LEN
-from genrescale.data.sharding.plan import CorpusChangedError, FailureBudgetError
+from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
 from genrescale.launch.cluster import SUBMITTED, UNDER_WAY
-from genrescale.storage.store import DISK_FULL, Store, StoreError
+from genrescale.storage.errors import DISK_FULL, StoreError
+
+if TYPE_CHECKING:
+    from genrescale.storage.store import Store
 
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"
@@ -84,6 +91,8 @@ def place(store: str, path: str, name: str) -> Store:
 
     Raises ValueError where a submitted job would write into its own working folder, which Ray deletes.
     """
+    from genrescale.storage.store import Store
+
     if "://" in path or os.path.isabs(os.path.expanduser(path)):
         return Store(path)
     if store:

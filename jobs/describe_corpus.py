@@ -13,12 +13,6 @@ from dataclasses import dataclass, fields
 from _cli import place, place_out, run_job
 from omegaconf import MISSING
 
-from genrescale.data.manifest import read_manifest
-from genrescale.data.tasks import run_tasks
-from genrescale.data.upkeep.mix import refuse_mix
-from genrescale.describe.page import render_page, write_page
-from genrescale.describe.reading import DescribeSettings, choose_clips, choose_loudness, hear_shard, plan_reads
-from genrescale.describe.words import describe_text
 from genrescale.launch.cluster import connect
 from genrescale.telemetry.progress import Progress
 
@@ -37,6 +31,13 @@ class DescribeCorpusJob:
 
 
 def main(job: DescribeCorpusJob) -> None:
+    from genrescale.data.manifest import read_manifest
+    from genrescale.data.tasks import run_tasks
+    from genrescale.data.upkeep.mix import refuse_mix
+    from genrescale.describe.page import render_page, write_page
+    from genrescale.describe.reading import DescribeSettings, choose_clips, choose_loudness, hear_shard, plan_reads
+    from genrescale.describe.words import describe_text
+
     settings = DescribeSettings(**{field.name: getattr(job, field.name) for field in fields(DescribeSettings)})
     corpus = place(job.store, job.corpus, "corpus")
     out = place_out(job.store, job.out or job.corpus, "out")

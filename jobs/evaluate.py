@@ -18,12 +18,6 @@ from dataclasses import dataclass, field
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.data.manifest import read_manifest
-from genrescale.evaluation import build_evaluation
-from genrescale.evaluation.mapping import map_png
-from genrescale.evaluation.writing import FOLDER, format_evaluation, write_evaluation
-from genrescale.storage.store import Store
-
 
 @dataclass
 class EvaluateJob:
@@ -43,6 +37,12 @@ class EvaluateJob:
 
 
 def main(job: EvaluateJob) -> None:
+    from genrescale.data.manifest import read_manifest
+    from genrescale.evaluation import build_evaluation
+    from genrescale.evaluation.mapping import map_png
+    from genrescale.evaluation.writing import FOLDER, format_evaluation, write_evaluation
+    from genrescale.storage.store import Store
+
     files = place(job.store, job.out, "out")
     manifest = read_manifest(place(job.store, job.corpus, "corpus").uri) if job.corpus else None
     if job.embeddings:

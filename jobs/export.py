@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.export import export_run
-
 
 @dataclass
 class ExportJob:
@@ -29,6 +27,8 @@ class ExportJob:
 
 
 def main(job: ExportJob) -> None:
+    from genrescale.export import export_run
+
     to = place(job.store, job.to, "to")
     spec = export_run(place(job.store, job.out, "out"), job.run, to, job.licence)
     print(f"{to.uri}: {spec.model}, windows of {spec.crop_s:g} s")

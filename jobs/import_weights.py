@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.export.published import Published, import_published
+from genrescale.config.published import Published
 
 
 @dataclass
@@ -32,6 +32,8 @@ class ImportWeightsJob(Published):
 
 
 def main(job: ImportWeightsJob) -> None:
+    from genrescale.export.published import import_published
+
     to = place(job.store, job.to, "to")
     print(import_published(job, place(job.store, job.checkpoint, "checkpoint"), to))
 

@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.data.manifest import read_manifest
-from genrescale.data.upkeep.mix import mix_corpora
-
 
 @dataclass
 class MixCorporaJob:
@@ -26,6 +23,9 @@ class MixCorporaJob:
 
 
 def main(job: MixCorporaJob) -> None:
+    from genrescale.data.manifest import read_manifest
+    from genrescale.data.upkeep.mix import mix_corpora
+
     manifests = [read_manifest(place(job.store, corpus, "corpora").uri) for corpus in job.corpora]
     mix, left_out = mix_corpora(manifests, place(job.store, job.out, "out"))
     for corpus in left_out:

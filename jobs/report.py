@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.report import REPORT_FILES, format_table, write_report
-
 
 @dataclass
 class ReportJob:
@@ -26,10 +24,9 @@ class ReportJob:
 
 
 def main(job: ReportJob) -> None:
-    files = place(job.store, job.out, "out")
-    print(format_table(write_report(files)))
-    for name in REPORT_FILES:
-        print(f"{files.uri.rstrip('/')}/{name}")
+    from genrescale.report import report_sweep
+
+    print(report_sweep(place(job.store, job.out, "out")))
 
 
 if __name__ == "__main__":

@@ -17,13 +17,9 @@ from dataclasses import dataclass, field, replace
 from _cli import EXIT_INTERRUPTED, place, place_out, run_job
 
 from genrescale.config import SiteConfig
-from genrescale.data.manifest import read_manifest
-from genrescale.data.sharding.plan import ShardSettings
-from genrescale.data.sharding.synthetic import SynthesisConfig, embedded_corpus
+from genrescale.config.corpus import ShardSettings, SynthesisConfig
+from genrescale.config.sweep import SweepConfig
 from genrescale.launch.cluster import cluster_nodes, connect
-from genrescale.launch.sweep import SweepConfig, format_trials, plan_trials, planned_trials, run_sweep
-from genrescale.report import REPORT_FILES, format_table, write_report
-from genrescale.results.changes import show_outdated
 
 
 @dataclass
@@ -40,6 +36,13 @@ class ScaleSweepJob(SweepConfig):
 
 
 def main(job: ScaleSweepJob) -> int:
+    from genrescale.data.manifest import read_manifest
+    from genrescale.data.sharding.synthetic import embedded_corpus
+    from genrescale.launch import sweep
+    from genrescale.report import report_sweep
+    from genrescale.results.changes import show_outdated
+
+    sweep.check_families(job)
     if not job.corpus and job.synthesis is None:
         raise ValueError("corpus= is needed: a folder made by jobs/shard_corpus.py; sweep=demo synthesises one instead")
     files = place_out(job.store, job.out, "out")
@@ -49,22 +52,19 @@ def main(job: ScaleSweepJob) -> int:
         print(f"{job.synthesis} would be synthesised and sharded into {files.uri} first; then the runs can be listed")
         return 0
     # with a corpus at hand, the impossible is refused before Ray starts
-    trials = plan_trials(job, site, read_manifest(corpus.uri)) if job.corpus else []
+    trials = sweep.plan_trials(job, site, read_manifest(corpus.uri)) if job.corpus else []
     print("[scale_sweep] connecting to Ray", file=sys.stderr)
     with connect(job.cpus, trains=True):
         if not job.corpus and job.synthesis is not None:
             embedded_corpus(files, job.synthesis, job.shards)
-            trials = plan_trials(job, site, read_manifest(corpus.uri))
-        show_outdated(files, planned_trials(trials), allowed=job.rerun or job.dry_run)
+            trials = sweep.plan_trials(job, site, read_manifest(corpus.uri))
+        show_outdated(files, sweep.planned_trials(trials), allowed=job.rerun or job.dry_run)
         if job.dry_run:
-            print(format_trials(trials, site, cluster_nodes()))
+            print(sweep.format_trials(trials, site, cluster_nodes()))
             return 0
-        outcome = run_sweep(trials, site)
-    print(format_table(write_report(files)))
-    print(f"{len(outcome.rows)} runs, {outcome.num_reused} of them from before; results in {files.child('runs').uri}")
-    print("\n".join(files.child(name).uri for name in REPORT_FILES))
-    for id, error in outcome.failures.items():
-        print(f"failed: run {id}: {error}")
+        outcome = sweep.run_sweep(trials, site)
+    print(report_sweep(files))
+    print(f"{sweep.format_outcome(outcome)}\nresults in {files.child('runs').uri}")
     if outcome.unfinished:
         print(f"stopped with {len(outcome.unfinished)} runs unfinished; the same command continues", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -17,12 +17,7 @@ from typing import Any
 from _cli import place, place_out, run_job
 from omegaconf import MISSING
 
-from genrescale.data.corpora import list_corpus
-from genrescale.data.corpora.table import TableColumns
-from genrescale.data.sharding.job import write_corpus
-from genrescale.data.sharding.plan import ShardSettings
-from genrescale.data.sharding.plan_file import fix_plan
-from genrescale.describe.words import describe_text
+from genrescale.config.corpus import ShardSettings, TableColumns
 from genrescale.launch.cluster import connect
 from genrescale.telemetry.progress import Waiting
 
@@ -41,6 +36,11 @@ class ShardCorpusJob(ShardSettings):
 
 
 def main(job: ShardCorpusJob) -> None:
+    from genrescale.data.corpora import list_corpus
+    from genrescale.data.sharding.job import write_corpus
+    from genrescale.data.sharding.plan_file import fix_plan
+    from genrescale.describe.words import describe_text
+
     settings = ShardSettings(**{entry.name: getattr(job, entry.name) for entry in fields(ShardSettings)})
     renamed = job.columns.renamed()
     audio = place(job.store, job.audio, "audio").uri

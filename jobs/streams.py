@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.results.stream_stats import format_streams, read_streams
-
 
 @dataclass
 class StreamsJob:
@@ -26,6 +24,8 @@ class StreamsJob:
 
 
 def main(job: StreamsJob) -> None:
+    from genrescale.results.stream_stats import format_streams, read_streams
+
     files = place(job.store, job.out, "out")
     if not files.list("runs"):
         raise FileNotFoundError(f"{files.uri} holds no runs; out= is the folder of a sweep or of jobs/train.py")

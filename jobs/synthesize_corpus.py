@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from _cli import place_out, run_job
 from omegaconf import MISSING
 
-from genrescale.data.sharding.synthetic import SynthesisConfig, synthesize_corpus
+from genrescale.config.corpus import SynthesisConfig
 from genrescale.launch.cluster import connect
 
 
@@ -25,6 +25,8 @@ class SynthesizeCorpusJob(SynthesisConfig):
 
 
 def main(job: SynthesizeCorpusJob) -> None:
+    from genrescale.data.sharding.synthetic import synthesize_corpus
+
     out = place_out(job.store, job.out, "out")
     with connect(job.cpus):
         synthesize_corpus(out, job)

@@ -7,7 +7,6 @@ python jobs/tag.py /music model=/models/musicnn format=csv out=tags.csv        e
 python jobs/tag.py /data/shards model=s3://models/a format=json out=tags.jsonl    a sharded corpus, on Ray
 
 embeddings=FILE.parquet also keeps what the model hears in each song: the mean over windows of its head's input.
-
 A song that cannot be read is named, passed over and counted; the exit status is then 1.
 """
 
@@ -18,13 +17,7 @@ from dataclasses import dataclass, field
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.data.manifest import read_manifest
-from genrescale.export import load_exported
 from genrescale.launch.cluster import connect
-from genrescale.tagging.embeddings import keep_embeddings
-from genrescale.tagging.files import decode_song, is_corpus, list_audio, tag_files
-from genrescale.tagging.output import Show, write_tags
-from genrescale.tagging.picture import write_picture
 
 
 @dataclass
@@ -43,6 +36,13 @@ class TagJob:
 
 
 def main(job: TagJob) -> int:
+    from genrescale.data.manifest import read_manifest
+    from genrescale.export import load_exported
+    from genrescale.tagging.embeddings import keep_embeddings
+    from genrescale.tagging.files import decode_song, is_corpus, list_audio, tag_files
+    from genrescale.tagging.output import Show, write_tags
+    from genrescale.tagging.picture import write_picture
+
     show = Show(job.format, job.top, job.threshold)
     if not job.songs:
         raise ValueError("which songs? python jobs/tag.py SONG.mp3 model=FOLDER (a file, a folder or a sharded corpus)")
@@ -53,7 +53,7 @@ def main(job: TagJob) -> int:
     if len(places) == 1 and is_corpus(places[0]):
         if job.picture:
             raise ValueError("picture= is of one song; this is a corpus")
-        from genrescale.tagging.corpus import tag_corpus  # Ray Data takes seconds to import
+        from genrescale.tagging.corpus import tag_corpus  # with Ray, which files do not need
 
         manifest = read_manifest(places[0].uri)
         with connect(job.cpus):

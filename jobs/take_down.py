@@ -15,9 +15,6 @@ from dataclasses import dataclass, field
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.data.corpora.reading import read_lines, split_address
-from genrescale.data.manifest import read_manifest
-from genrescale.data.upkeep.take_down import take_down
 from genrescale.launch.cluster import under_way
 
 
@@ -31,6 +28,10 @@ class TakeDownJob:
 
 
 def main(job: TakeDownJob) -> None:
+    from genrescale.data.corpora.reading import read_lines, split_address
+    from genrescale.data.manifest import read_manifest
+    from genrescale.data.upkeep.take_down import take_down
+
     keys = [*job.songs, *(read_lines(*split_address(job.songs_file)) if job.songs_file else [])]
     if not keys:
         raise ValueError('no song is named: songs=["KEY"] or songs_file=keys.txt')

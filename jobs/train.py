@@ -16,10 +16,7 @@ from _cli import place, place_out, run_job
 
 from genrescale.config import RunConfig, SiteConfig
 from genrescale.config.metrics import ROW_METRICS
-from genrescale.data.manifest import read_manifest
 from genrescale.launch.cluster import connect
-from genrescale.launch.sweep import plan_trial, run_trials
-from genrescale.results import read_result
 
 
 @dataclass
@@ -31,6 +28,10 @@ class TrainJob:
 
 
 def main(job: TrainJob) -> int:
+    from genrescale.data.manifest import read_manifest
+    from genrescale.launch.sweep import plan_trial, run_trials
+    from genrescale.results import read_result
+
     if not (job.site.corpus and job.site.out):
         raise ValueError("site.corpus= (made by jobs/shard_corpus.py) and site.out= are needed")
     corpus, files = place(job.store, job.site.corpus, "site.corpus"), place_out(job.store, job.site.out, "site.out")

@@ -21,7 +21,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from genrescale.audio import SAMPLE_RATE, Tag, Vocabulary, seconds_to_len
-from genrescale.config import RunConfig, parse_scoring, run_from_dict
+from genrescale.config import RunConfig, run_from_dict
+from genrescale.config.data import parse_scoring
 from genrescale.config.metrics import ROW_METRICS
 from genrescale.export.card import Origin, model_card, pretrained_card
 from genrescale.models import build_model, count_parameters, full_dials, min_crop_len

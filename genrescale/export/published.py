@@ -7,11 +7,11 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from genrescale.audio import Tag, Vocabulary, len_to_seconds
+from genrescale.config.published import Published
 from genrescale.export import ModelSpec, export_model, export_pretrained
 from genrescale.export.card import Origin
 from genrescale.models import PRETEXTS, build_model, fixed_crop_len
@@ -32,26 +32,6 @@ PUBLISHED_CROP_LEN = {
     "ssast": 163_840,
     "ssast_pretraining": 163_840,
 }
-
-
-@dataclass
-class Published:
-    """A published checkpoint: our name of its architecture, its dials, tags and licence.
-
-    ``tags`` is one of PUBLISHED_TAGS, or a file: a tag in each line, or an exported model's tags.json; a model that was
-    trained without tags (``ssast_pretraining``) has none. ``dials`` that the weights need are set. ``crop_s`` 0 is
-    what the published weights of that architecture were trained on. ``scoring`` is Won's. ``trained_on`` and
-    ``licence`` stand on the model card.
-    """
-
-    checkpoint: str
-    model: str
-    tags: str = ""
-    dials: dict[str, Any] = field(default_factory=dict)
-    crop_s: float = 0.0
-    scoring: str = "spread:16"
-    trained_on: str = ""
-    licence: str = ""
 
 
 def import_published(published: Published, checkpoint: Store, to: Store) -> str:

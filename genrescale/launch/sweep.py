@@ -10,7 +10,7 @@ import io
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ray import tune
@@ -18,17 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from genrescale.audio import SAMPLE_BYTES
-from genrescale.config import (
-    AugmentConfig,
-    DataConfig,
-    ModelConfig,
-    OptimConfig,
-    RunConfig,
-    SiteConfig,
-    run_from_dict,
-    run_id,
-    science,
-)
+from genrescale.config import ModelConfig, RunConfig, SiteConfig, run_from_dict, run_id, science
+from genrescale.config.sweep import SweepConfig
 from genrescale.data.manifest import Manifest
 from genrescale.launch.capacity import DRIVER_CPUS, Node, capacity
 from genrescale.launch.cluster import STORE_PREFIX, cluster_nodes
@@ -41,41 +32,8 @@ from genrescale.telemetry.progress import Progress
 from genrescale.training.prepare import check_run, complete_run, prepare_data
 
 TRIALS_WIDTH = 200  # characters of the list of trials, so that no cell is cut
-FAMILIES = ("waveform", "spectrogram")  # what a sweep compares unless it says otherwise: any of MODELS
 # layer counts that the axes backend_layers and frontend_layers vary; other models have none
 LAYER_DIALS = {"waveform": ("backend_layers", "frontend_layers"), "spectrogram": ("backend_layers",)}
-
-
-@dataclass
-class SweepConfig:
-    """Axes and recipe of a sweep.
-
-    Every family is trained at every size with every seed. The ``lrs`` and layer counts are tried at the smallest size
-    with the first seed, one axis at a time. ``dials`` are the models' other dials, by family.
-    """
-
-    families: list[str] = field(default_factory=lambda: list(FAMILIES))
-    sizes: list[int] = field(default_factory=lambda: [100_000, 500_000, 1_000_000])
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    lrs: list[float] = field(default_factory=list)
-    backend_layers: list[int] = field(default_factory=list)
-    frontend_layers: list[int] = field(default_factory=list)
-    dials: dict[str, dict[str, Any]] = field(default_factory=dict)
-    data: DataConfig = field(default_factory=DataConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    loss: str = "by_kind"
-    loss_dials: dict[str, Any] = field(default_factory=dict)
-    precision: str = "fp32"
-
-    def __post_init__(self) -> None:
-        for name in ("families", "sizes", "seeds"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                raise ValueError(f"{name}={values} must hold at least one value, and none twice")
-        unknown = sorted((set(self.families) | set(self.dials)) - set(MODELS))
-        if unknown:
-            raise ValueError(f"families {unknown} are none of {sorted(MODELS)}")
 
 
 @dataclass(frozen=True)
@@ -95,11 +53,20 @@ class Trial:
         return f"{self.run.model.name} {data.size:,} songs lr {optim.lr:g} seed {self.run.seed} ({axes})"
 
 
+def check_families(sweep: SweepConfig) -> None:
+    """Raises ValueError for a family that is no model."""
+    unknown = sorted((set(sweep.families) | set(sweep.dials)) - set(MODELS))
+    if unknown:
+        raise ValueError(f"families {unknown} are none of {sorted(MODELS)}")
+
+
 def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> list[Trial]:
     """The sweep's runs in order, each once even where axes meet.
 
-    Raises ValueError, before anything starts, for a size above the corpus and for a model that its crops cannot feed.
+    Raises ValueError, before anything starts, for a family that is no model, a size above the corpus, and a model that
+    its crops cannot feed.
     """
+    check_families(sweep)
     manifest.select("train", max(sweep.sizes))
     trials: dict[str, Trial] = {}
     for axis, run, layers in _coordinates(sweep):
@@ -201,6 +168,12 @@ def format_trials(trials: Sequence[Trial], site: SiteConfig, nodes: Sequence[Nod
     sink = io.StringIO()
     Console(file=sink, width=max(TRIALS_WIDTH, shutil.get_terminal_size().columns), highlight=False).print(table)
     return sink.getvalue()
+
+
+def format_outcome(outcome: SweepOutcome) -> str:
+    """How many runs finished, and the error of each that failed."""
+    failed = [f"failed: run {id}: {error}" for id, error in outcome.failures.items()]
+    return "\n".join([f"{len(outcome.rows)} runs, {outcome.num_reused} of them from before", *failed])
 
 
 def run_sweep(trials: Sequence[Trial], site: SiteConfig) -> SweepOutcome:

@@ -172,6 +172,12 @@ def write_report(files: Store) -> Report:
     return report
 
 
+def report_sweep(files: Store) -> str:
+    """Write the report; returns its table and the addresses of its files, for a terminal."""
+    table = format_table(write_report(files))
+    return "\n".join([table, *(files.child(name).uri for name in REPORT_FILES)])
+
+
 def format_table(report: Report) -> str:
     """The comparison for a terminal: the paper's Table 1 layout, the answer, and what limits it."""
     table = Table(title="Mean ± standard deviation over seeds", title_justify="left")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genrescale.config import parse_scoring
+from genrescale.config.data import parse_scoring
 from genrescale.display.text import count_text
 from genrescale.report.tables import UNPLANNED, Line, TrialOutcome, flat_config
 from genrescale.results import ResultRow

@@ -6,7 +6,6 @@ the new ones, never half of them.
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 import fsspec
 
+from genrescale.storage.errors import DISK_FULL, StoreError
 from genrescale.storage.retry import PATIENCE, Patience, is_passing, is_passing_status, service_code
 from genrescale.storage.s3_ranges import read_s3_ranges
 
@@ -34,13 +34,8 @@ _S3_OPTIONS = {
 }
 _BLOCK_BYTES = 1 << 20
 _PART_BYTES, _PARTS_AT_ONCE = 8 << 20, 8  # of a download: 64 MB of memory
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio", "obstore")
 _S3 = "s3://"
-
-
-class StoreError(ValueError):
-    """A store that cannot be reached or refuses; says which, why, and what to check."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from helpers.mutations import BY_FFMPEG, IN_PROCESS, TABLES
 from helpers.small_corpus import contents, shard_here
 
 from genrescale.audio import SAMPLE_RATE
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_corpus, list_songs
 from genrescale.data.quarantine import read_quarantine
+from genrescale.data.sharding.errors import FailureBudgetError
 from genrescale.data.sharding.job import ShardingResult
-from genrescale.data.sharding.plan import FailureBudgetError, ShardSettings
 from genrescale.data.sharding.plan_file import fix_plan, read_plan
 from genrescale.data.upkeep.inspect import inspect
 from genrescale.data.upkeep.take_down import take_down

@@ -11,7 +11,7 @@ from helpers.formats import encoded
 from helpers.small_corpus import rock_task
 
 from genrescale.audio import Song
-from genrescale.data.sharding import writer as shard
+from genrescale.data.decoding import fetch
 from genrescale.data.sharding.writer import write_shard
 from genrescale.storage.retry import Patience
 from genrescale.storage.store import Store, StoreError
@@ -33,7 +33,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(shard, "_HTTP_PATIENCE", Patience(0.2, 0.05, 0.05))
+    monkeypatch.setattr(fetch, "HTTP_PATIENCE", Patience(0.2, 0.05, 0.05))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"

@@ -17,14 +17,16 @@ from helpers.job_runs import run
 from helpers.small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, contents, flip, make_song, shard_here
 
 from genrescale.audio import Song, Tag, Vocabulary
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.index import index_path
 from genrescale.data.manifest import MANIFEST_PATH, PAGE_PATH, Manifest, read_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
 from genrescale.data.sharding import job as shard_job
 from genrescale.data.sharding.budget import Budget
 from genrescale.data.sharding.duplicates import find_duplicates
+from genrescale.data.sharding.errors import FailureBudgetError
 from genrescale.data.sharding.job import write_corpus
-from genrescale.data.sharding.plan import HELD_OUT, FailureBudgetError, ShardSettings, extend_plan, make_plan
+from genrescale.data.sharding.plan import HELD_OUT, extend_plan, make_plan
 from genrescale.data.sharding.plan_file import fix_plan, read_plan
 from genrescale.data.sharding.rebuild import planned_shards, rebuild_index
 from genrescale.data.sharding.writer import write_shard

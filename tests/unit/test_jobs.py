@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import shlex
@@ -51,6 +52,30 @@ def test_jobs_are_executable_short_and_documented(job: str):
     assert text.startswith('#!/usr/bin/env python\n"""')
     assert len(text.splitlines()) <= 75
     assert (JOBS / "conf" / f"{job}.yaml").exists()
+
+
+HEAVY = ("torch", "ray", "pyarrow", "matplotlib", "pandas", "sklearn")
+# What each job's --help imports of HEAVY. Once a job has imported something it is no news of the jobs after it.
+HELPED = """
+import contextlib, io, json, runpy, sys
+folder, heavy, jobs = json.loads(sys.argv[1])
+sys.path.insert(0, folder)
+found = {}
+for job in jobs:
+    sys.argv = [job, "--help"]
+    before = set(sys.modules)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        runpy.run_path(f"{folder}/{job}.py", run_name="__main__")
+    found[job] = sorted({name.partition(".")[0] for name in set(sys.modules) - before} & set(heavy))
+print(json.dumps(found))
+"""
+
+
+def test_help_imports_nothing_that_takes_seconds():
+    command = [sys.executable, "-c", HELPED, json.dumps([str(JOBS), HEAVY, NAMES])]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == {job: [] for job in NAMES}
 
 
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in (JOBS / "conf" / "sweep").glob("*.yaml")))

@@ -17,15 +17,17 @@ from fsspec.exceptions import FSTimeoutError
 from webdataset.compat import WebDataset
 
 from genrescale.audio import SAMPLE_RATE, Clip, Song, Tag, Vocabulary
-from genrescale.data.decoding import decode
+from genrescale.config.corpus import ShardSettings
+from genrescale.data.decoding import decode, fetch
 from genrescale.data.decoding.decode import decode_pcm
 from genrescale.data.decoding.decoders import DecodeError
 from genrescale.data.decoding.fetch import fetch_bytes
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, index_to_bytes, second_checksums
 from genrescale.data.sharding import writer as shard
 from genrescale.data.sharding.budget import MIN_FAILURES, failure_limit
+from genrescale.data.sharding.errors import FailureBudgetError
 from genrescale.data.sharding.job import shard_tasks, write_corpus
-from genrescale.data.sharding.plan import FailureBudgetError, ShardSettings, make_plan
+from genrescale.data.sharding.plan import make_plan
 from genrescale.data.sharding.writer import ShardTask, decode_song, write_shard
 from genrescale.storage.retry import Patience
 from genrescale.storage.store import Store, StoreError
@@ -230,7 +232,7 @@ def test_a_server_that_fails_is_asked_again_and_then_no_missing_song(
     web: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ):
     address, asked = web
-    monkeypatch.setattr(shard, "_HTTP_PATIENCE", Patience(0.5, 0.01, 0.01))
+    monkeypatch.setattr(fetch, "HTTP_PATIENCE", Patience(1.0, 0.01, 0.01))
     for code in (429, 500, 503):
         asked.clear()
         with pytest.raises(StoreError, match=rf"{code}.mp3 cannot be read \({code}, "):
@@ -246,11 +248,11 @@ def test_a_server_that_fails_is_asked_again_and_then_no_missing_song(
 def test_a_song_of_a_server_that_tells_no_size_is_read_up_to_the_limit(
     web: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ):
-    for module in (decode, shard):
+    for module in (decode, fetch):
         monkeypatch.setattr(module, "MAX_ENCODED_BYTES", 3_000_000)
     with pytest.raises(DecodeError, match="endless: the file has 3,000,001 bytes, more than 3,000,000"):
         fetch_bytes(f"{web[0]}/endless")
-    for module in (decode, shard):
+    for module in (decode, fetch):
         monkeypatch.setattr(module, "MAX_ENCODED_BYTES", 1 << 27)
     assert fetch_bytes(f"{web[0]}/endless") == bytes(64 << 20)
 

@@ -30,10 +30,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from genrescale.audio import Song, Tag, Vocabulary, song_key
+from genrescale.config.corpus import TableColumns
 from genrescale.data.corpora.listing import Listing, Rows
 from genrescale.data.corpora.reading import (
     SPLIT_NAMES,
@@ -51,20 +52,6 @@ from genrescale.data.corpora.reading import (
 
 REQUIRED = ("path", "labels")
 REGRESS = "regress:"
-
-
-@dataclass
-class TableColumns:
-    """What a table calls its columns."""
-
-    path: str = "path"
-    labels: str = "labels"
-    artist: str = "artist"
-    split: str = "split"
-
-    def renamed(self) -> dict[str, str]:
-        """The ``columns`` of ``list_songs``: a column that is named must be there, also an optional one."""
-        return {name: column for name, column in asdict(self).items() if column != name}
 
 
 _COLUMNS = tuple(column.name for column in fields(TableColumns))

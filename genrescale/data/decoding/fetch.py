@@ -8,10 +8,11 @@ from pathlib import Path
 from genrescale.data.decoding.decode import MAX_ENCODED_BYTES, check_size
 from genrescale.data.decoding.decoders import DecodeError
 from genrescale.data.decoding.in_parquet import is_in_parquet, read_song
+from genrescale.storage.errors import StoreError
 from genrescale.storage.retry import Patience
-from genrescale.storage.store import Store, StoreError
+from genrescale.storage.store import Store
 
-_HTTP_PATIENCE = Patience(budget_s=60.0, first_pause_s=1.0, longest_pause_s=30.0)
+HTTP_PATIENCE = Patience(budget_s=60.0, first_pause_s=1.0, longest_pause_s=30.0)
 """For an HTTP server that cannot be reached or is too busy; clients of buckets try again by themselves."""
 
 
@@ -19,26 +20,27 @@ def fetch_bytes(path: str) -> bytes | Path:
     """A song's encoded file: its path where it is a local file, else its bytes.
 
     Raises DecodeError where there is none, where it is too large to be held, and for an address that is none;
-    StoreError where the store or server cannot be reached, an HTTP server after _HTTP_PATIENCE.
+    StoreError where the store or server cannot be reached, an HTTP server after HTTP_PATIENCE.
     """
     if is_in_parquet(path):
         return read_song(path)
     if "://" not in path:
         return Path(path)
     if not path.startswith(("http://", "https://")):
-        return _fetch(path)
-    started, pauses = time.monotonic(), _HTTP_PATIENCE.pauses()
+        return fetch_once(path)
+    started, pauses = time.monotonic(), HTTP_PATIENCE.pauses()
     while True:
         try:
-            return _fetch(path)
+            return fetch_once(path)
         except StoreError:
             pause = next(pauses)
-            if time.monotonic() - started + pause > _HTTP_PATIENCE.budget_s:
+            if time.monotonic() - started + pause > HTTP_PATIENCE.budget_s:
                 raise
             time.sleep(pause)
 
 
-def _fetch(path: str) -> bytes | Path:
+def fetch_once(path: str) -> bytes | Path:
+    """``fetch_bytes`` from a store or a server, which is asked once only."""
     folder, _, name = path.rpartition("/")
     try:
         store = Store(folder)

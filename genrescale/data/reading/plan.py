@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from genrescale.audio import Split
-from genrescale.config import parse_scoring
+from genrescale.config.data import parse_scoring
 from genrescale.data.reading.samplers import Sampler, Uniform
 
 SCORE_GROUP = 32  # windows in one scoring group: bounds memory, has no influence on scores

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.quarantine import QUARANTINE_PATH
-from genrescale.data.sharding.plan import FailureBudgetError, ShardPlan, ShardSettings
+from genrescale.data.sharding.errors import FailureBudgetError
+from genrescale.data.sharding.plan import ShardPlan
 
 MIN_FAILURES = 3
 """So many songs may fail in a corpus of any size: one bad file does not stop a folder of fifty."""

@@ -16,14 +16,9 @@ from genrescale.data.manifest import MANIFEST_PATH, SONG_SCHEMA, Manifest, read_
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
 from genrescale.data.sharding.budget import Budget
 from genrescale.data.sharding.duplicates import with_exclusions
+from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
 from genrescale.data.sharding.lengths import odd_lengths, read_odd_lengths, sentence, write_odd_lengths
-from genrescale.data.sharding.plan import (
-    HELD_OUT,
-    PLAN_PATH,
-    CorpusChangedError,
-    FailureBudgetError,
-    ShardPlan,
-)
+from genrescale.data.sharding.plan import HELD_OUT, PLAN_PATH, ShardPlan
 from genrescale.data.sharding.rebuild import PlannedShard, planned_shards, rebuild_index
 from genrescale.data.sharding.splits import ArtistOverlap
 from genrescale.data.sharding.writer import ShardTask, write_shard

@@ -13,20 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genrescale.audio import SAMPLE_BYTES, Song, Vocabulary
+from genrescale.config.corpus import SHARD_MB, ShardSettings
 from genrescale.data.decoding.decoders import DecodeError
 from genrescale.data.quarantine import Rejected, read_quarantine, write_quarantine
 from genrescale.data.sharding.budget import Budget
-from genrescale.data.sharding.plan import (
-    PLAN_PATH,
-    SHARD_MB,
-    FailureBudgetError,
-    ShardPlan,
-    ShardSettings,
-    arranged,
-    checked,
-    extend_plan,
-    make_plan,
-)
+from genrescale.data.sharding.errors import FailureBudgetError
+from genrescale.data.sharding.plan import PLAN_PATH, ShardPlan, arranged, checked, extend_plan, make_plan
 from genrescale.data.sharding.writer import decode_song
 from genrescale.data.takedowns import read_takedowns
 from genrescale.storage.parquet import table_of

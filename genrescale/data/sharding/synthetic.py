@@ -6,15 +6,15 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
 from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
+from genrescale.config.corpus import ShardSettings, SynthesisConfig
 from genrescale.data.corpora import list_songs
 from genrescale.data.manifest import MANIFEST_PATH
 from genrescale.data.sharding.job import write_corpus
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.sharding.plan_file import fix_plan
 from genrescale.data.synthesis.write import FACTS_FILE, SongRow, write_song, write_table
 from genrescale.data.tasks import run_tasks
@@ -23,22 +23,6 @@ from genrescale.telemetry.progress import Progress
 
 SONGS_PER_TASK = 16
 ENCODED_BYTES_PER_S = 92_000  # measured over the mix of formats, most of it FLAC
-
-
-@dataclass
-class SynthesisConfig:
-    """``songs`` procedural songs of ``min_s`` to ``max_s`` seconds, all drawn from ``seed``."""
-
-    songs: int = 1000
-    seed: int = 0
-    min_s: float = 3.5
-    max_s: float = 8.0
-
-    def __post_init__(self) -> None:
-        if self.songs < 1:
-            raise ValueError(f"songs={self.songs} must be at least 1")
-        if not 0 < self.min_s <= self.max_s:
-            raise ValueError(f"min_s={self.min_s} and max_s={self.max_s} must be positive and in order")
 
 
 def synthesize_corpus(folder: Store, config: SynthesisConfig) -> None:

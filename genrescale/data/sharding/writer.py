@@ -18,10 +18,10 @@ import numpy as np
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, Vocabulary
 from genrescale.config import canonical_json
-from genrescale.data.decoding import watchdog
+from genrescale.config.corpus import ShardSettings
+from genrescale.data.decoding import fetch, watchdog
 from genrescale.data.decoding.decode import decode_pcm, middle_excerpt
 from genrescale.data.decoding.decoders import DecodeError
-from genrescale.data.decoding.fetch import _HTTP_PATIENCE, _fetch, fetch_bytes
 from genrescale.data.decoding.isolated import decode_isolated
 from genrescale.data.index import (
     ShardIndex,
@@ -31,9 +31,9 @@ from genrescale.data.index import (
     index_to_bytes,
     second_checksums,
 )
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.sharding.scan import scan_shard
-from genrescale.storage.store import Store, StoreError
+from genrescale.storage.errors import StoreError
+from genrescale.storage.store import Store
 
 _BLOCK = 512
 _PROBES = 3
@@ -106,7 +106,7 @@ def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
 
 def decode_song(song: Song, settings: ShardSettings, isolated: bool = False) -> Clip:
     """Raises DecodeError where the song gives no usable audio. A decoder that hangs ends the process that it is in."""
-    source = fetch_bytes(song.path)
+    source = fetch.fetch_bytes(song.path)
     if isolated:
         clip = decode_isolated(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
     else:
@@ -190,7 +190,9 @@ def write_shard(task: ShardTask) -> ShardReport:
                 if not _gives_other_songs(task.songs, song):
                     error.add_note(f"while {song.path} was read")
                     raise
-                quarantined[song.key] = f"its server failed at it for {_HTTP_PATIENCE.budget_s:g} s, not at other songs"
+                quarantined[song.key] = (
+                    f"its server failed at it for {fetch.HTTP_PATIENCE.budget_s:g} s, not at other songs"
+                )
                 continue
             except (OSError, MemoryError) as error:
                 error.add_note(f"while {song.path} was read")
@@ -216,7 +218,7 @@ def _gives_other_songs(songs: Sequence[Song], failed: Song) -> bool:
     others = [s.path for s in songs if s.key != failed.key and urlsplit(s.path)[:2] == urlsplit(failed.path)[:2]]
     for path in others[:_PROBES]:
         with suppress(StoreError, DecodeError):
-            _fetch(path)
+            fetch.fetch_once(path)
             return True
     return False
 

@@ -1,0 +1,79 @@
+"""How a corpus comes about: songs that are synthesised, columns of a table of songs, and the shards made of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+SHARD_MB = 256
+"""Megabytes of a shard where ``songs_per_shard`` is left open."""
+
+
+@dataclass
+class SynthesisConfig:
+    """``songs`` procedural songs of ``min_s`` to ``max_s`` seconds, all drawn from ``seed``."""
+
+    songs: int = 1000
+    seed: int = 0
+    min_s: float = 3.5
+    max_s: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.songs < 1:
+            raise ValueError(f"songs={self.songs} must be at least 1")
+        if not 0 < self.min_s <= self.max_s:
+            raise ValueError(f"min_s={self.min_s} and max_s={self.max_s} must be positive and in order")
+
+
+@dataclass
+class TableColumns:
+    """What a table calls its columns."""
+
+    path: str = "path"
+    labels: str = "labels"
+    artist: str = "artist"
+    split: str = "split"
+
+    def renamed(self) -> dict[str, str]:
+        """The ``columns`` of ``list_songs``: a column that is named must be there, also an optional one."""
+        return {name: column for name, column in asdict(self).items() if column != name}
+
+
+@dataclass
+class ShardSettings:
+    """How a corpus is sharded.
+
+    ``val_fraction`` and ``test_fraction`` of the songs are held out where there are no official splits.
+    ``songs_per_shard`` of 0 makes shards of about SHARD_MB, judged by a sample of the songs. ``max_s`` keeps the middle
+    of longer songs (0: whole songs); songs under ``min_s`` are quarantined. More than ``max_failure_rate`` of the songs
+    (and rejected rows) in quarantine stop the job; up to MIN_FAILURES never do, unless the rate is 0.
+    """
+
+    val_fraction: float = 0.1
+    test_fraction: float = 0.1
+    seed: int = 0
+    songs_per_shard: int = 0
+    max_s: float = 0.0
+    min_s: float = 1.0
+    max_failure_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("val_fraction", "test_fraction", "max_failure_rate"):
+            if not 0.0 <= (value := getattr(self, name)) <= 1.0:
+                raise ValueError(f"{name}={value} must be from 0 to 1")
+        if self.val_fraction + self.test_fraction >= 1.0:
+            raise ValueError(
+                f"val_fraction={self.val_fraction} and test_fraction={self.test_fraction} leave no song to train on"
+            )
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
+        if self.songs_per_shard < 0:
+            raise ValueError(f"songs_per_shard={self.songs_per_shard} must be at least 1, or 0 to fit {SHARD_MB} MB")
+        if not self.min_s >= 0.0:
+            raise ValueError(f"min_s={self.min_s} must not be negative")
+        if self.max_s != 0 and not self.max_s >= max(self.min_s, 1e-3):
+            raise ValueError(f"max_s={self.max_s} must be 0 (whole songs) or at least min_s={self.min_s}")
+
+    def of_plan(self) -> dict[str, float]:
+        """The settings that decide what lies in the shards; the failure budget does not."""
+        names = {field.name for field in fields(ShardSettings)} - {"max_failure_rate"}
+        return {name: value for name, value in asdict(self).items() if name in names}

@@ -1,0 +1,39 @@
+"""The axes and the recipe of a sweep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from genrescale.config import AugmentConfig, DataConfig, OptimConfig
+
+FAMILIES = ("waveform", "spectrogram")  # what a sweep compares unless it says otherwise: any of MODELS
+
+
+@dataclass
+class SweepConfig:
+    """Axes and recipe of a sweep.
+
+    Every family is trained at every size with every seed. The ``lrs`` and layer counts are tried at the smallest size
+    with the first seed, one axis at a time. ``dials`` are the models' other dials, by family.
+    """
+
+    families: list[str] = field(default_factory=lambda: list(FAMILIES))
+    sizes: list[int] = field(default_factory=lambda: [100_000, 500_000, 1_000_000])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    lrs: list[float] = field(default_factory=list)
+    backend_layers: list[int] = field(default_factory=list)
+    frontend_layers: list[int] = field(default_factory=list)
+    dials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: str = "by_kind"
+    loss_dials: dict[str, Any] = field(default_factory=dict)
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        for name in ("families", "sizes", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name}={values} must hold at least one value, and none twice")

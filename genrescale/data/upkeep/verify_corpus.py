@@ -1,0 +1,73 @@
+"""A whole corpus against its manifest: every chosen shard as a Ray task, then the manifest itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from genrescale.data.manifest import Manifest, with_indexes
+from genrescale.data.sharding.duplicates import Duplicates, find_duplicates
+from genrescale.data.tasks import run_tasks
+from genrescale.data.upkeep.verify import (
+    Problem,
+    check_shard,
+    remedies,
+    shard_checks,
+    verify_exclusions,
+    verify_manifest,
+)
+from genrescale.telemetry.progress import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class VerifiedCorpus:
+    """What was found. ``rebuilt`` are the shards whose index was written anew, ``num_shards`` those that were read.
+
+    Songs with the same audio (``copies``) are worth a note and no problem.
+    """
+
+    manifest: Manifest
+    num_shards: int
+    deep: bool
+    problems: list[Problem]
+    rebuilt: list[str]
+    copies: list[Duplicates]
+
+    def lines(self) -> Iterator[str]:
+        """The findings for people: what was rebuilt, notes, problems, a summary, and what mends the problems."""
+        manifest = self.manifest
+        yield from (f"{name}: its index was rebuilt" for name in self.rebuilt)
+        yield from (f"note: {copies}" for copies in self.copies)
+        yield from map(str, self.problems)
+        of = f" of {manifest.shards.num_rows}" if self.num_shards < manifest.shards.num_rows else ""
+        how = "every byte" if self.deep else "sizes and indexes"
+        yield (
+            f"{manifest.uri}, version {manifest.version}: {self.num_shards}{of} shards, {how} read, "
+            f"{len(self.problems)} problems"
+        )
+        yield from (f"To mend it: {remedy}" for remedy in remedies(self.problems))
+
+
+def verify_corpus(manifest: Manifest, shards: Sequence[int], deep: bool, rebuild: bool) -> VerifiedCorpus:
+    """Check ``shards`` (rows of the manifest's table) on the connected Ray cluster, and the manifest.
+
+    ``deep`` reads every byte, otherwise sizes and indexes are compared. ``rebuild`` writes indexes that are missing or
+    damaged anew where their shards are intact.
+    """
+    problems: set[Problem] = set()
+    rebuilt: dict[int, str] = {}
+    with Progress("verify_corpus", len(shards), "shards") as progress:
+        for done in run_tasks(check_shard, shard_checks(manifest, shards, deep, rebuild), name="verify_shard"):
+            problems.update(done.problems)
+            rebuilt |= {done.shard: done.index_sha256} if done.index_sha256 else {}
+            progress.advance(note=f"{len(problems)} problems" if problems else "")
+    manifest = with_indexes(manifest, rebuilt)
+    problems.update(verify_manifest(manifest), verify_exclusions(manifest))
+    return VerifiedCorpus(
+        manifest,
+        len(shards),
+        deep,
+        sorted(problems, key=str),
+        [manifest.shard_name(shard) for shard in sorted(rebuilt)],
+        find_duplicates(manifest),
+    )
