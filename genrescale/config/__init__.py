@@ -1,7 +1,7 @@
-"""What a run is (its science), where it runs (its site), and the identity of a run.
+"""Configuration of a run: its science (what may change the result), its site (where it runs), and its run id.
 
-Configs are plain dataclasses, checked when they are built and never assigned to afterwards: a derived value is a
-function. They are not frozen only because Hydra refuses command-line overrides of frozen schemas.
+Configs are plain dataclasses, validated on construction and never assigned to afterwards; derived values are functions.
+They are not frozen only because Hydra rejects command-line overrides of frozen schemas.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RUN_ID_LEN = 12
 
 @dataclass
 class ModelConfig:
-    """A model of ``genrescale.models.MODELS`` and its dials (keyword arguments of its constructor)."""
+    """The name of a model in ``genrescale.models.MODELS`` and its dials (keyword arguments of its constructor)."""
 
     name: str = "waveform"
     dials: dict[str, Any] = field(default_factory=dict)
@@ -36,17 +36,20 @@ class ModelConfig:
 
 @dataclass
 class DataConfig:
-    """What a run is trained and scored on.
+    """The songs, crops and scoring protocol of a run.
 
-    ``size`` is a number of training songs; sizes are nested. ``crop_s`` is the length of a training crop and of a
-    scoring window. ``batch`` clips make one optimiser step, in groups of ``group`` clips: a group is the unit of batch
-    norm and of noise, so it is part of the science. ``scoring`` is ``consecutive`` (Pons 2018: windows side by side)
-    or ``spread:N`` (Won 2020: N windows at even distances); ``validation_scoring`` is another one for validation
-    (MediaEval 2020: ``spread:16``, and ``spread:32`` for test), "" the same. ``val_songs`` caps the fixed validation
-    prefix; 0 is all. ``labels=shuffled`` permutes the training labels, a control that must score chance. ``sampler``
-    says which songs make an epoch (``data.samplers``): ``uniform``, each once; ``class_aware``, each tag as often as
-    any other; ``mixture``, each corpus of a mix by its weight in ``weights``; ``windows``, each once, shuffled within
-    ``window_shards`` shards at a time, for stores that are dear to ask.
+    ``size`` is the number of training songs; sizes are nested. ``crop_s`` is the length of training crops and scoring
+    windows. An optimiser step takes ``batch`` clips, in groups of ``group`` clips. Batch norm and random noise act on a
+    group, so it is part of the science. ``scoring`` is ``consecutive`` (Pons 2018: adjacent windows) or ``spread:N``
+    (Won 2020: N evenly spaced windows). ``validation_scoring`` is the protocol for validation if it differs, else ""
+    (MediaEval 2020: validation ``spread:16``, test ``spread:32``). ``val_songs`` limits validation to a fixed prefix of
+    the split; 0 means all songs. ``labels=shuffled`` permutes the training labels: a control whose scores must be at
+    chance level.
+
+    ``sampler`` decides which songs make an epoch (``data.reading.samplers``): ``uniform``, each song once;
+    ``class_aware``, each tag equally often; ``mixture``, each corpus of a mix by its weight in ``weights``;
+    ``windows``, each song once, shuffled within ``window_shards`` shards at a time, for stores where requests are slow
+    or costly.
     """
 
     size: int = 1000
@@ -67,18 +70,18 @@ class DataConfig:
         require(self.group >= 2, f"group={self.group} must be at least 2: batch norm needs two clips")
         require(
             self.batch % self.group == 0,
-            f"batch={self.batch} must be a whole number of groups of {self.group} clips",
+            f"batch={self.batch} must be a multiple of group={self.group}",
         )
         one_of("labels", self.labels, LABEL_MODES)
         one_of("sampler", self.sampler, SAMPLERS)
         require(
             bool(self.weights) == (self.sampler == "mixture"),
-            f"sampler={self.sampler!r} with weights={self.weights}: weights, one for each corpus of a mix, go with "
-            "sampler=mixture and with no other",
+            f"sampler={self.sampler!r} with weights={self.weights}: sampler=mixture needs weights, one for each "
+            "corpus of the mix; other samplers take none",
         )
         require(
             self.sampler == "windows" or self.window_shards == 8,
-            f"window_shards={self.window_shards} has no effect with sampler={self.sampler}: it is of sampler=windows; "
+            f"window_shards={self.window_shards} has no effect with sampler={self.sampler}, only with sampler=windows; "
             "leave it at its default, 8",
         )
         parse_scoring(self.scoring)
@@ -87,25 +90,25 @@ class DataConfig:
 
 
 def parse_scoring(scoring: str) -> int | None:
-    """Windows per song of a scoring protocol: None for ``consecutive``, N for ``spread:N``."""
+    """Parse a scoring protocol into windows per song: None for ``consecutive``, N for ``spread:N``."""
     if scoring == "consecutive":
         return None
     protocol, _, count = scoring.partition(":")
     require(
         protocol == "spread" and count.isdigit() and int(count) > 0,
-        f"scoring={scoring!r} is neither 'consecutive' nor 'spread:N' with N > 0, e.g. 'spread:16'",
+        f"scoring={scoring!r} must be 'consecutive', or 'spread:N' with N > 0, e.g. 'spread:16'",
     )
     return int(count)
 
 
 @dataclass
 class AugmentConfig:
-    """Augmentation of training clips; 0 and ``none`` are none of it. Random crops are part of every plan.
+    """Augmentation of training clips; 0 and ``none`` switch one off. Random cropping is not here but in every plan.
 
-    ``gain_db``: a level changed by up to so many decibels. ``shift_ms``: moved in time by up to so many milliseconds
-    to either side, the end coming round to the front. ``mixup_alpha`` and ``cutmix_alpha``: mixed with another clip of
-    the group by a share of Beta(alpha, alpha), in level or in time; MediaEval 2020 mixed up by Beta(1, 1), and only
-    BCE gained by it. ``spec_augment``: masks on the spectrogram (``spec_masks``).
+    ``gain_db``: random gain of up to this many decibels, up or down. ``shift_ms``: random circular shift of up to this
+    many milliseconds, either way. ``mixup_alpha``, ``cutmix_alpha``: mix with another clip of the group by a share
+    drawn from Beta(alpha, alpha), in amplitude (mixup) or in time (CutMix). MediaEval 2020 used mixup with Beta(1, 1),
+    and it helped only BCE. ``spec_augment``: masks on the spectrogram (``config.spec_augment``).
     """
 
     gain_db: float = 0.0
@@ -126,12 +129,12 @@ class AugmentConfig:
 
 @dataclass
 class InitConfig:
-    """Where a run's first weights come from: a finished run (fine-tuning, in chains of any length), or random.
+    """The source of a run's initial weights: random, or a finished run (fine-tuning; chains may be of any length).
 
-    ``run`` is the parent's run id, "" for none; its weights are read from SiteConfig's ``parents``. ``take`` says which
-    of them: ``all``, also the head, so both runs must have the same tags; ``new_head``, all but the head, which is
-    drawn anew; ``matching``, those whose name and shape match (a result row lists the others). Layers whose values
-    follow from the dials (filterbanks, log-mel normalisation) are the run's own.
+    ``run`` is the parent's run id, "" for random weights; SiteConfig's ``parents`` is the folder with the parent's
+    weights. ``take``: ``all`` loads every weight, so both runs must have the same tags; ``new_head`` loads all but the
+    head, which is initialised anew; ``matching`` loads the weights whose name and shape match, and the result row lists
+    the others. Buffers that follow from the dials (filter banks, log-mel normalisation) are always the run's own.
     """
 
     run: str = ""
@@ -141,7 +144,7 @@ class InitConfig:
         one_of("init.take", self.take, TAKES)
         require(
             re.fullmatch("[A-Za-z0-9_-]*", self.run) is not None and self.run not in ("inf", "nan"),
-            f"init.run={self.run!r} is no run id; on a command line quote one that reads as a number (1e5...): "
+            f"init.run={self.run!r} is not a run id; on a command line, quote an id that looks like a number (1e5...): "
             "\"run.init.run='12345678e901'\"",
         )
         require(bool(self.run) or self.take == "new_head", f"init.take={self.take} has no effect without init.run")
@@ -149,11 +152,11 @@ class InitConfig:
 
 @dataclass
 class RunConfig:
-    """The science of one run: everything that may change its result, and nothing else.
+    """The science of one run: all settings that may change its result, and no others.
 
-    ``loss=by_kind`` is cross entropy for an exclusive vocabulary, otherwise BCE on classify tags and MSE on regress
-    tags. Pons 2018 trained its 1.2M-songs models with ``mse`` on all tags. ``loss_dials`` are the loss's dials
-    (``genrescale.config.losses``), those left out at their defaults.
+    ``loss=by_kind`` is cross entropy for an exclusive vocabulary, else BCE on classify tags and MSE on regress tags.
+    Pons 2018 trained the models of 1.2M songs with ``mse`` on all tags. ``loss_dials`` override the defaults in
+    ``genrescale.config.losses``.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -173,21 +176,21 @@ class RunConfig:
         not_negative(seed=self.seed)
         require(
             self.contrast.weight == 0 or self.augment.mixup_alpha == self.augment.cutmix_alpha == 0,
-            "contrast needs clips of one class each: use mixup_alpha=0 and cutmix_alpha=0",
+            "contrast.weight > 0 needs clips of one class each: set mixup_alpha=0 and cutmix_alpha=0",
         )
 
 
 @dataclass
 class SiteConfig:
-    """Where and on how much a run executes. Nothing here may change a result beyond floating-point order.
+    """Paths and resources of a run. No setting here may change a result beyond floating-point order.
 
-    ``corpus`` is a sharded corpus, ``out`` the folder of results, ``parents`` the one where the runs lie that others
-    start from ("": ``out``). ``data_cpus`` are kept free for Ray Data beside the workers. ``threads`` is fixed so that
-    a run on the same machine repeats to the digit. ``zero_stage`` 1 to 3 divides the optimiser's state, the gradients
-    and the weights over the workers. ``max_failures`` is how often one run may restart from its last checkpoint.
-    ``storage_patience_s`` is how long a read is tried again while the object store is busy or cannot be reached; a
-    longer outage ends the attempt. ``shard_cache`` is a folder on every node that keeps up to ``shard_cache_gb`` of a
-    bucket's shards, whole; "" reads the ranges of crops.
+    ``corpus`` is a sharded corpus, ``out`` the folder for results. ``parents`` is the folder of the runs that others
+    start from; "" means ``out``. ``data_cpus`` are reserved for Ray Data in addition to the workers. ``threads`` per
+    worker is fixed, so that a run repeats exactly on the same machine. ``zero_stage`` 1 to 3 partitions optimiser
+    state, gradients and weights over the workers. ``max_failures`` is how often a run may restart from its last
+    checkpoint. ``storage_patience_s`` is how long a read is retried while the object store is busy or unreachable; a
+    longer outage ends the attempt. ``shard_cache`` is a folder on every node that caches up to ``shard_cache_gb`` of
+    whole shards of a bucket; "" reads byte ranges of crops.
     """
 
     corpus: str = ""
@@ -212,13 +215,13 @@ class SiteConfig:
         not_negative(max_failures=self.max_failures, storage_patience_s=self.storage_patience_s)
         require(
             not self.shard_cache or os.path.isabs(self.shard_cache),
-            f"shard_cache={self.shard_cache!r} must be an absolute path, of a folder on the disk of every node",
+            f"shard_cache={self.shard_cache!r} must be an absolute path of a folder on every node's disk",
         )
         require(self.zero_stage in (0, 1, 2, 3), f"zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
 
 
 def run_from_dict(values: dict[str, Any]) -> RunConfig:
-    """The inverse of ``dataclasses.asdict``, and of ``science``, for a RunConfig."""
+    """Build a RunConfig from the dict that ``dataclasses.asdict`` or ``science`` made of it."""
     return RunConfig(
         **{
             **values,
@@ -233,14 +236,15 @@ def run_from_dict(values: dict[str, Any]) -> RunConfig:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON whose text depends on the value alone (sorted keys, no spaces)."""
+    """Serialise to JSON in one canonical form: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def science(run: RunConfig) -> dict[str, Any]:
-    """The run as a dict, the same text for the same run (``run_from_dict`` reads it).
+    """Convert a run to the dict that its run id hashes; ``run_from_dict`` is the inverse.
 
-    ``data.validation_scoring`` is left out where it says nothing of its own: runs of before it are still those runs.
+    ``data.validation_scoring`` is left out if it does not differ from ``scoring``, which keeps the ids of runs from
+    before that field existed.
     """
     values = asdict(run)
     if values["data"]["validation_scoring"] in ("", run.data.scoring):
@@ -249,6 +253,6 @@ def science(run: RunConfig) -> dict[str, Any]:
 
 
 def run_id(run: RunConfig, data_digest: str) -> str:
-    """The identity of a run: a hash of its science and of the data it selects (never of paths or worker counts)."""
+    """Compute the run id: a hash of the run's science and the digest of its data, without paths or worker counts."""
     text = canonical_json({"run": science(run), "data": data_digest})
     return hashlib.sha256(text.encode()).hexdigest()[:RUN_ID_LEN]

@@ -196,7 +196,7 @@ def test_songs_are_added_and_taken_down_by_one_command_each(
     table = ("corpus=table", f"audio={grown / 'songs.csv'}", f"out={out}", *SETTINGS)
     again = run_job(environment, "shard_corpus.py", *table)
     assert "0 written" in again.stdout, again.stderr
-    assert "6 songs in quarantine, 2 of them rows of a table that give no song" in again.stdout
+    assert "6 songs in quarantine, 2 of them rows of a table without a song" in again.stdout
     assert f"{len(rows) + 2} songs given: {len(after) - 2} in shards" in again.stdout
     assert f"row {len(rows) + 1}: the path is empty" in again.stdout
     assert "2 songs, taken down: asked to" in again.stdout

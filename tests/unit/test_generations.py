@@ -247,7 +247,7 @@ def test_the_last_song_of_a_tag_is_taken_down_and_listed_no_more(songs: list[Son
     grown = fix_plan([*rest, *added_songs(tmp_path, "new")], fewer, SETTINGS, out, append=True)
     assert len(grown.songs) == NUM_SONGS + 9
     new = replace(added_songs(tmp_path, "new")[0], labels={"ska": 1.0, "energy": 0.5})
-    with pytest.raises(ValueError, match=r"no longer there: \['polka'\]; new: \['ska'\], the first in s20"):
+    with pytest.raises(ValueError, match=r"removed: \['polka'\]; new: \['ska'\], the first in s20"):
         fix_plan([*rest, new], Vocabulary((*fewer.tags, Tag("ska"))), SETTINGS, out, append=True)
 
 
@@ -255,7 +255,7 @@ def test_a_corpus_of_one_tag_each_says_so_when_a_song_has_two(songs: list[Song],
     out, one = Store(str(tmp_path / "one")), Vocabulary.of_classes(["jazz", "rock"], exclusive=True)
     songs = [replace(song, labels={("rock", "jazz")[i % 2]: 1.0}) for i, song in enumerate(songs)]
     fix_plan(songs, one, SETTINGS, out)
-    with pytest.raises(ValueError, match="every song had exactly one tag, and not every one has now"):
+    with pytest.raises(ValueError, match="every song had exactly one tag, and now not all have"):
         fix_plan(songs, replace(one, exclusive=False), SETTINGS, out)
 
 
@@ -413,5 +413,5 @@ def test_an_addition_that_fails_does_not_hide_in_a_large_corpus(tmp_path: Path):
 
 
 def test_adding_to_nothing_is_refused(songs: list[Song], tmp_path: Path):
-    with pytest.raises(ValueError, match="nothing holds no corpus that songs could be added to"):
+    with pytest.raises(ValueError, match="nothing holds no corpus to add songs to"):
         fix_plan(songs, VOCABULARY, SETTINGS, Store(str(tmp_path / "nothing")), append=True)
