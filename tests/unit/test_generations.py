@@ -78,7 +78,7 @@ def test_additions_are_a_generation_behind_the_songs_that_were_there(songs: list
     result = shard_here([*songs, *added], out, append=True)
     after = read_manifest(out.uri)
     assert result.held_out == 1
-    assert "1 added songs held out (plan.parquet names them)" in result.summary()
+    assert "1 added songs held out (listed in plan.parquet)" in result.summary()
     assert len(after) == len(before) + 8
     assert after.version != before.version
     assert keys(after, "validation") == keys(before, "validation")
@@ -339,7 +339,7 @@ def test_the_same_audio_in_two_splits_is_used_in_the_one_that_judges(songs: list
     }
     assert not {"s02", "s03"} & set(keys(manifest, "train"))
     assert (len(keys(manifest, "train")), len(keys(manifest, "validation")), len(keys(manifest, "test"))) == (10, 3, 4)
-    assert "3 songs excluded from use: another split holds the same audio" in describe_text(manifest)
+    assert "3 songs excluded, because another split holds the same audio" in describe_text(manifest)
     assert len(find_duplicates(manifest)) == 4
     assert is_sound(manifest)
     take_down(Store(manifest.uri), ["s16"], "withdrawn")

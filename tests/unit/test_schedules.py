@@ -148,9 +148,9 @@ def test_a_metric_that_the_songs_do_not_define_is_refused():
         ({**CONSTANT, "sgd_after": 80, "sgd_lrs": [0.1], "warmup_steps": 80}, "must end before sgd_after"),
         ({"patience_steps": 0, "sgd_after": 80, "sgd_lrs": [0.1]}, "needs schedule=constant and patience_steps=0"),
         ({"schedule": "constant", "sgd_after": 80, "sgd_lrs": [0.1]}, "needs schedule=constant and patience_steps=0"),
-        ({"freeze": ["frontend", "frontend"]}, "none twice"),
-        ({"freeze": ["all_but_head", "frontend"]}, "head alone"),
-        ({"freeze": ["all_but_head"], "layer_decay": 0.5}, "head alone"),
+        ({"freeze": ["frontend", "frontend"]}, "without repetition"),
+        ({"freeze": ["all_but_head", "frontend"]}, "trains the head only"),
+        ({"freeze": ["all_but_head"], "layer_decay": 0.5}, "trains the head only"),
     ],
 )
 def test_dials_that_contradict_each_other_are_refused(values: dict[str, Any], message: str):
