@@ -1,7 +1,7 @@
-"""The nouns of music that every part shares: sample rate, song, clip, tag, vocabulary, row keys.
+"""Shared basics: sample rate, songs, clips, tags, vocabularies and song keys.
 
-Conventions: audio inside genrescale is mono, 16 kHz, little-endian int16. Seconds are named ``x_s``,
-samples ``x_len``. K is the number of tags; a song's labels are a float32 vector of K values.
+Conventions: audio inside genrescale is mono, 16 kHz, little-endian int16. Seconds are named ``x_s``, samples ``x_len``.
+K is the number of tags; a song's labels are a float32 vector (K,).
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ _KEY_MAX = 120
 
 
 def seconds_to_len(seconds: float) -> int:
-    """Samples in ``seconds`` of audio, rounded to the nearest sample."""
+    """Convert seconds to samples, rounded to the nearest sample."""
     return round(seconds * SAMPLE_RATE)
 
 
 def len_to_seconds(num_samples: int) -> float:
-    """Seconds that ``num_samples`` last."""
+    """Convert samples to seconds."""
     return num_samples / SAMPLE_RATE
 
 
 def song_key(source: str) -> str:
-    """A WebDataset key for ``source`` (a path or an id): only ``[A-Za-z0-9_-]``, unique by a short hash.
+    """Make a WebDataset key from ``source`` (a path or an id): readable, only ``[A-Za-z0-9_-]``, with a short hash.
 
-    A WebDataset key ends at the first dot of a member's name, so dots and slashes may not be in it.
-    The hash keeps ``a/b.mp3`` and ``a_b.mp3`` apart. Raises ValueError for a source that is not Unicode text, such as
-    a file's name in Latin-1.
+    A WebDataset key ends at the first dot of a member's name, so it must not contain dots or slashes. The hash
+    distinguishes ``a/b.mp3`` from ``a_b.mp3``. Raises ValueError for a source that is not Unicode text, such as a file
+    name in Latin-1.
     """
     stem = source.rsplit(".", 1)[0] if "." in source.rsplit("/", 1)[-1] else source
     readable = _KEY_FORBIDDEN.sub("_", stem).strip("_")[-_KEY_MAX:]
@@ -57,7 +57,7 @@ def song_key(source: str) -> str:
 
 @dataclass(frozen=True)
 class Tag:
-    """One output of a model: ``classify`` tags hold 0 or 1, ``regress`` tags a value in [0, 1]."""
+    """One output of a model. A ``classify`` tag has the label 0 or 1, a ``regress`` tag a value in [0, 1]."""
 
     name: str
     kind: TagKind = "classify"
@@ -67,14 +67,14 @@ class Tag:
         if not self.name:
             raise ValueError("a tag needs a name")
         if self.kind not in TAG_KINDS:
-            raise ValueError(f"tag {self.name!r} has kind {self.kind!r}; it must be one of {TAG_KINDS}")
+            raise ValueError(f"tag {self.name!r} has kind {self.kind!r}; must be one of {TAG_KINDS}")
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """The tags of a corpus, in the order of a model's outputs.
 
-    ``exclusive`` says that each song carries exactly one of the tags (a single-label corpus: genre recognition).
+    ``exclusive`` means that each song has exactly one of the tags (a single-label corpus, as in genre recognition).
     """
 
     tags: tuple[Tag, ...]
@@ -99,19 +99,19 @@ class Vocabulary:
 
     @property
     def classify_K(self) -> np.ndarray:
-        """Boolean mask (K,) of the tags scored by ROC-AUC and PR-AUC."""
+        """Boolean mask (K,) of the classify tags, which ROC-AUC and PR-AUC score."""
         return np.array([tag.kind == "classify" for tag in self.tags])
 
     @property
     def regress_K(self) -> np.ndarray:
-        """Boolean mask (K,) of the tags scored by RMSE."""
+        """Boolean mask (K,) of the regress tags, which RMSE scores."""
         return ~self.classify_K
 
     def encode(self, labels: Mapping[str, float]) -> np.ndarray:
-        """Labels of one song as float32 (K,). A classify tag that is absent is 0.
+        """Encode the labels of one song as float32 (K,). A missing classify tag is 0.
 
-        Raises ValueError for a name outside the vocabulary, a value outside [0, 1], a regress tag without a value,
-        and, where the vocabulary is exclusive, for anything but exactly one tag.
+        Raises ValueError for a name outside the vocabulary, a value that the tag's kind does not allow, a missing
+        regress tag, and, if the vocabulary is exclusive, unless there is exactly one tag.
         """
         unknown = sorted(set(labels) - set(self.names))
         if unknown:
@@ -133,14 +133,17 @@ class Vocabulary:
         return values_K
 
     def decode(self, labels_K: np.ndarray) -> dict[str, float]:
-        """Every tag with its value, as ``encode`` takes it: 0 or 1; of a regress tag the float32's shortest decimal."""
+        """Return the value of every tag, as ``encode`` takes it.
+
+        That is 0 or 1, or for a regress tag the shortest decimal of the float32 value.
+        """
         return {
             tag.name: int(value) if tag.kind == "classify" else float(str(np.float32(value)))
             for tag, value in zip(self.tags, labels_K, strict=True)
         }
 
     def carried(self, labels_K: np.ndarray) -> dict[str, float]:
-        """A song's labels as people read them: the classify tags that it has, and every regress tag."""
+        """Return a song's labels for display: the classify tags that it has, and all regress tags."""
         regress = {tag.name for tag in self.tags if tag.kind == "regress"}
         return {name: value for name, value in self.decode(labels_K).items() if value or name in regress}
 
@@ -154,17 +157,17 @@ class Vocabulary:
 
     @classmethod
     def of_classes(cls, names: Sequence[str], exclusive: bool = False) -> Vocabulary:
-        """A vocabulary of classify tags in sorted order."""
+        """Make a vocabulary of classify tags in sorted order."""
         return cls(tuple(Tag(name) for name in sorted(set(names))), exclusive=exclusive)
 
 
 @dataclass(frozen=True, slots=True)
 class Song:
-    """One row of a corpus before any audio is read (slots: there may be millions).
+    """One song of a corpus, before its audio is read. It has slots because there may be millions.
 
-    ``path`` is where its encoded file is; ``artist`` is what splits keep apart ("" if unknown: then the song is its
-    own artist); ``split`` is the official split, or None where genrescale makes the splits; ``expected_s`` is the
-    length in seconds that its corpus states, 0 where it states none.
+    ``path`` is its encoded file. ``artist`` is used to keep splits apart by artist; "" means unknown, and the song
+    counts as its own artist. ``split`` is the official split, or None if genrescale makes the splits. ``expected_s`` is
+    the length in seconds that the corpus states, 0 if none.
     """
 
     key: str
@@ -177,7 +180,7 @@ class Song:
 
 @dataclass(frozen=True)
 class Clip:
-    """Decoded audio of one song: ``pcm_T`` is int16 mono at 16 kHz."""
+    """The decoded audio of one song: ``pcm_T`` is int16, mono, 16 kHz."""
 
     key: str
     pcm_T: np.ndarray

@@ -1,6 +1,6 @@
-"""What lies in a store: corpora with their versions, sweeps with their runs and checkpoints; and how to delete them.
+"""List the content of a store (corpora with their versions, sweeps with their runs and checkpoints), and delete items.
 
-Nothing is deleted that was not listed first: ``deletion`` says what would go, ``Deletion.run`` does it.
+Deletion has two steps: ``deletion`` lists what would be deleted, ``Deletion.run`` deletes it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from genrescale.results import PLANNED_PATH, finished_runs, read_planned
 from genrescale.storage.errors import StoreError
 from genrescale.storage.store import Store
 
-MAX_DEPTH = 4  # folders below the store in which sweeps and corpora are looked for
-# What makes a folder a corpus or sweep is deleted last, so that a deletion that was cut off can be done again.
+MAX_DEPTH = 4  # levels of folders in which sweeps and corpora are searched
+# The file that marks a folder as a corpus or sweep is deleted last, so that an interrupted deletion can be repeated.
 CORPUS_FILES = (
     PAGE_PATH,
     "shards",
@@ -41,7 +41,7 @@ CORPUS_FILES = (
     MANIFEST_PATH,
 )
 REPORTS = ("report.html", "figure.png", "table.csv", "runs.csv")
-# The encoded songs of a sweep that synthesised its corpus; the corpus itself, in shards/, is an item of its own.
+# The encoded songs of a sweep that synthesised its corpus; the corpus itself, in shards/, is a separate item.
 SONG_FILES = tuple(f"audio/{name}" for name in (SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE, FACTS_FILE))
 WHATS = ("sweep", "checkpoints", "corpus", "version")
 _RUN_ID = re.compile(rf"[0-9a-f]{{{RUN_ID_LEN}}}")
@@ -49,7 +49,7 @@ _RUN_ID = re.compile(rf"[0-9a-f]{{{RUN_ID_LEN}}}")
 
 @dataclass(frozen=True)
 class CorpusItem:
-    """A sharded corpus: its songs, tags and versions (the current one first; none where sharding has not ended)."""
+    """A sharded corpus: its songs, tags and versions, the current one first; no version if sharding is not finished."""
 
     path: str
     num_songs: int
@@ -61,10 +61,10 @@ class CorpusItem:
 
 @dataclass(frozen=True)
 class SweepItem:
-    """A sweep, or the runs of jobs/train.py: its planned, begun and finished runs by id, and what they take.
+    """A sweep, or the runs of jobs/train.py: ids of planned, begun and finished runs, and sizes.
 
-    ``checkpoint_bytes`` are by run id, ``song_bytes`` those of encoded songs that it synthesised, ``num_bytes`` of all
-    that goes with it.
+    ``checkpoint_bytes`` is by run id. ``song_bytes`` counts encoded songs that the sweep synthesised. ``num_bytes``
+    counts all that a deletion of the sweep removes.
     """
 
     path: str
@@ -77,7 +77,7 @@ class SweepItem:
 
 
 def find_items(store: Store, path: str = "", depth: int = 0) -> Iterator[CorpusItem | SweepItem]:
-    """The corpora and sweeps in a store, by path. What lies inside of one is looked at for an embedded corpus only."""
+    """Yield the corpora and sweeps in a store, by path. Inside a sweep, only an embedded corpus is searched."""
     here = store.child(path) if path else store
     if is_corpus(here):
         yield describe_corpus(store, path)
@@ -93,41 +93,41 @@ def find_items(store: Store, path: str = "", depth: int = 0) -> Iterator[CorpusI
 
 
 def is_corpus(files: Store) -> bool:
-    """Whether a corpus was sharded or begun here; another program's manifest.json is none."""
+    """Whether a corpus was sharded or begun here. The manifest.json of another program does not count."""
     return bool(_summary(files)) or files.exists(PLAN_PATH)
 
 
 def is_sweep(files: Store) -> bool:
-    """Whether a sweep was planned, songs were synthesised for one, or a run has begun here."""
+    """Whether a sweep was planned, a sweep's songs were synthesised, or a run has begun here."""
     return files.exists(PLANNED_PATH) or synthesised(files) or bool(begun_runs(files))
 
 
 def synthesised(files: Store) -> bool:
-    """Whether a sweep made its own songs here. (The file of this name beside songs made alone holds other facts.)"""
+    """Whether a sweep synthesised its songs here. Songs made by themselves have other facts in the same file."""
     return {"synthesis", "shards"} <= set(_read_dict(files, FACTS_FILE))
 
 
 def begun_runs(files: Store) -> set[str]:
-    """The ids of the runs that have left a checkpoint or anything else."""
+    """Return the ids of runs that have written a checkpoint or anything else."""
     names = {path.split("/")[1] for folder in ("checkpoints", "runs") for path in files.list(folder)}
     return {name for name in names if _RUN_ID.fullmatch(name)}
 
 
 def _summary(files: Store) -> dict[str, Any]:
-    """The content of a corpus's manifest.json; {} where there is none of ours."""
+    """Read a corpus's manifest.json; {} if there is none written by genrescale."""
     summary = _read_dict(files, MANIFEST_PATH)
     return summary if {"version", "num_songs", "vocabulary"} <= set(summary) else {}
 
 
 def _read_dict(files: Store, path: str) -> dict[str, Any]:
-    """A JSON file that holds a dict; {} where there is none."""
+    """Read a JSON file that holds a dict; {} if there is none."""
     try:
-        found = json.loads(files.read_bytes(path))
+        content = json.loads(files.read_bytes(path))
     except StoreError:
         raise
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def describe_corpus(store: Store, path: str) -> CorpusItem:
@@ -163,14 +163,14 @@ def describe_sweep(store: Store, path: str) -> SweepItem:
 
 
 def sweep_files(files: Store) -> tuple[str, ...]:
-    """What belongs to the sweep at ``files``, in the order of deletion: what makes it a sweep goes last."""
+    """List the files of the sweep at ``files`` in the order of deletion; the one that marks it as a sweep is last."""
     songs = (*SONG_FILES, FACTS_FILE) if synthesised(files) else ()
     return (*REPORTS, "evaluations", "failures.json", "tune", *songs, "checkpoints", "runs", PLANNED_PATH)
 
 
 @dataclass(frozen=True)
 class Deletion:
-    """Paths below ``files`` that would go, and how much that is."""
+    """Paths in ``files`` that would be deleted, with the number and size of their files."""
 
     files: Store
     paths: tuple[str, ...]
@@ -182,24 +182,25 @@ class Deletion:
             self.files.delete(path)
         for folder in sorted({"", *(path.rpartition("/")[0] for path in self.paths)}, reverse=True):
             if (local := self.files.local_path(folder)) is not None:
-                with suppress(OSError):  # not empty: something else lies there
+                with suppress(OSError):  # not empty: it holds other files
                     local.rmdir()
 
 
 def deletion(files: Store, what: str, version: str = "", run: str = "") -> Deletion:
-    """What deleting ``what`` (one of WHATS) of the sweep or corpus at ``files`` takes away. Raises ValueError.
+    """List what deleting ``what`` (one of WHATS) of the sweep or corpus at ``files`` would remove.
 
-    ``sweep`` leaves an embedded corpus, which other sweeps may read. ``checkpoints`` are those of finished runs, since
-    an unfinished run continues from its own, or those of ``run``, finished or not. ``version`` is an earlier one of a
-    corpus: its tables go, the shards stay.
+    ``sweep`` keeps an embedded corpus, because other sweeps may use it. ``checkpoints`` are those of finished runs,
+    because an unfinished run continues from its own, or those of ``run``, finished or not. ``version`` is an earlier
+    version of a corpus: its tables are deleted, the shards stay. Raises ValueError for a combination that does not
+    exist.
     """
     if what not in WHATS:
         raise ValueError(f"delete={what!r} is none of {list(WHATS)}")
     if run and what != "checkpoints":
-        raise ValueError(f"run={run} goes with delete=checkpoints, and this is delete={what}")
+        raise ValueError(f"run={run} works with delete=checkpoints only, not with delete={what}")
     kind = "corpus" if what in ("corpus", "version") else "sweep"
     if not (is_corpus(files) if kind == "corpus" else is_sweep(files)):
-        raise ValueError(f"{files.uri} is no {kind}: it holds neither the files nor the beginnings of one")
+        raise ValueError(f"{files.uri} is not a {kind}: it holds no files of one, finished or begun")
     if what == "version":
         candidates = [_version_path(files, version)]
     elif what == "checkpoints":
@@ -209,9 +210,7 @@ def deletion(files: Store, what: str, version: str = "", run: str = "") -> Delet
     sizes = {path: files.sizes(path) for path in candidates}
     kept = tuple(path for path in candidates if sizes[path])
     if run and not kept:
-        raise ValueError(
-            f"run={run} has no checkpoints in {files.uri}; without delete= and with at= its runs are listed"
-        )
+        raise ValueError(f"run={run} has no checkpoints in {files.uri}; list the runs with at= and without delete=")
     return Deletion(
         files, kept, sum(len(sizes[path]) for path in kept), sum(sum(sizes[path].values()) for path in kept)
     )
@@ -222,7 +221,7 @@ def _version_path(files: Store, version: str) -> str:
     versions = files.folders("manifest")
     if version == current:
         raise ValueError(
-            f"version {version} is the corpus as it is; delete the corpus (delete=corpus) or another version"
+            f"version {version} is the current version; delete the corpus (delete=corpus) or another version"
         )
     if version not in versions:
         raise ValueError(f"version={version!r} is none of {versions} of {files.uri}")
@@ -234,7 +233,7 @@ def megabytes(num_bytes: int) -> str:
 
 
 def format_items(items: Sequence[CorpusItem | SweepItem], uri: str, runs: bool = False) -> str:
-    """The items for a terminal; with ``runs`` also a line for each run of a sweep."""
+    """Format the items for a terminal; with ``runs``, add a line for each run of a sweep."""
     table = Table(title=f"{len(items)} sweeps and corpora in {uri}")
     for name in ("path", "kind", "holds", "size"):
         table.add_column(name, justify="right" if name == "size" else "left", overflow="fold")
@@ -250,7 +249,7 @@ def format_items(items: Sequence[CorpusItem | SweepItem], uri: str, runs: bool =
 def _corpus_text(item: CorpusItem) -> str:
     if not item.versions:
         return f"{item.num_shards} shards of a corpus that is not finished"
-    earlier = f", before it {', '.join(item.versions[1:])}" if item.versions[1:] else ""
+    earlier = f", earlier {', '.join(item.versions[1:])}" if item.versions[1:] else ""
     counts = f"{item.num_songs:,} songs, {item.num_tags} tags, {item.num_shards} shards"
     return f"{counts}; version {item.versions[0]}{earlier}"
 

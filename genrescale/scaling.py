@@ -1,9 +1,9 @@
-"""How a metric changes with the number of training songs: fits, where two families cross, how sure that is.
+"""Scaling of a metric with the number of training songs: fits, crossings of two model families, and intervals.
 
-Conventions: ``sizes`` are training songs, ``values`` a metric of one run or the mean of several, one per size;
-a size may appear several times (one value per seed). Intervals are (low, high) at ``level``, 0.95 unless said.
-The straight line in songs is the fit of Pons et al. 2018, Figure 3. It crosses another at most once whatever the
-points do, so ``lead_changes`` of the raw means belongs beside every crossing.
+Conventions: ``sizes`` are numbers of training songs. ``values`` are metrics, one for each size, of one run or averaged
+over several; a size may occur several times (one value per seed). Intervals are (low, high) at ``level``, by default
+0.95. The straight line in songs is the fit of Pons et al. 2018, Figure 3. Two lines cross at most once, whatever the
+points do, so report ``lead_changes`` of the raw means with every crossing.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def _points(sizes: ArrayLike, values: ArrayLike, min_sizes: int) -> tuple[np.nda
     if size_N.ndim != 1 or size_N.shape != value_N.shape:
         raise ValueError(f"a fit needs one value per size, got shapes {size_N.shape} and {value_N.shape}")
     if not (np.isfinite(size_N).all() and np.isfinite(value_N).all()):
-        raise ValueError("a fit needs finite sizes and values: leave missing runs out")
+        raise ValueError("a fit needs finite sizes and values: leave out missing runs")
     if (size_N <= 0).any():
         raise ValueError("sizes are numbers of songs: they must be greater than 0")
-    if (found := len(np.unique(size_N))) < min_sizes:
-        raise ValueError(f"this fit needs at least {min_sizes} different sizes, got {found}")
+    if (num_sizes := len(np.unique(size_N))) < min_sizes:
+        raise ValueError(f"this fit needs at least {min_sizes} different sizes, got {num_sizes}")
     return size_N, value_N
 
 
 @dataclass(frozen=True, eq=False)
 class LinearFit:
-    """Least squares ``value = intercept + slope * songs``. ``residuals`` are value minus line, in the given order."""
+    """Least-squares line ``value = intercept + slope * songs``. ``residuals`` (value - line) are in the given order."""
 
     slope: float
     intercept: float
@@ -52,13 +52,13 @@ class LinearFit:
 
     @property
     def r_squared(self) -> float | None:
-        """Share of the values' variance that the line explains; None where the values do not vary."""
+        """Share of the values' variance that the line explains; None if the values do not vary."""
         values_N = self.predict(self.sizes) + self.residuals
         total = float(((values_N - values_N.mean()) ** 2).sum())
         return 1 - float((self.residuals**2).sum()) / total if total > 0 else None
 
     def _margin(self, level: float) -> float | None:
-        """Student's t times the residual standard deviation; None where two points leave nothing to judge by."""
+        """Student's t quantile times the residual standard deviation; None with two points, which leave no residual."""
         freedom = len(self.sizes) - 2
         if freedom < 1:
             return None
@@ -66,14 +66,14 @@ class LinearFit:
         return float(stats.t.ppf((1 + level) / 2, freedom)) * sigma
 
     def slope_interval(self, level: float = LEVEL) -> Interval | None:
-        """Confidence interval of the slope, metric units per song; None with two points."""
+        """Confidence interval of the slope, in metric units per song; None with two points."""
         if (margin := self._margin(level)) is None:
             return None
         half = margin / math.sqrt(float(((self.sizes - self.sizes.mean()) ** 2).sum()))
         return self.slope - half, self.slope + half
 
     def band(self, sizes: ArrayLike, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray] | None:
-        """Pointwise confidence band of the line at ``sizes``, valid as far as a line is; None with two points."""
+        """Pointwise confidence band of the line at ``sizes``, if the relation is linear; None with two points."""
         if (margin := self._margin(level)) is None:
             return None
         offset = np.asarray(sizes, dtype=float) - self.sizes.mean()
@@ -83,7 +83,7 @@ class LinearFit:
 
 
 def linear_fit(sizes: ArrayLike, values: ArrayLike) -> LinearFit:
-    """The straight line through (songs, value). Raises ValueError below two different sizes."""
+    """Fit a straight line to (songs, value). Raises ValueError for fewer than two different sizes."""
     size_N, value_N = _points(sizes, values, min_sizes=2)
     centred = size_N - size_N.mean()
     slope = float(centred @ value_N / (centred @ centred))
@@ -92,9 +92,9 @@ def linear_fit(sizes: ArrayLike, values: ArrayLike) -> LinearFit:
 
 
 def crossing(fit_a: LinearFit, fit_b: LinearFit) -> float | None:
-    """The number of songs at which two lines meet; None where they are parallel.
+    """Compute the number of songs at which two lines cross; None if they are parallel.
 
-    It may lie outside the measured sizes, or be negative: then the lines meet at no number of songs.
+    It may lie outside the measured sizes. A negative number means that the lines do not cross at any number of songs.
     """
     gap, closing = fit_b.intercept - fit_a.intercept, fit_a.slope - fit_b.slope
     if math.isclose(fit_a.slope, fit_b.slope, rel_tol=1e-9, abs_tol=0.0):
@@ -103,17 +103,17 @@ def crossing(fit_a: LinearFit, fit_b: LinearFit) -> float | None:
 
 
 def lead_changes(sizes: Sequence[int], differences: Sequence[float]) -> list[tuple[int, int]]:
-    """Between which sizes (ascending) the sign of the difference changes; a tie changes nothing."""
+    """List the pairs of neighbouring sizes (ascending) between which the difference changes sign; ties are skipped."""
     known = [(size, value) for size, value in zip(sizes, differences, strict=True) if value != 0]
     return [(before[0], after[0]) for before, after in itertools.pairwise(known) if before[1] * after[1] < 0]
 
 
 @dataclass(frozen=True, eq=False)
 class PowerLawFit:
-    """``value = a - b * songs**-c``: ``a`` is where more songs would end; b > 0 rises to it, b < 0 falls to it.
+    """``value = a - b * songs**-c``. ``a`` is the limit for many songs: a maximum if b > 0, a minimum if b < 0.
 
-    ``at_limit`` says that the exponent stopped at an end of ``EXPONENT_RANGE``: the points do not fix the curve, and
-    ``a`` is not to be read as a limit.
+    ``at_limit`` means that the exponent is at an end of ``EXPONENT_RANGE``: the points do not determine the curve, so
+    do not interpret ``a`` as a limit.
     """
 
     a: float
@@ -127,10 +127,10 @@ class PowerLawFit:
 
 
 def power_law_fit(sizes: ArrayLike, values: ArrayLike) -> PowerLawFit:
-    """Least squares of the saturating power law. Raises ValueError below four different sizes: it has three parameters.
+    """Fit the saturating power law by least squares. Raises ValueError for fewer than four different sizes.
 
-    For a given exponent the law is linear in a and b, so only the exponent is searched: no start values, no failure
-    to converge.
+    For a given exponent the law is linear in a and b. So only the exponent is searched, which needs no start values and
+    cannot fail to converge.
     """
     size_N, value_N = _points(sizes, values, POWER_LAW_MIN_SIZES)
     scale = math.exp(np.log(size_N).mean())
@@ -146,31 +146,31 @@ def power_law_fit(sizes: ArrayLike, values: ArrayLike) -> PowerLawFit:
     grid = np.linspace(low, high, 61)
     best = int(np.argmin([squared_error(x) for x in grid]))
     around = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
-    found: Any = optimize.minimize_scalar(squared_error, bounds=around, method="bounded", options={"xatol": 1e-10})
-    exponent = math.exp(float(found.x))
+    search: Any = optimize.minimize_scalar(squared_error, bounds=around, method="bounded", options={"xatol": 1e-10})
+    exponent = math.exp(float(search.x))
     a, b_scaled, residuals = solve(exponent)
-    # A bounded search never returns the bound itself, so an end is recognised by nearness.
+    # A bounded search never returns the bound itself, so compare the best grid point instead.
     at_limit = bool(best in (0, len(grid) - 1))
     return PowerLawFit(a, b_scaled * scale**exponent, exponent, residuals, at_limit)
 
 
 def welch_interval(values_a: Sequence[float], values_b: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """Interval of mean(a) - mean(b) by Welch's t; None where a side has fewer than two seeds.
+    """Interval of mean(a) - mean(b) by Welch's t-test; None if a side has fewer than two seeds.
 
-    Wide with few seeds, as it should be: two seeds say little about the spread of a third.
+    With few seeds it is wide, as it should be: two seeds say little about the spread of a third.
     """
     if min(len(values_a), len(values_b)) < 2:
         return None
     if np.ptp(values_a) == 0 and np.ptp(values_b) == 0:
         return (equal := float(np.mean(values_a) - np.mean(values_b))), equal
-    found = stats.ttest_ind(values_a, values_b, equal_var=False).confidence_interval(level)  # type: ignore[union-attr]
-    return float(found.low), float(found.high)
+    ci = stats.ttest_ind(values_a, values_b, equal_var=False).confidence_interval(level)  # type: ignore[union-attr]
+    return float(ci.low), float(ci.high)
 
 
 def pooled_spread(groups: Sequence[Sequence[float]]) -> float | None:
-    """Standard deviation over seeds (n - 1), pooled over groups of runs that differ by seed alone.
+    """Standard deviation over seeds (n - 1), pooled over groups of runs that differ in the seed only.
 
-    None where no group has two seeds.
+    None if no group has two seeds.
     """
     deviations = [np.asarray(group) - np.mean(group) for group in groups if len(group) > 1]
     freedom = sum(len(group) - 1 for group in deviations)
@@ -180,10 +180,10 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> float | None:
 def bootstrap_difference(
     values_a: Sequence[float], values_b: Sequence[float], level: float = LEVEL, seed: int = 0
 ) -> Interval | None:
-    """Percentile interval of mean(a) - mean(b) over resampled seeds; None where a side has fewer than two.
+    """Percentile interval of mean(a) - mean(b) over resampled seeds; None if a side has fewer than two seeds.
 
-    It never leaves the range of the seeds that were run, so with two or three seeds it is too narrow: beside it
-    belongs ``welch_interval``.
+    It never exceeds the range of the seeds that were run, so with two or three seeds it is too narrow: report
+    ``welch_interval`` as well.
     """
     if min(len(values_a), len(values_b)) < 2:
         return None
@@ -195,10 +195,10 @@ def bootstrap_difference(
 
 @dataclass(frozen=True)
 class CrossingInterval:
-    """Where two lines cross when the seeds are resampled.
+    """Interval of the crossing of two lines over resampled seeds.
 
-    ``high`` is infinite where the tail of the resamples never crosses; ``share_inside`` is the share of resamples that
-    cross within the measured sizes.
+    ``high`` is infinite if the upper tail of the resamples never crosses. ``share_inside`` is the share of resamples
+    whose crossing lies within the measured sizes.
     """
 
     low: float
@@ -209,7 +209,7 @@ class CrossingInterval:
 def _resampled_lines(
     seeds_by_size: Mapping[int, Sequence[float]], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Intercepts and slopes (R,) of lines through seeds drawn with replacement within each size."""
+    """Return intercepts and slopes (R,) of lines through seeds drawn with replacement within each size."""
     size_N = np.concatenate([np.full(len(values), size, dtype=float) for size, values in seeds_by_size.items()])
     drawn_RN = np.concatenate(
         [rng.choice(values, size=(RESAMPLES, len(values))) for values in seeds_by_size.values()], axis=1
@@ -225,10 +225,10 @@ def bootstrap_crossing(
     level: float = LEVEL,
     seed: int = 0,
 ) -> CrossingInterval | None:
-    """Interval of the crossing over resampled seeds, from the values per size of both families.
+    """Compute the interval of the crossing over resampled seeds, from the values per size of both families.
 
-    None where a size has a single seed, or a family fewer than two sizes. A resample whose lines meet at no number of
-    songs counts as a crossing at infinity: the interval then says "never" rather than hide it.
+    Returns None if a size has one seed only, or a family fewer than two sizes. A resample whose lines do not cross at
+    any number of songs counts as a crossing at infinity, so that the interval shows it.
     """
     for values_by_size in (seeds_a, seeds_b):
         if len(values_by_size) < 2 or any(len(values) < 2 for values in values_by_size.values()):
@@ -239,7 +239,7 @@ def bootstrap_crossing(
         meets = (intercept_b - intercept_a) / (slope_a - slope_b)
     meets = np.where(np.isfinite(meets) & (meets > 0), meets, np.inf)
     sizes = [*seeds_a, *seeds_b]
-    # Of the values themselves, not interpolated: between a number and infinity there is nothing to interpolate.
+    # Without interpolation: there is no value between a number and infinity.
     low, high = np.quantile(meets, [(1 - level) / 2, (1 + level) / 2], method="nearest")
     inside = float(((meets >= min(sizes)) & (meets <= max(sizes))).mean())
     return CrossingInterval(float(low), float(high), inside)

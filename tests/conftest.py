@@ -54,7 +54,7 @@ def compiled_layers() -> None:
     if library() is None:
         if os.environ.get("CI") == "true":
             pytest.fail("CI needs a C++ compiler")
-        pytest.skip("no C++ compiler: training takes PyTorch's own layers here, which round otherwise")
+        pytest.skip("no C++ compiler: training uses PyTorch's own layers here, which round otherwise")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""What a run is (its science), where it runs (its site), and the identity of a run.
+"""Configuration of a run: its science (what may change the result), its site (where it runs), and its run id.
 
-Configs are plain dataclasses, checked when they are built and never assigned to afterwards: a derived value is a
-function. They are not frozen only because Hydra refuses command-line overrides of frozen schemas.
+Configs are plain dataclasses, validated on construction and never assigned to afterwards; derived values are functions.
+They are not frozen only because Hydra rejects command-line overrides of frozen schemas.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RUN_ID_LEN = 12
 
 @dataclass
 class ModelConfig:
-    """A model of ``genrescale.models.MODELS`` and its dials (keyword arguments of its constructor)."""
+    """The name of a model in ``genrescale.models.MODELS`` and its dials (keyword arguments of its constructor)."""
 
     name: str = "waveform"
     dials: dict[str, Any] = field(default_factory=dict)
@@ -34,12 +34,12 @@ class ModelConfig:
 
 @dataclass
 class InitConfig:
-    """Where a run's first weights come from: a finished run (fine-tuning, in chains of any length), or random.
+    """The source of a run's initial weights: random, or a finished run (fine-tuning; chains may be of any length).
 
-    ``run`` is the parent's run id, "" for none; its weights are read from SiteConfig's ``parents``. ``take`` says which
-    of them: ``all``, also the head, so both runs must have the same tags; ``new_head``, all but the head, which is
-    drawn anew; ``matching``, those whose name and shape match (a result row lists the others). Layers whose values
-    follow from the dials (filterbanks, log-mel normalisation) are the run's own.
+    ``run`` is the parent's run id, "" for random weights; SiteConfig's ``parents`` is the folder with the parent's
+    weights. ``take``: ``all`` loads every weight, so both runs must have the same tags; ``new_head`` loads all but the
+    head, which is initialised anew; ``matching`` loads the weights whose name and shape match, and the result row lists
+    the others. Buffers that follow from the dials (filter banks, log-mel normalisation) are always the run's own.
     """
 
     run: str = ""
@@ -49,7 +49,7 @@ class InitConfig:
         one_of("init.take", self.take, TAKES)
         require(
             re.fullmatch("[A-Za-z0-9_-]*", self.run) is not None and self.run not in ("inf", "nan"),
-            f"init.run={self.run!r} is no run id; on a command line quote one that reads as a number (1e5...): "
+            f"init.run={self.run!r} is not a run id; on a command line, quote an id that looks like a number (1e5...): "
             "\"run.init.run='12345678e901'\"",
         )
         require(bool(self.run) or self.take == "new_head", f"init.take={self.take} has no effect without init.run")
@@ -57,11 +57,11 @@ class InitConfig:
 
 @dataclass
 class RunConfig:
-    """The science of one run: everything that may change its result, and nothing else.
+    """The science of one run: all settings that may change its result, and no others.
 
-    ``loss=by_kind`` is cross entropy for an exclusive vocabulary, otherwise BCE on classify tags and MSE on regress
-    tags. Pons 2018 trained its 1.2M-songs models with ``mse`` on all tags. ``loss_dials`` are the loss's dials
-    (``genrescale.config.losses``), those left out at their defaults.
+    ``loss=by_kind`` is cross entropy for an exclusive vocabulary, else BCE on classify tags and MSE on regress tags.
+    Pons 2018 trained the models of 1.2M songs with ``mse`` on all tags. ``loss_dials`` override the defaults in
+    ``genrescale.config.losses``.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -81,21 +81,21 @@ class RunConfig:
         not_negative(seed=self.seed)
         require(
             self.contrast.weight == 0 or self.augment.mixup_alpha == self.augment.cutmix_alpha == 0,
-            "contrast needs clips of one class each: use mixup_alpha=0 and cutmix_alpha=0",
+            "contrast.weight > 0 needs clips of one class each: set mixup_alpha=0 and cutmix_alpha=0",
         )
 
 
 @dataclass
 class SiteConfig:
-    """Where and on how much a run executes. Nothing here may change a result beyond floating-point order.
+    """Paths and resources of a run. No setting here may change a result beyond floating-point order.
 
-    ``corpus`` is a sharded corpus, ``out`` the folder of results, ``parents`` the one where the runs lie that others
-    start from ("": ``out``). ``data_cpus`` are kept free for Ray Data beside the workers. ``threads`` is fixed so that
-    a run on the same machine repeats to the digit. ``zero_stage`` 1 to 3 divides the optimiser's state, the gradients
-    and the weights over the workers. ``max_failures`` is how often one run may restart from its last checkpoint.
-    ``storage_patience_s`` is how long a read is tried again while the object store is busy or cannot be reached; a
-    longer outage ends the attempt. ``shard_cache`` is a folder on every node that keeps up to ``shard_cache_gb`` of a
-    bucket's shards, whole; "" reads the ranges of crops.
+    ``corpus`` is a sharded corpus, ``out`` the folder for results. ``parents`` is the folder of the runs that others
+    start from; "" means ``out``. ``data_cpus`` are reserved for Ray Data in addition to the workers. ``threads`` per
+    worker is fixed, so that a run repeats exactly on the same machine. ``zero_stage`` 1 to 3 partitions optimiser
+    state, gradients and weights over the workers. ``max_failures`` is how often a run may restart from its last
+    checkpoint. ``storage_patience_s`` is how long a read is retried while the object store is busy or unreachable; a
+    longer outage ends the attempt. ``shard_cache`` is a folder on every node that caches up to ``shard_cache_gb`` of
+    whole shards of a bucket; "" reads byte ranges of crops.
     """
 
     corpus: str = ""
@@ -120,13 +120,13 @@ class SiteConfig:
         not_negative(max_failures=self.max_failures, storage_patience_s=self.storage_patience_s)
         require(
             not self.shard_cache or os.path.isabs(self.shard_cache),
-            f"shard_cache={self.shard_cache!r} must be an absolute path, of a folder on the disk of every node",
+            f"shard_cache={self.shard_cache!r} must be an absolute path of a folder on every node's disk",
         )
         require(self.zero_stage in (0, 1, 2, 3), f"zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
 
 
 def run_from_dict(values: dict[str, Any]) -> RunConfig:
-    """The inverse of ``dataclasses.asdict``, and of ``science``, for a RunConfig."""
+    """Build a RunConfig from the dict that ``dataclasses.asdict`` or ``science`` made of it."""
     return RunConfig(
         **{
             **values,
@@ -141,14 +141,15 @@ def run_from_dict(values: dict[str, Any]) -> RunConfig:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON whose text depends on the value alone (sorted keys, no spaces)."""
+    """Serialise to JSON in one canonical form: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def science(run: RunConfig) -> dict[str, Any]:
-    """The run as a dict, the same text for the same run (``run_from_dict`` reads it).
+    """Convert a run to the dict that its run id hashes; ``run_from_dict`` is the inverse.
 
-    ``data.validation_scoring`` is left out where it says nothing of its own: runs of before it are still those runs.
+    ``data.validation_scoring`` is left out if it does not differ from ``scoring``, which keeps the ids of runs from
+    before that field existed.
     """
     values = asdict(run)
     if values["data"]["validation_scoring"] in ("", run.data.scoring):
@@ -157,6 +158,6 @@ def science(run: RunConfig) -> dict[str, Any]:
 
 
 def run_id(run: RunConfig, data_digest: str) -> str:
-    """The identity of a run: a hash of its science and of the data it selects (never of paths or worker counts)."""
+    """Compute the run id: a hash of the run's science and the digest of its data, without paths or worker counts."""
     text = canonical_json({"run": science(run), "data": data_digest})
     return hashlib.sha256(text.encode()).hexdigest()[:RUN_ID_LEN]

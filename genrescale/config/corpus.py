@@ -10,7 +10,7 @@ SHARD_MB = 256
 
 @dataclass
 class SynthesisConfig:
-    """``songs`` procedural songs of ``min_s`` to ``max_s`` seconds, all drawn from ``seed``."""
+    """Settings of the synthetic corpus: ``songs`` songs of ``min_s`` to ``max_s`` seconds, drawn from ``seed``."""
 
     songs: int = 1000
     seed: int = 0
@@ -21,7 +21,7 @@ class SynthesisConfig:
         if self.songs < 1:
             raise ValueError(f"songs={self.songs} must be at least 1")
         if not 0 < self.min_s <= self.max_s:
-            raise ValueError(f"min_s={self.min_s} and max_s={self.max_s} must be positive and in order")
+            raise ValueError(f"min_s={self.min_s} and max_s={self.max_s} must satisfy 0 < min_s <= max_s")
 
 
 @dataclass
@@ -40,12 +40,12 @@ class TableColumns:
 
 @dataclass
 class ShardSettings:
-    """How a corpus is sharded.
+    """Settings of sharding.
 
-    ``val_fraction`` and ``test_fraction`` of the songs are held out where there are no official splits.
-    ``songs_per_shard`` of 0 makes shards of about SHARD_MB, judged by a sample of the songs. ``max_s`` keeps the middle
-    of longer songs (0: whole songs); songs under ``min_s`` are quarantined. More than ``max_failure_rate`` of the songs
-    (and rejected rows) in quarantine stop the job; up to MIN_FAILURES never do, unless the rate is 0.
+    Without official splits, ``val_fraction`` and ``test_fraction`` of the songs are held out. ``songs_per_shard`` 0
+    makes shards of about SHARD_MB, estimated from a sample of songs. ``max_s`` keeps the middle of longer songs (0:
+    whole songs); songs shorter than ``min_s`` are quarantined. The job stops if more than ``max_failure_rate`` of the
+    songs and rejected rows are quarantined; up to MIN_FAILURES are always allowed, unless the rate is 0.
     """
 
     val_fraction: float = 0.1
@@ -67,13 +67,13 @@ class ShardSettings:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed} must not be negative")
         if self.songs_per_shard < 0:
-            raise ValueError(f"songs_per_shard={self.songs_per_shard} must be at least 1, or 0 to fit {SHARD_MB} MB")
+            raise ValueError(f"songs_per_shard={self.songs_per_shard} must be at least 1, or 0 for {SHARD_MB} MB")
         if not self.min_s >= 0.0:
             raise ValueError(f"min_s={self.min_s} must not be negative")
         if self.max_s != 0 and not self.max_s >= max(self.min_s, 1e-3):
             raise ValueError(f"max_s={self.max_s} must be 0 (whole songs) or at least min_s={self.min_s}")
 
     def of_plan(self) -> dict[str, float]:
-        """The settings that decide what lies in the shards; the failure budget does not."""
+        """Return the settings that determine the content of the shards, i.e. all but the failure budget."""
         names = {field.name for field in fields(ShardSettings)} - {"max_failure_rate"}
         return {name: value for name, value in asdict(self).items() if name in names}

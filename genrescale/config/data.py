@@ -13,17 +13,20 @@ SAMPLERS = ("uniform", "class_aware", "mixture", "windows")
 
 @dataclass
 class DataConfig:
-    """What a run is trained and scored on.
+    """The songs, crops and scoring protocol of a run.
 
-    ``size`` is a number of training songs; sizes are nested. ``crop_s`` is the length of a training crop and of a
-    scoring window. ``batch`` clips make one optimiser step, in groups of ``group`` clips: a group is the unit of batch
-    norm and of noise, so it is part of the science. ``scoring`` is ``consecutive`` (Pons 2018: windows side by side)
-    or ``spread:N`` (Won 2020: N windows at even distances); ``validation_scoring`` is another one for validation
-    (MediaEval 2020: ``spread:16``, and ``spread:32`` for test), "" the same. ``val_songs`` caps the fixed validation
-    prefix; 0 is all. ``labels=shuffled`` permutes the training labels, a control that must score chance. ``sampler``
-    says which songs make an epoch (``data.samplers``): ``uniform``, each once; ``class_aware``, each tag as often as
-    any other; ``mixture``, each corpus of a mix by its weight in ``weights``; ``windows``, each once, shuffled within
-    ``window_shards`` shards at a time, for stores that are dear to ask.
+    ``size`` is the number of training songs; sizes are nested. ``crop_s`` is the length of training crops and scoring
+    windows. An optimiser step takes ``batch`` clips, in groups of ``group`` clips. Batch norm and random noise act on a
+    group, so it is part of the science. ``scoring`` is ``consecutive`` (Pons 2018: adjacent windows) or ``spread:N``
+    (Won 2020: N evenly spaced windows). ``validation_scoring`` is the protocol for validation if it differs, else ""
+    (MediaEval 2020: validation ``spread:16``, test ``spread:32``). ``val_songs`` limits validation to a fixed prefix of
+    the split; 0 means all songs. ``labels=shuffled`` permutes the training labels: a control whose scores must be at
+    chance level.
+
+    ``sampler`` decides which songs make an epoch (``data.reading.samplers``): ``uniform``, each song once;
+    ``class_aware``, each tag equally often; ``mixture``, each corpus of a mix by its weight in ``weights``;
+    ``windows``, each song once, shuffled within ``window_shards`` shards at a time, for stores where requests are slow
+    or costly.
     """
 
     size: int = 1000
@@ -44,18 +47,18 @@ class DataConfig:
         require(self.group >= 2, f"group={self.group} must be at least 2: batch norm needs two clips")
         require(
             self.batch % self.group == 0,
-            f"batch={self.batch} must be a whole number of groups of {self.group} clips",
+            f"batch={self.batch} must be a multiple of group={self.group}",
         )
         one_of("labels", self.labels, LABEL_MODES)
         one_of("sampler", self.sampler, SAMPLERS)
         require(
             bool(self.weights) == (self.sampler == "mixture"),
-            f"sampler={self.sampler!r} with weights={self.weights}: weights, one for each corpus of a mix, go with "
-            "sampler=mixture and with no other",
+            f"sampler={self.sampler!r} with weights={self.weights}: sampler=mixture needs weights, one for each "
+            "corpus of the mix; other samplers take none",
         )
         require(
             self.sampler == "windows" or self.window_shards == 8,
-            f"window_shards={self.window_shards} has no effect with sampler={self.sampler}: it is of sampler=windows; "
+            f"window_shards={self.window_shards} has no effect with sampler={self.sampler}, only with sampler=windows; "
             "leave it at its default, 8",
         )
         parse_scoring(self.scoring)
@@ -64,25 +67,25 @@ class DataConfig:
 
 
 def parse_scoring(scoring: str) -> int | None:
-    """Windows per song of a scoring protocol: None for ``consecutive``, N for ``spread:N``."""
+    """Parse a scoring protocol into windows per song: None for ``consecutive``, N for ``spread:N``."""
     if scoring == "consecutive":
         return None
     protocol, _, count = scoring.partition(":")
     require(
         protocol == "spread" and count.isdigit() and int(count) > 0,
-        f"scoring={scoring!r} is neither 'consecutive' nor 'spread:N' with N > 0, e.g. 'spread:16'",
+        f"scoring={scoring!r} must be 'consecutive', or 'spread:N' with N > 0, e.g. 'spread:16'",
     )
     return int(count)
 
 
 @dataclass
 class AugmentConfig:
-    """Augmentation of training clips; 0 and ``none`` are none of it. Random crops are part of every plan.
+    """Augmentation of training clips; 0 and ``none`` switch one off. Random cropping is not here but in every plan.
 
-    ``gain_db``: a level changed by up to so many decibels. ``shift_ms``: moved in time by up to so many milliseconds
-    to either side, the end coming round to the front. ``mixup_alpha`` and ``cutmix_alpha``: mixed with another clip of
-    the group by a share of Beta(alpha, alpha), in level or in time; MediaEval 2020 mixed up by Beta(1, 1), and only
-    BCE gained by it. ``spec_augment``: masks on the spectrogram (``spec_masks``).
+    ``gain_db``: random gain of up to this many decibels, up or down. ``shift_ms``: random circular shift of up to this
+    many milliseconds, either way. ``mixup_alpha``, ``cutmix_alpha``: mix with another clip of the group by a share
+    drawn from Beta(alpha, alpha), in amplitude (mixup) or in time (CutMix). MediaEval 2020 used mixup with Beta(1, 1),
+    and it helped only BCE. ``spec_augment``: masks on the spectrogram (``config.spec_augment``).
     """
 
     gain_db: float = 0.0

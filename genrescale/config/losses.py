@@ -1,6 +1,6 @@
-"""The losses' names and dials: defaults (each paper's values), ranges, and what a default written out makes of them.
+"""Names, dials, defaults (each paper's values) and ranges of the losses.
 
-Plain Python: ``config`` checks a run by this before anything is imported or built.
+Plain Python without torch, so that ``config`` can check a run before anything is imported or built.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def _within(low: float, high: float, **dials: object) -> None:
-    """Raise ValueError for a dial that is not a number from ``low`` up to, but not including, ``high``."""
+    """Raise ValueError for a dial that is not a number in [low, high)."""
     for name, value in dials.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
             allowed = f"a finite number of at least {low:g}" + (f" and below {high:g}" if math.isfinite(high) else "")
@@ -21,12 +21,12 @@ def _within(low: float, high: float, **dials: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class NoDials:
-    """A loss that has none."""
+    """The dials of a loss without dials."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropyDials:
-    """``label_smoothing`` is the share of a target that is spread over all K tags: .1 (GTZAN study A), .2 (B)."""
+    """``label_smoothing`` is the share of a target spread evenly over all K tags: .1 in GTZAN study A, .2 in B."""
 
     label_smoothing: float = 0.0
 
@@ -36,7 +36,7 @@ class CrossEntropyDials:
 
 @dataclass(frozen=True, kw_only=True)
 class FocalDials:
-    """``alpha`` weighs what is there, 1 - alpha what is not (None: 1 and 1); ``gamma`` plays down what is right."""
+    """``alpha`` weighs present tags, 1 - alpha absent ones (None: both 1); ``gamma`` down-weighs easy tags."""
 
     alpha: float | None = 0.25
     gamma: float = 2.0
@@ -49,7 +49,7 @@ class FocalDials:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassBalancedDials:
-    """``beta`` 0 weighs all tags alike, near 1 by the inverse of their songs; ``gamma`` as in FocalDials."""
+    """``beta`` 0 weighs all tags equally, near 1 by the inverse of their song counts; ``gamma`` as in FocalDials."""
 
     beta: float = 0.995
     gamma: float = 2.0
@@ -61,10 +61,10 @@ class ClassBalancedDials:
 
 @dataclass(frozen=True, kw_only=True)
 class DistributionBalancedDials(FocalDials):
-    """MediaEval 2020's values; ``genrescale.losses.distribution_balanced`` says what each does.
+    """Defaults are those of MediaEval 2020; ``genrescale.losses.distribution_balanced`` explains each dial.
 
-    Those of Wu et al. 2020 for K tags: alpha None, scale 2 / K, kappa .05; negative_scale 5 and r_middle .3 on VOC, 2
-    and .2 on COCO.
+    Wu et al. 2020 use, for K tags: alpha None, scale 2 / K, kappa .05; negative_scale 5 and r_middle .3 on VOC, 2 and
+    .2 on COCO.
     """
 
     negative_scale: float = 2.0
@@ -77,14 +77,14 @@ class DistributionBalancedDials(FocalDials):
     def __post_init__(self) -> None:
         super().__post_init__()
         _within(0, math.inf, kappa=self.kappa, r_lift=self.r_lift, r_middle=self.r_middle)
-        # A slope of 0 would be 0 x infinity for a clip without tags; a scale of 0 trains nothing.
+        # A slope of 0 gives 0 x infinity for a clip without tags; a scale of 0 trains nothing.
         least = 1e-6
         _within(least, math.inf, negative_scale=self.negative_scale, r_slope=self.r_slope, scale=self.scale)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretextDials:
-    """``generative_weight`` is what the error of redrawn patches counts for, beside telling patches apart."""
+    """``generative_weight`` is the weight of the reconstruction loss; the discriminative loss has weight 1."""
 
     generative_weight: float = 10.0
 
@@ -92,7 +92,7 @@ class PretextDials:
         _within(0, math.inf, generative_weight=self.generative_weight)
 
 
-PRETEXT = "pretext"  # the loss of models that are trained without tags
+PRETEXT = "pretext"  # the loss of models that are pretrained without tags
 LossDials = NoDials | CrossEntropyDials | FocalDials | ClassBalancedDials | PretextDials
 LOSS_DIALS: dict[str, type[LossDials]] = {
     "by_kind": NoDials,
@@ -107,7 +107,10 @@ LOSS_DIALS: dict[str, type[LossDials]] = {
 
 
 def loss_dials(name: str, dials: Mapping[str, Any]) -> LossDials:
-    """The dials of a loss: ``dials`` over the defaults. Raises ValueError for an unknown name, dial or value."""
+    """Build the dials of a loss: its defaults, overridden by ``dials``.
+
+    Raises ValueError for an unknown name, dial or value.
+    """
     if name not in LOSS_DIALS:
         raise ValueError(f"loss={name!r} is none of {list(LOSS_DIALS)}")
     allowed = [field.name for field in fields(LOSS_DIALS[name])]
@@ -117,6 +120,6 @@ def loss_dials(name: str, dials: Mapping[str, Any]) -> LossDials:
 
 
 def full_loss_dials(name: str, dials: Mapping[str, Any]) -> dict[str, float | None]:
-    """All dials of a loss with their values, so that a default and the same value given (as 2 or 2.0) are one run."""
+    """Return all dials of a loss as floats, so that a default left out, and given as 2 or 2.0, gives one run id."""
     values = asdict(loss_dials(name, dials))
     return {dial: None if value is None else float(value) for dial, value in values.items()}

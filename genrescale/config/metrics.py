@@ -1,4 +1,4 @@
-"""The table of metrics: name, label, direction and which tags define each. ``genrescale.metrics`` computes them."""
+"""The table of metrics: name, label, direction, and which tags each needs. ``genrescale.metrics`` computes them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ DefinedBy = Literal["classify", "exclusive", "regress", "loss"]
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. ``key`` is its name in result rows and tables, ``label`` its name for people.
+    """One metric. ``key`` is its name in result rows and tables, ``label`` its name in text and plots.
 
-    ``defined_by`` says what it needs: ``classify`` tags, ``regress`` tags, an ``exclusive`` vocabulary (one tag a
-    song), or the ``loss`` alone.
+    ``defined_by`` is what it needs: ``classify`` tags, ``regress`` tags, an ``exclusive`` vocabulary (one tag a song),
+    or only the ``loss``.
     """
 
     key: str
@@ -26,7 +26,7 @@ class Metric:
         return "higher is better" if self.higher_is_better else "lower is better"
 
     def gain(self, difference: float) -> float:
-        """A difference as an advantage: positive where the first of the two is better."""
+        """Return a difference a - b as the advantage of a: positive if a is better."""
         return difference if self.higher_is_better else -difference
 
 
@@ -42,7 +42,7 @@ _TABLE = (
     Metric("val_loss", "Validation loss", False, "loss"),
 )
 METRICS: dict[str, Metric] = {metric.key: metric for metric in _TABLE}
-# What a result row, a learning curve and a model card hold, in the order of Pons 2018, table 1, and accuracy.
+# Metrics in result rows, learning curves and model cards, in the order of Pons 2018, table 1, then accuracy.
 ROW_METRICS = ("roc_auc", "pr_auc", "rmse", "accuracy")
-# What an evaluation computes from score tables, in the order of its tables.
+# Metrics that an evaluation computes from score tables, in the order of its tables.
 SCORE_METRICS = tuple(metric.key for metric in _TABLE if metric.defined_by != "loss")

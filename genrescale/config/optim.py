@@ -1,4 +1,4 @@
-"""How a run is optimised: OptimConfig and ContrastConfig."""
+"""Configuration of the optimisation: OptimConfig and ContrastConfig."""
 
 from __future__ import annotations
 
@@ -9,40 +9,48 @@ from genrescale.config.checks import not_negative, one_of, positive, require
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("plateau", "constant", "cosine", "exponential")
-# what ``best_by`` may choose checkpoints by; the first two are defined by the losses alone, without tags
+# values of ``best_by``; the first two need only the losses, no tags
 LOSS_SELECTORS = ("val_loss", "gap")
 SELECTORS = (*LOSS_SELECTORS, "val_roc_auc", "val_pr_auc", "val_accuracy")
-# the word in ``freeze`` for every layer but the head
+# in ``freeze``: every layer but the head
 ALL_BUT_HEAD = "all_but_head"
 
 
 @dataclass
 class OptimConfig:
-    """Optimiser, schedule and stopping rule. Steps, not epochs, so that every dataset size obeys the same rule.
+    """Optimiser, learning-rate schedule and stopping rule, in steps, so that every dataset size follows the same rule.
 
-    Validation runs every ``validate_every`` steps. Training stops after ``patience_steps`` steps without a better
-    ``best_by`` (0: never); the best checkpoint by it is scored. ``gap`` is the one with the smallest difference between
-    training and validation loss among those whose validation loss is near the lowest (``overfitting.select_step``); a
-    later checkpoint may make an earlier one the best again, so it goes with neither patience nor plateaus, and a run
-    keeps the weights of every one that still may be chosen. ``clip_norm`` 0 is no clipping.
+    Validation runs every ``validate_every`` steps. Training stops after ``patience_steps`` steps without improvement of
+    ``best_by`` (0: never stops early), and the best checkpoint by ``best_by`` is scored. ``best_by=gap`` chooses the
+    smallest gap between training and validation loss among checkpoints whose validation loss is near the lowest
+    (``overfitting.select_step``). A later checkpoint may make an earlier one the best again, so ``gap`` works neither
+    with patience nor with plateaus, and a run keeps the weights of every checkpoint that may still be chosen.
+    ``clip_norm`` 0 disables gradient clipping.
 
-    ``name``: ``adam`` (its ``weight_decay`` is an L2 penalty), ``adamw`` (decoupled decay), or ``sgd`` with Nesterov
+    ``name``: ``adam`` (``weight_decay`` is an L2 penalty), ``adamw`` (decoupled decay), or ``sgd`` with Nesterov
     ``momentum``.
 
-    ``schedule`` of the rate ``lr``: ``constant``; ``plateau``, multiplied by ``plateau_factor`` after
-    ``plateau_steps`` steps without a better ``best_by`` (with ``plateau_resets`` false only a cut starts that wait
-    anew, an improvement does not: musicnn-training); ``cosine``, to 0 at ``max_steps``; ``exponential``, multiplied
-    by ``decay_factor`` at ``decay_start`` and every ``decay_every`` steps from there. Each may begin with
-    ``warmup_steps`` of a linear rise.
+    ``schedule`` of the rate ``lr``:
 
-    ``sgd_after`` steps of Adam, SGD with Nesterov ``momentum`` may take over from the best checkpoint: its rates are
-    ``sgd_lrs``, ``sgd_lr_steps`` steps each, the last until the end (Won 2020: 0.001, 0.0001, 0.00001).
+    - ``constant``;
+    - ``plateau``: multiplied by ``plateau_factor`` after ``plateau_steps`` steps without improvement of ``best_by``.
+      With ``plateau_resets`` false, the wait restarts only after a reduction, not after an improvement, as in
+      musicnn-training;
+    - ``cosine``: decays to 0 at ``max_steps``;
+    - ``exponential``: multiplied by ``decay_factor`` at step ``decay_start`` and every ``decay_every`` steps from
+      there.
 
-    ``layer_decay`` multiplies the rate of each layer below the head once more; ``backbone_lr`` (0: ``lr``) is the rate
-    of all layers below the head instead. ``freeze`` names submodules (``frontend``, ``backend.conv``, or
-    ``all_but_head``) that are not trained; their batch norms keep their statistics.
+    Each may start with a linear warm-up of ``warmup_steps``.
 
-    A dial that the others leave without effect must have its default: ValueError.
+    After ``sgd_after`` steps of Adam, SGD with Nesterov ``momentum`` continues from the best checkpoint. Its rates are
+    ``sgd_lrs``, for ``sgd_lr_steps`` steps each, the last until the end (Won 2020: 0.001, 0.0001, 0.00001). 0 disables
+    this.
+
+    ``layer_decay`` multiplies the rate once for each layer below the head. Or ``backbone_lr`` sets one rate for all
+    layers below the head (0: ``lr``). ``freeze`` names submodules (``frontend``, ``backend.conv``, or ``all_but_head``)
+    that are not trained; their batch norms keep their statistics.
+
+    Raises ValueError for a dial that has no effect under the others and is not at its default.
     """
 
     name: str = "adam"
@@ -87,8 +95,8 @@ class OptimConfig:
         )
         require(
             self.best_by != "gap" or (self.schedule != "plateau" and self.patience_steps == 0),
-            f"best_by=gap cannot tell when training no longer improves: it needs patience_steps=0 (found "
-            f"{self.patience_steps}) and another schedule than plateau (found {self.schedule})",
+            f"best_by=gap cannot detect that training no longer improves: set patience_steps=0 (now "
+            f"{self.patience_steps}) and a schedule other than plateau (now {self.schedule})",
         )
         self._check_schedule()
         self._check_sgd_phase()
@@ -106,7 +114,7 @@ class OptimConfig:
         for schedule in ("plateau", "exponential"):
             prefix = {"plateau": "plateau_", "exponential": "decay_"}[schedule]
             if self.schedule != schedule:
-                self._unused(prefix, f"with schedule={self.schedule}: it is of schedule={schedule}")
+                self._unused(prefix, f"with schedule={self.schedule}, only with schedule={schedule}")
 
     def _check_sgd_phase(self) -> None:
         if self.name == "sgd":
@@ -116,25 +124,25 @@ class OptimConfig:
         if not self.sgd_after:
             self._unused("sgd_", "without sgd_after, the step at which SGD takes over")
             return
-        require(self.name != "sgd", "sgd_after is for name=adam or adamw: name=sgd is SGD from the first step")
+        require(self.name != "sgd", "sgd_after needs name=adam or adamw: name=sgd already is SGD from the first step")
         require(
             self.validate_every <= self.sgd_after < self.max_steps,
-            f"sgd_after={self.sgd_after} must leave a validation before it (validate_every={self.validate_every}), "
-            f"whose best checkpoint SGD takes over, and steps behind it (max_steps={self.max_steps})",
+            f"sgd_after={self.sgd_after} must be at least validate_every={self.validate_every}, as SGD starts from the "
+            f"best validated checkpoint, and less than max_steps={self.max_steps}",
         )
         require(
             len(self.sgd_lrs) > 0 and all(math.isfinite(rate) and rate > 0 for rate in self.sgd_lrs),
-            f"sgd_after needs sgd_lrs, rates greater than 0, e.g. [0.001, 0.0001, 0.00001]; found {self.sgd_lrs}",
+            f"sgd_after needs sgd_lrs, rates greater than 0, e.g. [0.001, 0.0001, 0.00001]; got {self.sgd_lrs}",
         )
         require(
             (len(self.sgd_lrs) > 1) == (self.sgd_lr_steps > 0),
-            f"sgd_lr_steps={self.sgd_lr_steps} must say how long each of several sgd_lrs lasts, and be 0 for one; "
-            f"found {self.sgd_lrs}",
+            f"sgd_lr_steps={self.sgd_lr_steps} must be the number of steps of each rate if there are several sgd_lrs, "
+            f"and 0 if there is one; got sgd_lrs={self.sgd_lrs}",
         )
         require(
             self.schedule == "constant" and self.patience_steps == 0,
-            f"sgd_after needs schedule=constant and patience_steps=0 (found {self.schedule} and {self.patience_steps}):"
-            " another schedule would be cut off by SGD, and patience might stop the run before SGD begins",
+            f"sgd_after needs schedule=constant and patience_steps=0 (now {self.schedule} and {self.patience_steps}):"
+            " SGD would cut off another schedule, and patience might stop the run before SGD starts",
         )
         require(
             self.warmup_steps < self.sgd_after,
@@ -149,16 +157,16 @@ class OptimConfig:
         )
         require(
             len(set(self.freeze)) == len(self.freeze) and all(self.freeze),
-            f"freeze={self.freeze} must hold names of submodules, none twice",
+            f"freeze={self.freeze} must hold names of submodules, without repetition",
         )
         require(
             ALL_BUT_HEAD not in self.freeze
             or (len(self.freeze) == 1 and self.layer_decay == 1 and not self.backbone_lr),
-            f"freeze=[{ALL_BUT_HEAD}] leaves the head alone to be trained: no other name, layer_decay or backbone_lr",
+            f"freeze=[{ALL_BUT_HEAD}] trains the head only: remove other names in freeze, layer_decay and backbone_lr",
         )
 
     def _unused(self, prefix: str, why: str) -> None:
-        """Raise ValueError if a field whose name starts with ``prefix`` has another value than its default."""
+        """Raise ValueError if a field whose name starts with ``prefix`` is not at its default."""
         default = {f.name: f.default_factory() if callable(f.default_factory) else f.default for f in fields(self)}
         for name, value in default.items():
             if name.startswith(prefix) and getattr(self, name) != value:
@@ -167,10 +175,11 @@ class OptimConfig:
 
 @dataclass
 class ContrastConfig:
-    """Contrastive domain adaptation (Kroher et al. 2024): ``weight`` of the contrastive loss, the rest is the loss.
+    """Contrastive domain adaptation (Kroher et al. 2024): the total is weight x contrastive + (1 - weight) x loss.
 
-    ``weight`` 0 is none of it; the paper has 0.7 and ``margin`` 2. It needs a mix (``jobs/mix_corpora.py``): songs of
-    its first corpus are the real ones, to which all clips of their class are drawn; the others are synthetic.
+    ``weight`` 0 disables it; the paper has 0.7 and ``margin`` 2. It needs a mix (``jobs/mix_corpora.py``). Songs of the
+    first corpus are the real ones, towards which all clips of the same class are pulled; those of the other corpora are
+    synthetic.
     """
 
     weight: float = 0.0

@@ -10,10 +10,10 @@ from typing import Any
 class Published:
     """A published checkpoint: our name of its architecture, its dials, tags and licence.
 
-    ``tags`` is one of PUBLISHED_TAGS, or a file: a tag in each line, or an exported model's tags.json; a model that was
-    trained without tags (``ssast_pretraining``) has none. ``dials`` that the weights need are set. ``crop_s`` 0 is
-    what the published weights of that architecture were trained on. ``scoring`` is Won's. ``trained_on`` and
-    ``licence`` stand on the model card.
+    ``tags`` is one of PUBLISHED_TAGS, or a file: a tag in each line, or an exported model's tags.json. It is empty for
+    a model that was trained without tags (``ssast_pretraining``). Dials that the weights need are set automatically.
+    ``crop_s`` 0 means the window length of the architecture's published weights. ``scoring`` defaults to Won's.
+    ``trained_on`` and ``licence`` appear on the model card.
     """
 
     checkpoint: str

@@ -1,4 +1,4 @@
-"""Settings of SpecAugment: how many masks and how wide; those of the papers by name. Plain Python."""
+"""Settings of SpecAugment: number and maximal width of masks, and the papers' settings by name. Plain Python."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SpecMasks:
-    """What SpecAugment hides of a clip: ``freq_masks`` bands of up to ``freq_width`` mel bins, and as many stretches
-    of time, in frames. A mask's width is drawn evenly from 0 on.
+    """The masks of a clip: ``freq_masks`` bands of at most ``freq_width`` mel bins, ``time_masks`` spans of frames.
+
+    Time masks are at most ``time_width`` frames long. Widths are drawn uniformly from 0 up.
     """
 
     freq_masks: int
@@ -18,7 +19,7 @@ class SpecMasks:
     time_width: int
 
 
-# The GTZAN study's settings (section 4.1): with the hard one it did not learn, with the easy one it overfitted.
+# The GTZAN study's settings (section 4.1): with "hard" its model did not learn, with "easy" it overfitted.
 SPEC_AUGMENTS = {
     "none": SpecMasks(0, 0, 0, 0),
     "median": SpecMasks(1, 36, 1, 144),
@@ -29,7 +30,7 @@ _SPEC_MASKS = re.compile(r"(\d+)x(\d+)/(\d+)x(\d+)")
 
 
 def parse_spec_augment(text: str) -> SpecMasks:
-    """The masks of a name of SPEC_AUGMENTS, or of ``1x36/1x144``: masks x widest, of mel bins, then of frames.
+    """Parse a name in SPEC_AUGMENTS, or a text like ``1x36/1x144``: masks x width in mel bins, then in frames.
 
     Raises ValueError for any other text.
     """
@@ -38,7 +39,7 @@ def parse_spec_augment(text: str) -> SpecMasks:
     numbers = _SPEC_MASKS.fullmatch(text)
     if numbers is None:
         raise ValueError(
-            f"spec_augment={text!r} is neither one of {list(SPEC_AUGMENTS)} nor masks x widest of mel bins and of "
+            f"spec_augment={text!r} must be one of {list(SPEC_AUGMENTS)}, or masks x width in mel bins and in "
             "frames, e.g. '2x24/2x96'"
         )
     return SpecMasks(*(int(number) for number in numbers.groups()))

@@ -1,9 +1,9 @@
-"""The checksums of every second of a corpus' songs, as one object beside the manifest's tables.
+"""The checksums of every second of a corpus's songs, as one file beside the manifest's tables.
 
-A launch reads this one instead of the index of every shard that it trains on, thousands for a million songs. Corpora of
-before it was written have none: their indexes are read.
+A run reads this file instead of the index of every shard that it trains on, which are thousands for a million songs.
+Older corpora do not have it; for them the indexes are read.
 
-Shapes: N songs of a manifest, n of them chosen, S seconds.
+Shapes: N songs of a manifest, n selected songs, S seconds.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _INDEXES_AT_ONCE = 16
 
 
 def song_checksums(manifest: Manifest, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The checksums (S,) uint32 that the songs in ``rows`` need, and where each one's begin (n,).
+    """Return the checksums (S,) uint32 of the songs in ``rows``, and the index of each song's first one (n,).
 
-    Raises ValueError where they are not those that the manifest knows, and for a mix one of whose corpora changed.
+    Raises ValueError if they do not match the manifest, and for a mix one of whose corpora has changed.
     """
     if manifest.checksums_file is None:
         return _of_indexes(manifest, rows)
@@ -34,7 +34,7 @@ def song_checksums(manifest: Manifest, rows: np.ndarray) -> tuple[np.ndarray, np
     crc32 = _whole_file(manifest.uri, *manifest.checksums_file)
     counts_N = num_seconds(manifest.column("num_samples"))
     if counts_N.sum() != len(crc32):
-        raise ValueError(f"{manifest.uri}/{manifest.checksums_file[0]} is of other songs than the manifest")
+        raise ValueError(f"{manifest.uri}/{manifest.checksums_file[0]} does not belong to the songs of the manifest")
     chosen_N = np.zeros(len(counts_N), bool)
     chosen_N[rows] = True
     starts_N = _starts(np.where(chosen_N, counts_N, 0))
@@ -42,7 +42,7 @@ def song_checksums(manifest: Manifest, rows: np.ndarray) -> tuple[np.ndarray, np
 
 
 def gather_checksums(manifest: Manifest, rows: np.ndarray) -> np.ndarray:
-    """The checksums of the songs in ``rows``, one song after the other in their order."""
+    """Return the checksums of the songs in ``rows``, concatenated in that order."""
     crc32, start_n = song_checksums(manifest, rows)
     counts_n = num_seconds(manifest.column("num_samples")[rows])
     return crc32[np.repeat(start_n - _starts(counts_n), counts_n) + np.arange(counts_n.sum())]
@@ -52,11 +52,11 @@ def _starts(counts: np.ndarray) -> np.ndarray:
     return np.cumsum(counts) - counts
 
 
-@lru_cache(maxsize=1)  # the songs to train, validate and test on are of one file
+@lru_cache(maxsize=1)  # one file covers the songs of all splits
 def _whole_file(uri: str, path: str, sha256: str) -> np.ndarray:
     store = Store(uri)
     if not store.exists(path):
-        raise ValueError(f"{uri}/{path} is missing; run jobs/shard_corpus.py again with the settings it had")
+        raise ValueError(f"{uri}/{path} is missing; run jobs/shard_corpus.py again with the same settings")
     data = store.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f"{uri}/{path} is damaged: its SHA-256 is not the manifest's")
@@ -73,16 +73,16 @@ def _of_indexes(manifest: Manifest, rows: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _check_parts(manifest: Manifest, rows: np.ndarray) -> None:
-    """Raises ValueError where a shard of a mix is not what its corpus has there now (a takedown writes it anew)."""
+    """Raise ValueError if a shard of a mix differs from its corpus's current one (a takedown rewrites shards)."""
     if PARTS not in manifest.settings:
         return
     used = manifest.shards.take(np.unique(manifest.column("shard")[rows]))
-    there = {part["uri"]: _shard_hashes(part["uri"]) for part in manifest.settings[PARTS]}
+    hashes_of = {part["uri"]: _shard_hashes(part["uri"]) for part in manifest.settings[PARTS]}
     for name, sha256 in zip(used["name"].to_pylist(), used["sha256"].to_pylist(), strict=True):
         store, path = located(Store(manifest.uri), name)
-        if there[store.uri].get(path) != sha256:
+        if hashes_of[store.uri].get(path) != sha256:
             raise ValueError(
-                f"{name} is not the shard that was mixed, its corpus changed: mix again with jobs/mix_corpora.py"
+                f"{name} has changed in its corpus since the mix was made: mix again with jobs/mix_corpora.py"
             )
 
 

@@ -1,8 +1,8 @@
-"""The index of one shard: where each song's PCM lies in the tar, and a checksum of every second of it.
+"""The index of one shard: the position of each song's PCM in the tar, and a checksum of every second of it.
 
-It is written after its shard, so a shard without an index is unfinished. Parquet columns: ``key``, ``order`` (place in
-the split's nested order), ``offset`` (bytes), ``num_samples``, ``crc32`` (whole PCM), ``crc32_seconds`` (a list: one
-per started second). Its metadata hold the shard's size, SHA-256, plan digest and quarantined songs.
+It is written after its shard, so a shard without an index is unfinished. Parquet columns: ``key``, ``order`` (position
+in the split's nested order), ``offset`` (bytes), ``num_samples``, ``crc32`` (of the whole PCM), ``crc32_seconds`` (a
+list, one for each started second). The metadata hold the shard's size, SHA-256, plan digest and quarantined songs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from isal.isal_zlib import crc32  # zlib's, ten times as fast: 0.012 ms instead of 0.124 for a crop of 15 s
+from isal.isal_zlib import crc32  # same values as zlib's, ten times as fast: 0.012 instead of 0.124 ms for 15 s
 
 from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
 from genrescale.storage.parquet import table_of
@@ -26,9 +26,10 @@ _SECOND_BYTES = SAMPLE_RATE * SAMPLE_BYTES
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """``checksums`` is uint32: the songs' per-second checksums one after the other, in the shard's order.
+    """The index of one shard. ``checksums`` (uint32) are all songs' per-second checksums, in the shard's order.
 
-    ``plan_digest`` names the songs and settings that the shard was written for; ``quarantined`` maps key -> reason.
+    ``plan_digest`` identifies the songs and settings that the shard was written for; ``quarantined`` maps key ->
+    reason.
     """
 
     keys: list[str]
@@ -45,12 +46,12 @@ class ShardIndex:
 
     @property
     def crc_start(self) -> np.ndarray:
-        """(N,) index of each song's first checksum in ``checksums``."""
+        """Index (N,) of each song's first checksum in ``checksums``."""
         return first_checksums(self.num_samples)
 
 
 def num_seconds(num_samples: np.ndarray) -> np.ndarray:
-    """Started seconds of audio."""
+    """Return the number of started seconds of audio."""
     return -(-num_samples // SAMPLE_RATE)
 
 
@@ -60,18 +61,18 @@ def first_checksums(num_samples: np.ndarray) -> np.ndarray:
 
 
 def second_checksums(pcm: bytes) -> np.ndarray:
-    """One CRC-32 per started second of PCM as it is stored, uint32."""
+    """Return one CRC-32 (uint32) for each started second of PCM bytes."""
     view = memoryview(pcm)
     return np.array([crc32(view[i : i + _SECOND_BYTES]) for i in range(0, len(pcm), _SECOND_BYTES)], np.uint32)
 
 
 def index_path(shard: str) -> str:
-    """``shards/train-000000.tar`` -> ``shards/train-000000.index.parquet``."""
+    """Convert ``shards/train-000000.tar`` to ``shards/train-000000.index.parquet``."""
     return f"{shard.removesuffix('.tar')}.index.parquet"
 
 
 def index_to_bytes(index: ShardIndex) -> bytes:
-    """Parquet bytes that depend on the content alone."""
+    """Serialise an index to Parquet bytes that depend on its content only."""
     bounds = np.append(index.crc_start, len(index.checksums))
     meta = {
         "num_bytes": index.num_bytes,
@@ -98,7 +99,7 @@ def index_to_bytes(index: ShardIndex) -> bytes:
 
 
 def index_from_bytes(data: bytes) -> ShardIndex:
-    """Raises ValueError where the bytes are not a whole index."""
+    """Parse an index. Raises ValueError if the bytes are not a complete index."""
     try:
         table = table_of(data)
         meta = json.loads(table.schema.metadata[_META])

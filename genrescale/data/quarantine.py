@@ -1,6 +1,6 @@
-"""The songs that a corpus lacks, each with its reason: ``quarantine.parquet`` beside the shards.
+"""The quarantine: songs that are not in a corpus, with the reason of each (``quarantine.parquet`` beside the shards).
 
-They are songs that could not be decoded, songs that were taken down, and rows of a table that give no song.
+These are songs that could not be decoded, songs that were taken down, and rows of a table without a song.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ QUARANTINE_PATH = "quarantine.parquet"
 
 @dataclass(frozen=True, order=True)
 class Quarantined:
-    """A song that is not in the corpus, where its encoded file lies ("" of one that was taken down), and why."""
+    """A song that is not in the corpus: key, path of its encoded file ("" if it was taken down), and reason."""
 
     key: str
     path: str
@@ -27,11 +27,11 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row of a table that gives no song.
+    """A row of a table without a usable song.
 
-    ``key`` is the one that its song would have, or one made of its number; ``path`` its encoded file, or the table
-    where the row names none that could be read. ``reason`` begins with the row's number. ``generation`` is the addition
-    that it came with (the plan knows).
+    ``key`` is the key that its song would have, or one made from the row number. ``path`` is its encoded file, or the
+    table if the row names no readable file. ``reason`` starts with the row number. ``generation`` is the addition that
+    the row came with; the plan sets it.
     """
 
     key: str
@@ -44,21 +44,21 @@ class Rejected:
         return f"{self.table}, {self.reason}"
 
     def quarantined(self, takedowns: Mapping[str, str]) -> Quarantined:
-        """Its entry; ``takedowns`` maps the key of a song that was taken down to the reason."""
+        """Return the row's quarantine entry. ``takedowns`` maps the keys of songs that were taken down to reasons."""
         if self.key in takedowns:
             return Quarantined(self.key, "", takedowns[self.key])
         return Quarantined(self.key, self.path, self.reason)
 
 
 def write_quarantine(out: Store, songs: Iterable[Quarantined]) -> None:
-    """Written in the order of the keys, so that its bytes depend on the songs alone."""
+    """Write the entries sorted by key, so that the bytes depend on the songs only."""
     rows = sorted(songs)
     columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in ("key", "path", "reason")}
     out.write_bytes(QUARANTINE_PATH, table_bytes(pa.table(columns)))
 
 
 def read_quarantine(out: Store) -> list[Quarantined]:
-    """Empty where there is none."""
+    """Read the entries; an empty list if there is no file."""
     if not out.exists(QUARANTINE_PATH):
         return []
     table = table_of(out.read_bytes(QUARANTINE_PATH))

@@ -1,12 +1,12 @@
-"""The stream: from a plan to verified crops, through Ray Data, into one training worker.
+"""Stream the verified crops of a plan through Ray Data to one training worker.
 
-``song_stream`` gives a worker a dataset over its own part of the plan. Every Ray task reads the crops of a few
-groups (``genrescale.data.reading.crops``) and returns int16; floats are made on the training device. The order of the
-plan is kept, so resuming is starting it at a later step.
+``song_stream`` makes a dataset of a worker's part of the plan. Each Ray task reads the crops of a few groups
+(``genrescale.data.reading.crops``) and returns int16; conversion to float happens on the training device. The order of
+the plan is kept, so a run resumes by starting the plan at a later step.
 
-Memory, by design: a worker's stream holds up to READ_AHEAD_BYTES in its node's object store (for a moment twice that,
-when one dataset of the chain follows another), each of its read tasks TASK_BYTES and the fetched bytes of as many
-groups as it reads at once.
+Memory use: a worker's stream holds up to READ_AHEAD_BYTES in its node's object store (briefly twice that, between two
+datasets of the chain). Each of its read tasks holds TASK_BYTES plus the fetched bytes of the groups it reads
+concurrently.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from genrescale.data.reading.plan import Crops, GroupId
 from genrescale.data.reading.source import READ_CPUS, CropGroup, StreamSource, read_tasks
 from genrescale.data.reading.spans import ReadStats
 
-TASK_BYTES = 120 << 20  # audio that one read task returns: a task costs Ray 8 ms of the training worker's process
-READ_AHEAD_BYTES = 512 << 20  # object store that a worker's stream may fill
+TASK_BYTES = 120 << 20  # audio of one read task: each task costs the training worker's process 8 ms in Ray
+READ_AHEAD_BYTES = 512 << 20  # object store memory for a worker's stream
 CHAIN_TASKS = 512  # read tasks of one dataset
-FAR_TASK_GROUPS = 8  # that a read task returns from a bucket: training waits for the first tasks, request by request
-FAR_GROUPS_AT_ONCE = 3  # of one task, from a bucket: while one is checked, the next ones are on their way
-MAX_TASK_RETRIES = 5  # of a task whose process died; Ray Data's own number is infinite, and a run would hang
+FAR_TASK_GROUPS = 8  # groups of a read task from a bucket: training waits for the first tasks
+FAR_GROUPS_AT_ONCE = 3  # groups that a task reads from a bucket concurrently: verifies one while fetching others
+MAX_TASK_RETRIES = 5  # if its process died; Ray Data's default is infinite, and a run would hang
 LOOP_PAUSE_S = 0.01
 
 _READ_FIELDS = [pa.field(name, pa.from_numpy_dtype(type(value))) for name, value in asdict(ReadStats()).items()]
@@ -58,7 +58,7 @@ _SCHEMA = pa.schema(
 
 @lru_cache(maxsize=2)
 def _shared_source(reference: _SourceRef) -> StreamSource:
-    """One copy per process, so that an epoch's draw is made once."""
+    """Get the source, one copy per process, so that an epoch is drawn once."""
     return ray.get(reference.object_ref)
 
 
@@ -68,11 +68,11 @@ class _SourceRef:
 
 
 def _read_groups(reference: _SourceRef, ids: Sequence[GroupId]) -> list[pa.Table]:
-    """The groups as one table. Their audio is read into one buffer of Arrow's, which the table takes over uncopied."""
+    """Read groups into one table. Their audio is read into one Arrow buffer, which becomes a column without a copy."""
     source = _shared_source(reference)
     parts = [source.crops(id) for id in ids]
     bounds = np.cumsum([0, *(len(crops) for crops in parts)])
-    # Arrow's allocator keeps the pages of the task before: pages never touched cost more than the copy into them
+    # Arrow's allocator reuses the pages of the previous task: fresh pages cost more than the copy into them
     buffer = pa.allocate_buffer(int(bounds[-1]) * source.crop_len * SAMPLE_BYTES)
     wave_nT = np.frombuffer(buffer, PCM_DTYPE).reshape(bounds[-1], source.crop_len)
     outs = [wave_nT[low:high] for low, high in itertools.pairwise(bounds)]
@@ -95,11 +95,11 @@ def _read_groups(reference: _SourceRef, ids: Sequence[GroupId]) -> list[pa.Table
 
 
 class _Pause:
-    """Slows Ray Data's scheduling loop down (an execution callback; its other events do not matter here).
+    """Slows down Ray Data's scheduling loop. An execution callback, of which only one event is used.
 
-    The loop runs in a thread of the training worker. When every task has finished and crops are still to be consumed it
-    has nothing to wait for, spins without a pause (Ray 2.60) and takes the interpreter lock from training: steps of
-    125 ms took 250.
+    The loop runs in a thread of the training worker. Once all tasks have finished while crops remain to be consumed, it
+    has nothing to wait for, spins without a pause (Ray 2.60) and takes the interpreter lock from training: steps of 125
+    ms took 250.
     """
 
     def before_execution_starts(self, executor: object) -> None: ...
@@ -111,7 +111,7 @@ class _Pause:
 
 
 class CropSource(Datasource):
-    """A Ray Data source whose read tasks each read the crops of a run of consecutive groups."""
+    """A Ray Data source. Each of its read tasks reads the crops of consecutive groups."""
 
     def __init__(self, reference: _SourceRef, items: Sequence[GroupId], groups_per_task: int, group_bytes: int) -> None:
         super().__init__()
@@ -139,9 +139,9 @@ class CropSource(Datasource):
 
 
 def task_bounds(num_groups: int, most: int) -> list[int]:
-    """Where the read tasks over ``num_groups`` groups begin, and the end: one group, twice as many, up to ``most``.
+    """Return the boundaries of the read tasks over ``num_groups`` groups: sizes 1, 2, 4, ... up to ``most``.
 
-    A task hands over what it read when all of it is there, and training begins with waiting for the first.
+    A task returns its groups together, and training waits for the first task, so the first ones are small.
     """
     bounds, length = [0], 1
     while bounds[-1] < num_groups:
@@ -162,15 +162,15 @@ def _groups_per_task(source: StreamSource) -> int:
 def song_stream(
     source: StreamSource, reference: ray.ObjectRef[StreamSource], items: Sequence[GroupId], cpus: float
 ) -> Dataset:
-    """A dataset over ``items``, one row per group, in the plan's order: the part of one worker.
+    """Make a dataset of ``items``, one row per group, in the plan's order: the part of one worker.
 
-    ``cpus`` bounds how many read tasks run at a time.
+    ``cpus`` limits the number of concurrent read tasks.
     """
     group_bytes, groups_per_task = _group_bytes(source), _groups_per_task(source)
     crop_source = CropSource(_SourceRef(reference), items, groups_per_task, group_bytes)
     num_tasks = len(task_bounds(len(items), groups_per_task)) - 1
     with warnings.catch_warnings():
-        # Ray 2.60 deprecates ray_remote_args and has no other way to bound the retries
+        # Ray 2.60 deprecates ray_remote_args but has no other way to limit retries
         warnings.simplefilter("ignore", RayDeprecationWarning)
         dataset = ray.data.read_datasource(
             crop_source,
@@ -189,7 +189,7 @@ def song_stream(
 
 
 def iter_groups(source: StreamSource, dataset: Dataset) -> Generator[CropGroup, None, None]:
-    """The groups of a ``song_stream``, in order. The audio is not copied out of the object store."""
+    """Yield the groups of a ``song_stream`` in order. Audio stays in the object store, without a copy."""
     for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
         for batch in cast(pa.Table, block).to_batches():
             waves = _binaries(batch.column("wave"))
@@ -202,18 +202,18 @@ def iter_groups(source: StreamSource, dataset: Dataset) -> Generator[CropGroup, 
 
 
 def _binaries(column: pa.LargeBinaryArray) -> list[pa.Buffer]:
-    """The values as they lie in the column: Arrow copies a value that is taken out as a scalar."""
+    """Return the column's values as slices of its buffer; taking scalars from the column would copy them."""
     _, offsets, data = column.buffers()
     bounds = np.frombuffer(offsets, np.int64)[column.offset :][: len(column) + 1].tolist()
     return [data.slice(low, high - low) for low, high in itertools.pairwise(bounds)]
 
 
 class GroupStream(Iterator[CropGroup]):
-    """The groups of ``items``, in order, through a chain of datasets of CHAIN_TASKS tasks each.
+    """Iterates over the groups of ``items`` in order, through a chain of datasets of CHAIN_TASKS tasks each.
 
-    Reading begins at once, before the first group is asked for. Ray Data plans a dataset's every task before it starts,
-    so one dataset over a run of a million groups would not start for minutes: each of the chain starts in the
-    background, the next when half of the one before is consumed.
+    Reading starts on construction. Ray Data plans all tasks of a dataset before it starts, so one dataset for a run of
+    a million groups would start only after minutes. So each dataset of the chain starts in the background when half of
+    the previous one is consumed.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class GroupStream(Iterator[CropGroup]):
         return next(self._groups)
 
     def close(self) -> None:
-        """Stop reading: of a stream that was left before its end, Ray Data would read on."""
+        """Stop reading. Otherwise Ray Data continues to read a stream that was abandoned before its end."""
         self._groups.close()
         for part in filter(None, (self._current, self._upcoming)):
             part.close()
@@ -249,7 +249,7 @@ class GroupStream(Iterator[CropGroup]):
 
 
 class _Part:
-    """The groups of one dataset of the chain; the first is fetched right away, in the background."""
+    """The groups of one dataset of the chain; the first group is fetched at once, in the background."""
 
     def __init__(self, length: int, groups: Generator[CropGroup, None, None]) -> None:
         self.length = length
@@ -261,5 +261,5 @@ class _Part:
         yield from self._groups
 
     def close(self) -> None:
-        wait([self._first])  # a generator that runs cannot be closed
+        wait([self._first])  # a running generator cannot be closed
         self._groups.close()

@@ -1,4 +1,4 @@
-"""The list of songs that were taken down: ``takedowns.parquet`` of a corpus, read before anything is sharded."""
+"""The list of songs that were taken down (``takedowns.parquet``), which is read before anything is sharded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TAKEDOWNS_PATH = "takedowns.parquet"
 
 
 def read_takedowns(store: Store) -> dict[str, str]:
-    """Key -> reason of the songs that were taken down."""
+    """Read key -> reason of the songs that were taken down."""
     if not store.exists(TAKEDOWNS_PATH):
         return {}
     table = table_of(store.read_bytes(TAKEDOWNS_PATH))

@@ -1,4 +1,4 @@
-"""One way to fan pure functions out as Ray tasks: bounded in flight, results as they finish."""
+"""Run a pure function on many items as Ray tasks, with a limited number in flight."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 DEATHS = (WorkerCrashedError, OutOfMemoryError, NodeDiedError)
-"""What Ray raises for a task whose process, or whose node, is gone."""
+"""What Ray raises if the process or node of a task died."""
 
 
 def run_tasks(
@@ -24,11 +24,11 @@ def run_tasks(
     max_in_flight: int | None = None,
     again: Callable[[Item], Item] | None = None,
 ) -> Iterator[Result]:
-    """Yield ``function(item)`` for every item, in the order of completion.
+    """Yield ``function(item)`` for every item, in order of completion.
 
-    At most ``max_in_flight`` tasks (default: twice the cluster's CPUs) are submitted at a time, so neither the items
-    nor the results of a long corpus pile up. A task whose process dies is run again by Ray, with the same item, or with
-    ``again(item)`` where that is given; an exception of ``function`` is raised here.
+    At most ``max_in_flight`` tasks (default: twice the cluster's CPUs) are submitted at a time, so that neither items
+    nor results accumulate. If the process of a task dies, Ray runs the task again, with the same item or, if given,
+    with ``again(item)``. An exception of ``function`` is raised here.
     """
     limit = max_in_flight or max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
     retried = ray.remote(function).options(name=name)
@@ -51,6 +51,6 @@ def run_tasks(
                 once_more.add(second)
                 continue
             except RayTaskError as error:
-                # the function's own exception; its remote trace would hide the sentence
+                # raise the function's own exception; Ray's remote traceback would hide the message
                 raise error.cause from None
             yield result

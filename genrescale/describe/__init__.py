@@ -1,5 +1,5 @@
-"""What a sharded corpus holds, as one page to be looked at before anything is trained.
+"""Describe a sharded corpus on one page, to be checked before training on it.
 
-``reading`` hears songs out of the shards (pure functions, to run as Ray tasks), ``facts`` counts what the manifest
-says, ``figures`` draws, ``page`` writes.
+``reading`` measures songs from the shards (pure functions, run as Ray tasks), ``facts`` computes statistics from the
+manifest, ``figures`` draws, ``page`` renders.
 """

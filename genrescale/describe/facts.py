@@ -1,4 +1,4 @@
-"""What the manifest says about a corpus: splits, labels, co-occurrence, durations, quarantine.
+"""Statistics of a corpus from its manifest: splits, labels, co-occurrence, durations, quarantine.
 
 Shapes: N songs, K tags, C classify tags.
 """
@@ -25,7 +25,10 @@ _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """``artists`` counts known ones, ``unknown`` the songs without; ``tags`` is the mean of classify tags of a song."""
+    """Statistics of a split: ``artists`` counts known artists, ``unknown`` songs without one.
+
+    ``tags`` is the mean number of classify tags per song.
+    """
 
     name: str
     songs: int
@@ -38,7 +41,7 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class SharedArtists:
-    """Two splits and the artists in both."""
+    """Two splits and the number of artists in both."""
 
     first: str
     second: str
@@ -47,9 +50,10 @@ class SharedArtists:
 
 @dataclass(frozen=True)
 class TagFacts:
-    """A tag with, for each split in the corpus, the songs that have it (classify) or its mean (regress).
+    """Statistics of a tag; ``by_split`` holds song counts (classify) or means (regress) for each split of the corpus.
 
-    ``total`` and ``share`` are of all songs (classify); ``low`` and ``high`` the 5th and 95th percentile (regress).
+    ``total`` and ``share`` are over all songs (classify); ``low`` and ``high`` are the 5th and 95th percentile
+    (regress).
     """
 
     tag: Tag
@@ -62,7 +66,7 @@ class TagFacts:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two tags, the songs with both, and how many times as many those are as if the tags were independent."""
+    """Two tags, the number of songs with both, and its ratio to the number expected for independent tags (lift)."""
 
     first: str
     second: str
@@ -72,7 +76,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class QuarantineReason:
-    """A reason, numbers left out, with how many songs and the first of them."""
+    """A reason with its numbers removed, the count of its songs, and the first of them."""
 
     reason: str
     songs: int
@@ -81,9 +85,10 @@ class QuarantineReason:
 
 @dataclass(frozen=True)
 class Imbalance:
-    """How unevenly classify tags are spread: songs of the commonest, the median and the rarest of the tags in use.
+    """The imbalance of classify tags in use: the most common, the rarest, and the median count.
 
-    ``effective`` is the exponential of the entropy of the tags' shares: so many equally common tags would be as even.
+    ``effective`` is the exponential of the entropy of the tags' shares: the number of equally common tags with that
+    entropy.
     """
 
     largest: TagFacts
@@ -97,7 +102,7 @@ class Imbalance:
 
 
 def splits_of(manifest: Manifest) -> list[str]:
-    """The splits that have songs, in their usual order."""
+    """List the splits that have songs, in the usual order."""
     present = set(manifest.songs["split"].to_pylist())
     return [split for split in SPLITS if split in present]
 
@@ -106,11 +111,11 @@ def split_facts(manifest: Manifest) -> list[SplitFacts]:
     split_N, artist_N = manifest.column("split"), manifest.column("artist")
     classify = manifest.labels_NK[:, manifest.vocabulary.classify_K]
     shards = Counter(manifest.shards["split"].to_pylist())
-    found = []
+    facts = []
     for split in splits_of(manifest):
         rows = np.flatnonzero(split_N == split)
         artists = set(artist_N[rows].tolist())
-        found.append(
+        facts.append(
             SplitFacts(
                 name=split,
                 songs=len(rows),
@@ -121,41 +126,41 @@ def split_facts(manifest: Manifest) -> list[SplitFacts]:
                 tags=float((classify[rows] > 0).sum(axis=1).mean()) if classify.shape[1] else 0.0,
             )
         )
-    return found
+    return facts
 
 
 def shared_artists(manifest: Manifest) -> list[SharedArtists]:
-    """Artists in common, for every pair of splits."""
+    """Count the common artists of every pair of splits."""
     split_N, artist_N = manifest.column("split"), manifest.column("artist")
     artists = {split: set(artist_N[split_N == split].tolist()) - {""} for split in splits_of(manifest)}
     return [SharedArtists(a, b, len(artists[a] & artists[b])) for a, b in combinations(artists, 2)]
 
 
 def overlap_sentence(manifest: Manifest) -> str:
-    """What the splits share, in words."""
+    """Describe the artist overlap between splits."""
     songs = [Song("", "", artist, {}) for artist in manifest.songs["artist"].to_pylist()]
     return artist_overlap(songs, manifest.songs["split"].to_pylist()).sentence()
 
 
 def tag_facts(manifest: Manifest) -> list[TagFacts]:
-    """Classify tags from the commonest to the rarest, then regress tags in the vocabulary's order."""
+    """Compute statistics of all tags: classify tags, most common first, then regress tags in the vocabulary's order."""
     masks = [manifest.column("split") == split for split in splits_of(manifest)]
-    found = []
+    rows = []
     for k, tag in enumerate(manifest.vocabulary.tags):
         values = manifest.labels_NK[:, k]
         if tag.kind == "classify":
             total = int((values > 0).sum())
             counts = tuple(float((values[mask] > 0).sum()) for mask in masks)
-            found.append(TagFacts(tag, counts, total, total / max(1, len(values)), 0.0, 1.0))
+            rows.append(TagFacts(tag, counts, total, total / max(1, len(values)), 0.0, 1.0))
         else:
             means = tuple(float(values[mask].mean()) for mask in masks)
             low, high = np.quantile(values, [0.05, 0.95]).tolist()
-            found.append(TagFacts(tag, means, len(values), 1.0, low, high))
-    return sorted(found, key=lambda facts: (facts.tag.kind, -facts.total))
+            rows.append(TagFacts(tag, means, len(values), 1.0, low, high))
+    return sorted(rows, key=lambda facts: (facts.tag.kind, -facts.total))
 
 
 def imbalance(tags: list[TagFacts]) -> Imbalance | None:
-    """None where fewer than two classify tags are in use."""
+    """Compute the imbalance of classify tags; None if fewer than two are in use."""
     used = [facts for facts in tags if facts.tag.kind == "classify" and facts.total]
     if len(used) < 2:
         return None
@@ -166,19 +171,22 @@ def imbalance(tags: list[TagFacts]) -> Imbalance | None:
 
 
 def co_occurrence(manifest: Manifest) -> tuple[list[str], np.ndarray]:
-    """The names of the classify tags in use, and int64 (C, C): songs with both tags; on the diagonal, with the tag."""
+    """Return the names of the classify tags in use and their co-occurrence, int64 (C, C).
+
+    Entries count songs with both tags; the diagonal counts songs with the tag.
+    """
     used = [
         k
         for k, tag in enumerate(manifest.vocabulary.tags)
         if tag.kind == "classify" and (manifest.labels_NK[:, k] > 0).any()
     ]
-    # float32 sums of ones are exact up to 16.7 million songs
+    # exact: float32 represents all counts up to 16.7 million
     has_NC = (manifest.labels_NK[:, used] > 0).astype(np.float32)
     return [manifest.vocabulary.names[k] for k in used], np.rint(has_NC.T @ has_NC).astype(np.int64)
 
 
 def top_pairs(names: list[str], count_CC: np.ndarray, num_songs: int) -> list[Pair]:
-    """The pairs of tags with the most songs in common."""
+    """Return the pairs of tags with the most songs in common."""
     pairs = []
     for a, b in combinations(range(len(names)), 2):
         if both := int(count_CC[a, b]):
@@ -188,9 +196,9 @@ def top_pairs(names: list[str], count_CC: np.ndarray, num_songs: int) -> list[Pa
 
 
 def quarantine_reasons(store: Store) -> list[QuarantineReason]:
-    """The quarantine of a corpus by reason, the commonest first; empty where there is none."""
+    """Group the quarantine of a corpus by reason, most common first; empty if there is no quarantine."""
     by_reason: dict[str, list[str]] = {}
     for song in read_quarantine(store):
         by_reason.setdefault(_NUMBER.sub("…", song.reason), []).append(song.path or song.key)
-    found = [QuarantineReason(why, len(paths), tuple(paths[:_EXAMPLES])) for why, paths in by_reason.items()]
-    return sorted(found, key=lambda reason: (-reason.songs, reason.reason))
+    reasons = [QuarantineReason(why, len(paths), tuple(paths[:_EXAMPLES])) for why, paths in by_reason.items()]
+    return sorted(reasons, key=lambda reason: (-reason.songs, reason.reason))

@@ -1,4 +1,4 @@
-"""The pictures of a corpus' page: histograms by split, co-occurrence of tags, log-mel pictures. No global state.
+"""Figures of a corpus's page: histograms by split, co-occurrence of tags, log-mel images. No global state.
 
 Shapes: C tags, F mel bins, N frames, T samples.
 """
@@ -27,7 +27,7 @@ _MAP = "magma"
 
 
 def histogram_svg(values: Mapping[str, np.ndarray], title: str, unit: str) -> bytes:
-    """One line per split: the share of its songs (%) in each bin, between the 0.1 and 99.9 percentiles."""
+    """Draw one line per split: the share of its songs (%) in each bin, from the 0.1 to the 99.9 percentile."""
     return panel_svg(partial(_draw_histogram, values=values, title=title, unit=unit), CURVE_INCHES)
 
 
@@ -35,16 +35,16 @@ def _draw_histogram(axes: Axes, values: Mapping[str, np.ndarray], title: str, un
     every = np.concatenate([np.empty(0), *values.values()])
     if len(every):
         low, high = np.quantile(every, [0.001, 0.999])
-        if high - low < 1e-6:  # all the same: one bar with room around it
+        if high - low < 1e-6:  # all values are equal: one bar with space around it
             low, high = low - 0.5, high + 0.5
-        # few songs in many bins would look like structure
-        bins = int(np.clip(np.sqrt(min(len(found) for found in values.values() if len(found))), 8, _MAX_BINS))
+        # with few songs, many bins would show noise as structure
+        bins = int(np.clip(np.sqrt(min(len(of_split) for of_split in values.values() if len(of_split))), 8, _MAX_BINS))
         edges = np.linspace(low, high, bins + 1)
-        for i, (split, found) in enumerate(values.items()):
-            if not len(found):
+        for i, (split, of_split) in enumerate(values.items()):
+            if not len(of_split):
                 continue
-            counts, _ = np.histogram(np.clip(found, low, high), edges)
-            share = 100 * counts / len(found)
+            counts, _ = np.histogram(np.clip(of_split, low, high), edges)
+            share = 100 * counts / len(of_split)
             axes.stairs(share, edges, color=COLORS[i], linestyle=DASHES[i], linewidth=1.4, label=split)
             axes.stairs(share, edges, color=COLORS[i], fill=True, alpha=0.08)
         axes.legend(frameon=False, fontsize=8.5, labelcolor=MUTED)
@@ -53,7 +53,7 @@ def _draw_histogram(axes: Axes, values: Mapping[str, np.ndarray], title: str, un
 
 
 def cluster_order(count_CC: np.ndarray) -> np.ndarray:
-    """An order of the tags in which those that occur together are neighbours (average linkage of Jaccard distances)."""
+    """Order tags so that tags that occur together are neighbours (average linkage on Jaccard distances)."""
     if len(count_CC) < 3:
         return np.arange(len(count_CC))
     total = np.diag(count_CC).astype(float)
@@ -63,7 +63,10 @@ def cluster_order(count_CC: np.ndarray) -> np.ndarray:
 
 
 def co_occurrence_svg(names: Sequence[str], count_CC: np.ndarray) -> bytes:
-    """Of the songs with a row's tag, the share that has the column's: the MAX_MATRIX_TAGS commonest tags, clustered."""
+    """Draw the share of the songs with the row's tag that have the column's: the most common tags, clustered.
+
+    Shows at most MAX_MATRIX_TAGS tags.
+    """
     kept: list[int] = sorted(np.argsort(-np.diag(count_CC), kind="stable")[:MAX_MATRIX_TAGS].tolist())
     count_CC = count_CC[np.ix_(kept, kept)]
     order: list[int] = cluster_order(count_CC).tolist()
@@ -95,24 +98,24 @@ def _short(name: str) -> str:
 
 
 def log_mels(clips: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """What the spectrogram family sees of int16 PCM (T,), before normalisation: float32 (F, N) for each clip."""
-    # imported here, because it imports torch: seconds that a job which is refused should not cost
+    """Compute the spectrogram model's log-mel input, before normalisation: float32 (F, N) for each int16 clip (T,)."""
+    # imported here, because it imports torch, which takes seconds that a refused job should not cost
     import torch
 
     from genrescale.models.parts.frontend import MIN_LEN, LogMel
 
-    front_end, found = LogMel(), []
+    front_end, mels = LogMel(), []
     with torch.no_grad():
         for clip_T in clips:
             wave_T = np.pad(clip_T.astype(np.float32) * PCM_SCALE, (0, max(0, MIN_LEN - len(clip_T))))
-            found.append(front_end(torch.from_numpy(wave_T)[None])[0].numpy())
-    return found
+            mels.append(front_end(torch.from_numpy(wave_T)[None])[0].numpy())
+    return mels
 
 
 def log_mel_png(mel_FN: np.ndarray, low: float, high: float) -> bytes:
-    """One pixel per cell, low frequencies at the bottom; ``low`` is black and ``high`` the brightest."""
+    """Draw one pixel per cell, low frequencies at the bottom; ``low`` is black, ``high`` the brightest."""
     level = np.clip((mel_FN - low) / max(high - low, 1e-9), 0, 1)
-    # with a palette the picture takes a third of the bytes that it takes in RGB
+    # a palette image takes a third of the bytes of RGB
     image = Image.fromarray(np.rint(255 * level[::-1]).astype(np.uint8))
     image.putpalette((matplotlib.colormaps[_MAP](np.arange(256))[:, :3] * 255).astype(np.uint8).tobytes())
     sink = io.BytesIO()
@@ -121,7 +124,7 @@ def log_mel_png(mel_FN: np.ndarray, low: float, high: float) -> bytes:
 
 
 def flac_bytes(clip_T: np.ndarray) -> bytes:
-    """The clip without loss: every browser plays FLAC, and what is heard is what the models read."""
+    """Encode a clip as FLAC: lossless, so listeners hear what the models get, and playable in every browser."""
     sink = io.BytesIO()
     soundfile.write(sink, clip_T, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return sink.getvalue()

@@ -1,4 +1,4 @@
-"""The page of a corpus: one HTML file with its pictures and clips inside, which asks for nothing else."""
+"""Render the page of a corpus: one HTML file with inline images and clips, which loads nothing else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 
 @dataclass(frozen=True)
 class ClipView:
-    """A clip with its picture, both as data URIs."""
+    """A clip and its log-mel image, both as data URIs."""
 
     key: str
     split: str
@@ -69,9 +69,9 @@ class Spread:
 
 def spreads(values: dict[str, np.ndarray]) -> list[Spread]:
     return [
-        Spread(split, len(found), tuple(np.quantile(found, _QUANTILES).tolist()))
-        for split, found in values.items()
-        if len(found)
+        Spread(split, len(of_split), tuple(np.quantile(of_split, _QUANTILES).tolist()))
+        for split, of_split in values.items()
+        if len(of_split)
     ]
 
 
@@ -82,7 +82,7 @@ def render_page(
     clips: Sequence[ClipChoice],
     heard: Iterable[ShardHeard],
 ) -> str:
-    """The whole page as text; ``heard`` are the answers to ``plan_reads`` of the two choices, in any order."""
+    """Render the whole page as text. ``heard`` are the results of ``plan_reads`` for both choices, in any order."""
     answers = list(heard)
     songs = {song.row: song for answer in answers for song in answer.songs}
     damaged = sorted(row for answer in answers for row in answer.damaged)
@@ -136,20 +136,20 @@ def _extremes(manifest: Manifest, measured: Sequence[HeardSong], loudest: bool) 
 
 
 def _heard_notes(manifest: Manifest, measured: Sequence[HeardSong], damaged: Sequence[int]) -> list[str]:
-    found = []
+    texts = []
     if quiet := [song for song in measured if song.rms_db < -60]:
-        found.append(f"{count_text(len(quiet), 'measured song')} below -60 dBFS: close to silence.")
+        texts.append(f"{count_text(len(quiet), 'measured song')} below -60 dBFS, i.e. almost silent.")
     if damaged:
         keys = [manifest.songs["key"][row].as_py() for row in damaged]
-        found.append(
-            f"{count_text(len(damaged), 'song')} could not be heard, the bytes are not those of the manifest: "
+        texts.append(
+            f"{count_text(len(damaged), 'song')} could not be read, because the bytes do not match the manifest: "
             f"{listed(keys)}. Run jobs/verify_corpus.py corpus={manifest.uri}."
         )
-    return found
+    return texts
 
 
 def _clip_views(manifest: Manifest, clips: Sequence[ClipChoice], songs: dict[int, HeardSong]) -> list[TagClips]:
-    """The clips by tag; one brightness for all pictures, so that they compare."""
+    """Make the clips of each tag, with one brightness scale for all images, so that they can be compared."""
     wave_of = {}
     for choice in clips:
         song = songs.get(choice.row)
@@ -180,10 +180,10 @@ def _clip_views(manifest: Manifest, clips: Sequence[ClipChoice], songs: dict[int
             picture=pictures[choice.row],
         )
         views.setdefault(choice.tag, []).append(view)
-    return [TagClips(manifest.vocabulary.names[tag], found) for tag, found in views.items()]
+    return [TagClips(manifest.vocabulary.names[tag], clips_of_tag) for tag, clips_of_tag in views.items()]
 
 
 def write_page(out: Store, page: str) -> str:
-    """Write the page; returns where it lies."""
+    """Write the page and return its address."""
     out.write_bytes(PAGE_PATH, page.encode())
     return f"{out.uri.rstrip('/')}/{PAGE_PATH}"

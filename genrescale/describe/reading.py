@@ -1,7 +1,7 @@
-"""What has to be heard: the loudness of a sample of songs, and a few clips of each tag. No Ray in here.
+"""Read what the page needs from the shards: the loudness of a sample of songs, and some clips of each tag. No Ray.
 
-Which songs are read follows from the manifest and a seed; each shard's share of it is one request, and its answer a
-pure function of the shard's bytes.
+The manifest and a seed determine which songs are read. Each shard's songs are one request, and its result is a pure
+function of the shard's bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.storage.store import Store
 
 MAX_CLIP_S = 180.0
-"""Seconds of all clips of a page together: FLAC and log-mel pictures of so much are below 10 MB, also of noise."""
+"""Limit on the total duration of a page's clips: with their images they stay below 10 MB, even for noise."""
 CLIPPED_PEAK = 32_767
 _SILENCE_DB = -120.0
 _END_SHARE = 0.05
@@ -25,9 +25,10 @@ _END_SHARE = 0.05
 
 @dataclass(frozen=True)
 class DescribeSettings:
-    """``loudness_songs`` are measured; ``clips`` of ``clip_s`` seconds are heard of the ``labels`` commonest tags each.
+    """Settings of the page: loudness is measured on ``loudness_songs`` songs.
 
-    Raises ValueError for counts below 0, clips under 0.1 s, and a page of more than MAX_CLIP_S seconds of audio.
+    There are ``clips`` clips of ``clip_s`` seconds for each of the ``labels`` most common tags. Raises ValueError for
+    negative counts, clips shorter than 0.1 s, and more than MAX_CLIP_S seconds of clips.
     """
 
     seed: int = 0
@@ -45,13 +46,13 @@ class DescribeSettings:
         if (total := self.labels * self.clips * self.clip_s) > MAX_CLIP_S:
             raise ValueError(
                 f"labels={self.labels} x clips={self.clips} x clip_s={self.clip_s:g} are {total:g} s of audio; a page "
-                f"holds at most {MAX_CLIP_S:g} s"
+                f"may have at most {MAX_CLIP_S:g} s"
             )
 
 
 @dataclass(frozen=True)
 class ClipChoice:
-    """A song (row of the manifest) to be heard for a tag (place in the vocabulary)."""
+    """A song (row of the manifest) chosen as an example of a tag (index in the vocabulary)."""
 
     tag: int
     row: int
@@ -59,7 +60,7 @@ class ClipChoice:
 
 @dataclass(frozen=True)
 class SongRead:
-    """A song to be read: row of the manifest, its bytes in the shard, its CRC-32."""
+    """A song to read: its row in the manifest, its byte range in the shard, and its CRC-32."""
 
     row: int
     offset: int
@@ -69,7 +70,7 @@ class SongRead:
 
 @dataclass(frozen=True)
 class ShardRead:
-    """The songs to be read of one shard; of those in ``clip_rows`` the middle ``clip_len`` samples are kept."""
+    """The songs to read from one shard; for those in ``clip_rows``, the middle ``clip_len`` samples are kept."""
 
     store: Store
     name: str
@@ -80,9 +81,9 @@ class ShardRead:
 
 @dataclass(frozen=True, eq=False)
 class HeardSong:
-    """Levels in dB below full scale of int16 (dBFS; a full-scale square wave has an RMS of 0, a sine of -3).
+    """Levels of a song in dBFS (a full-scale square wave has an RMS of 0, a full-scale sine of -3).
 
-    ``clipped`` is the share of samples at full scale, ``clip_T`` int16 where a clip was asked for, else None.
+    ``clipped`` is the share of samples at full scale. ``clip_T`` is the int16 clip if one was requested, else None.
     """
 
     row: int
@@ -94,22 +95,23 @@ class HeardSong:
 
 @dataclass(frozen=True)
 class ShardHeard:
-    """``damaged``: rows whose bytes are not those of the manifest; they are not measured."""
+    """The result for one shard. ``damaged`` are rows whose bytes do not match the manifest; they are not measured."""
 
     songs: list[HeardSong]
     damaged: list[int]
 
 
 def choose_loudness(manifest: Manifest, settings: DescribeSettings) -> list[int]:
-    """Rows of a seeded sample of all songs, ascending."""
+    """Choose the rows of a seeded sample of all songs, in ascending order."""
     count = min(settings.loudness_songs, len(manifest))
     return sorted(np.random.default_rng(settings.seed).choice(len(manifest), count, replace=False).tolist())
 
 
 def choose_clips(manifest: Manifest, settings: DescribeSettings) -> list[ClipChoice]:
-    """Seeded songs for the commonest tags, in the vocabulary's order; a song is heard for one tag only where it can be.
+    """Choose seeded example songs for the most common tags, in the vocabulary's order.
 
-    A regress tag is heard at its ends: songs among the lowest and the highest 5 %, in turn.
+    If possible, a song is the example of one tag only. A regress tag gets songs from its lowest and highest 5 %, in
+    turn.
     """
     rng = np.random.default_rng(settings.seed)
     commonest = np.argsort(-(manifest.labels_NK > 0).sum(axis=0), kind="stable")[: settings.labels]
@@ -125,7 +127,7 @@ def choose_clips(manifest: Manifest, settings: DescribeSettings) -> list[ClipCho
 
 
 def _candidates(manifest: Manifest, tag: int, clips: int) -> Iterator[np.ndarray]:
-    """Per clip the rows that it may be of."""
+    """Yield, for each clip, the rows that it may come from."""
     values = manifest.labels_NK[:, tag]
     if manifest.vocabulary.tags[tag].kind == "classify":
         yield from [np.flatnonzero(values)] * clips
@@ -139,7 +141,7 @@ def _candidates(manifest: Manifest, tag: int, clips: int) -> Iterator[np.ndarray
 def plan_reads(
     manifest: Manifest, loudness: list[int], clips: list[ClipChoice], settings: DescribeSettings
 ) -> list[ShardRead]:
-    """One request for each shard that holds a chosen song."""
+    """Make one request for each shard that holds a chosen song."""
     clip_rows = {choice.row for choice in clips}
     columns = {name: manifest.column(name) for name in ("shard", "offset", "num_samples", "crc32")}
     songs: dict[int, list[SongRead]] = {}
@@ -154,7 +156,7 @@ def plan_reads(
 
 
 def hear_shard(request: ShardRead) -> ShardHeard:
-    """Measure the requested songs of one shard. A shard that is missing is damaged as a whole."""
+    """Measure the requested songs of one shard. If the shard is missing, all of its songs count as damaged."""
     heard, damaged = [], []
     for song in request.songs:
         try:

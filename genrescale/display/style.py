@@ -1,4 +1,4 @@
-"""The plot style that every figure shares: colours, markers, sizes, and figures as SVG."""
+"""The plot style of all figures: colours, markers, sizes, and SVG export."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 INK, MUTED, RULE = "#1d1d1b", "#66645e", "#dcd9d0"
 
 
-# Blue and vermilion of Okabe and Ito's palette, darkened: told apart with any colour vision.
+# Darkened Okabe-Ito colours (blue, vermilion, ...), which can be distinguished with any colour vision.
 COLORS = ("#0b5c8f", "#c4500f", "#3d7a4c", "#7a4a8c", "#8a6d00")
 
 
@@ -63,7 +63,7 @@ def short_count(number: float, _: object = None) -> str:
 
 
 def finish(axes: Axes, title: str, note: str, xlabel: str) -> None:
-    """Titles, grid and ticks, as every panel has them."""
+    """Set titles, grid and ticks, the same for every panel."""
     axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=12)
     axes.set_title(note, loc="right", fontsize=8.5, color=MUTED, pad=12)
     axes.set_xlabel(xlabel, fontsize=9)
@@ -76,7 +76,7 @@ def finish(axes: Axes, title: str, note: str, xlabel: str) -> None:
 def panel_svg(
     draw: Callable[[Axes], None], inches: tuple[float, float], ylim: tuple[float, float] | None = None
 ) -> bytes:
-    """One panel as an SVG file that needs nothing else."""
+    """Render one panel as a self-contained SVG file."""
     with style():
         figure = Figure(figsize=inches, layout="constrained")
         axes = figure.add_subplot()

@@ -1,6 +1,6 @@
-"""What finished runs are worth: metrics with intervals, their ensemble, a paired test of two, tables by tag, figures.
+"""Evaluate finished runs: metrics with intervals, ensembles, a paired test of two runs, results by tag, and figures.
 
-``build_evaluation`` only reads; ``write_evaluation`` puts its files into ``evaluations/{name}`` of the sweep's folder.
+``build_evaluation`` only reads; ``write_evaluation`` writes its files to ``evaluations/{name}`` in the sweep's folder.
 The same runs give the same bytes.
 """
 
@@ -37,7 +37,7 @@ ENSEMBLE = "ensemble"
 
 @dataclass(frozen=True, eq=False)
 class ByTag:
-    """What a score table says tag by tag. ``confusion_KK`` is of exclusive tags, ``pairs`` of others.
+    """Results by tag. ``confusion_KK`` is for exclusive tags, ``pairs`` for others.
 
     ``classes`` and ``train_counts_K`` need the corpus.
     """
@@ -51,12 +51,12 @@ class ByTag:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Everything that is printed and written. ``tables`` and ``metrics`` are by run id and ENSEMBLE.
+    """All that is printed and written. ``tables`` and ``metrics`` are keyed by run id and ENSEMBLE.
 
-    ``left_out`` are runs of the family that differ by more than a seed. ``subject`` is whose tags are looked at: the
-    ensemble of several runs, else the run. ``tests`` compare the first run with the second where there are two.
-    ``overfits`` are of the runs whose curves have a training loss, ``clip_votes`` by way to vote where clips were asked
-    for.
+    ``left_out`` are runs of the family that differ by more than the seed. ``subject`` is the run (or, with several
+    runs, the ensemble) whose tags are analysed. ``tests`` compare the first run with the second if there are exactly
+    two. ``overfits`` covers the runs whose curves have a training loss. ``clip_votes`` is by voting method, if clips
+    were requested.
     """
 
     uri: str
@@ -76,10 +76,10 @@ class Evaluation:
 
 
 def by_tag(table: ScoreTable, vocabulary: Vocabulary, threshold: float, train_counts_K: np.ndarray | None) -> ByTag:
-    """The tables by tag. Frequency classes and pairs are of classify tags alone.
+    """Compute the results by tag. Frequency classes and pairs use classify tags only.
 
-    For the pairs a tag counts as predicted for as many songs as have it: a model's bias towards popular tags is
-    another table's matter.
+    For the pairs, each tag is predicted for as many songs as have it, which removes the model's bias towards popular
+    tags; the table of tags shows that bias.
     """
     mask_K = vocabulary.classify_K
     true_NK, score_NK = table.true_NK[:, mask_K], table.score_NK[:, mask_K]
@@ -99,26 +99,26 @@ def by_tag(table: ScoreTable, vocabulary: Vocabulary, threshold: float, train_co
 
 
 def read_gaps(files: Store, run_ids: Sequence[str]) -> dict[str, GapCurve]:
-    """The loss curves of the runs, without validations that lack one of the losses; of runs that have any."""
-    found = {}
+    """Read the loss curves of the runs that have any, without validations at which one of the losses is missing."""
+    gaps = {}
     for run_id in run_ids:
         if (table := read_curve(files, run_id)) is None:
             continue
         lines = zip(*(table[name].to_pylist() for name in ("step", "train_loss", "val_loss")), strict=True)
         if known := [line for line in lines if None not in line]:
             step, train_loss, val_loss = zip(*known, strict=True)
-            found[run_id] = gap_curve(step, train_loss, val_loss)
-    return found
+            gaps[run_id] = gap_curve(step, train_loss, val_loss)
+    return gaps
 
 
 def read_overfits(files: Store, run_ids: Sequence[str]) -> dict[str, Overfit]:
-    """The overfit scores of the runs at their last validation that has a training loss; of runs that have any."""
-    found = {}
+    """Compute the overfit scores of the runs that have any, at the last validation with a training loss."""
+    overfits = {}
     for run_id in run_ids:
         lines = [] if (table := read_curve(files, run_id)) is None else table.to_pylist()
         if known := [line for line in lines if line["train_loss"] is not None]:
-            found[run_id] = overfit(known[-1]["train_loss"], known[-1].get("val_accuracy"))
-    return found
+            overfits[run_id] = overfit(known[-1]["train_loss"], known[-1].get("val_accuracy"))
+    return overfits
 
 
 def build_evaluation(
@@ -133,14 +133,14 @@ def build_evaluation(
     resamples: int = RESAMPLES,
     clips: bool = False,
 ) -> Evaluation:
-    """Evaluate finished runs of ``files``: the named ones, or a family's at one size.
+    """Evaluate finished runs in ``files``: those in ``run_ids``, or those of a family at one size.
 
-    ``manifest`` tells the kinds of the tags and how many training songs have them; with ``clips`` its songs are clips,
-    and their artist is the song that they are of. Raises ValueError where the runs
-    cannot be compared (other songs, tags or labels) and as ``chosen_rows`` and ``find_vocabulary`` do.
+    ``manifest`` gives the kinds of the tags and the number of training songs of each. With ``clips``, its songs are
+    clips, and their artist is the song they belong to. Raises ValueError if the runs cannot be compared (different
+    songs, tags or labels), and as ``chosen_rows`` and ``find_vocabulary`` do.
     """
     if clips and manifest is None:
-        raise ValueError("clips=true needs corpus=..., whose column artist says which song a clip is of")
+        raise ValueError("clips=true needs corpus=..., whose column artist names the song that a clip belongs to")
     rows, left_out = chosen_rows(files, run_ids, family, size)
     read = read_runs(files, [row.run_id for row in rows])
     tables, names = same_songs(read), next(iter(read.values()))[1]

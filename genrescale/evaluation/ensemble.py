@@ -1,16 +1,15 @@
-"""Several score tables as one: the mean of probabilities and votes, over runs, or over the clips of a song.
+"""Combine score tables by averaging or voting: over runs (an ensemble), or over the clips of a song.
 
-A vote gives a score again, so that its result is scored and written like a run's. Ways to vote (VOTES):
+A vote returns scores, so its result is evaluated and stored like that of a run. Voting methods (VOTES):
 
 - ``soft``: the mean of the probabilities (the ensembles of MediaEval 2020; the song scores of most papers).
-- ``hard``: where tags exclude each other, every voter names its highest tag (of equal ones the first), and the score is
-  the share of the voters that name a tag; otherwise every voter says for each tag whether its probability is at least
-  1/2. Equal shares stay equal.
-- ``soft_on_ties``: hard, and among tags with equal shares soft (the GTZAN project's 82.18 %: three clips a song, soft
-  only where they name three genres). The score is (votes + mean) / (voters + 1): less than a vote moves no tag past
-  one with more votes, and for a single tag it is at least 1/2 exactly where the tag has won.
+- ``hard``: for exclusive tags, every voter votes for its highest tag (of equal ones the first), and the score is the
+  tag's share of votes. Otherwise every voter votes for each tag with a probability of at least 1/2. Ties remain ties.
+- ``soft_on_ties``: hard, with ties broken by soft (the GTZAN project's 82.18 %: three clips a song, soft only if they
+  vote for three genres). The score is (votes + mean) / (voters + 1): the mean counts less than one vote, so it cannot
+  move a tag past one with more votes. For a single tag the score is at least 1/2 exactly if the tag has won.
 
-A regress tag is always the mean. Shapes: N songs, K tags, n ballots (a voter's scores of one song).
+A regress tag is always averaged. Shapes: N songs, K tags, n ballots (a voter's scores of one song).
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ VOTES = ("soft", "hard", "soft_on_ties")
 
 
 def vote(song_n: np.ndarray, score_nK: np.ndarray, vocabulary: Vocabulary, how: str = "soft") -> np.ndarray:
-    """The scores (N, K) that the ballots give each song; ``song_n`` says whose ballot a row is, 0 to N - 1.
+    """Compute the scores (N, K) of songs from ballots. ``song_n`` is the song of each ballot, 0 to N - 1.
 
-    Scores are probabilities. Raises ValueError for an unknown way, for scores outside [0, 1], and for a song without a
-    ballot.
+    Scores are probabilities. Raises ValueError for an unknown method, for scores outside [0, 1], and for a song without
+    ballots.
     """
     if how not in VOTES:
         raise ValueError(f"vote {how!r} is none of {list(VOTES)}")
@@ -63,18 +62,18 @@ def _sums(song_n: np.ndarray, value_nK: np.ndarray) -> np.ndarray:
 
 
 def read_runs(files: Store, run_ids: Sequence[str]) -> dict[str, tuple[ScoreTable, list[str]]]:
-    """The score tables and tag names of finished runs. Raises ValueError for a run without one, naming it."""
+    """Read the score tables and tag names of finished runs. Raises ValueError, naming it, for a run without one."""
     paths = {run_id: f"{run_folder(run_id)}/scores.parquet" for run_id in run_ids}
     if absent := [run_id for run_id, path in paths.items() if not files.exists(path)]:
-        raise ValueError(f"{files.uri} has no scores of {', '.join(absent)}: no such run, or it has not finished")
+        raise ValueError(f"{files.uri} has no scores of {', '.join(absent)}: no such run, or it is not finished")
     return {run_id: read_scores(files, path) for run_id, path in paths.items()}
 
 
 def same_songs(runs: Mapping[str, tuple[ScoreTable, Sequence[str]]]) -> dict[str, ScoreTable]:
-    """The runs' tables with their songs in the order of the first.
+    """Return the runs' tables with their songs in the order of the first table.
 
-    Raises ValueError where a run has other songs, other tags (or in another order) or other labels than the first,
-    naming the run and what differs.
+    Raises ValueError, naming the run and the difference, if a run has other songs, tags (or another order of tags) or
+    labels than the first.
     """
     if not runs:
         raise ValueError("no run is given")
@@ -87,23 +86,23 @@ def same_songs(runs: Mapping[str, tuple[ScoreTable, Sequence[str]]]) -> dict[str
             raise ValueError(f"run {run_id} and run {first} have different tags: {different}")
         if different := sorted(set(table.keys) ^ set(place)):
             raise ValueError(
-                f"run {run_id} and run {first} were scored on different songs: {len(different)} are in one alone, "
+                f"run {run_id} and run {first} were scored on different songs: {len(different)} are in one only, "
                 f"such as {', '.join(different[:3])}"
             )
         order = np.empty(len(place), np.int64)
         order[[place[key] for key in table.keys]] = np.arange(len(place))
-        found = take(table, order)
-        if (wrong_NK := found.true_NK != model.true_NK).any():
+        reordered = take(table, order)
+        if (wrong_NK := reordered.true_NK != model.true_NK).any():
             song, tag = np.argwhere(wrong_NK)[0]
             raise ValueError(
                 f"run {run_id} and run {first} have different labels: song {model.keys[song]}, tag {names[tag]}"
             )
-        aligned[run_id] = found
+        aligned[run_id] = reordered
     return aligned
 
 
 def take(table: ScoreTable, rows: np.ndarray) -> ScoreTable:
-    """Some songs of a table, in the order of ``rows``."""
+    """Select songs of a table, in the order of ``rows``."""
     return ScoreTable(
         keys=[table.keys[i] for i in rows],
         num_crops=[table.num_crops[i] for i in rows],
@@ -116,9 +115,9 @@ def take(table: ScoreTable, rows: np.ndarray) -> ScoreTable:
 def combine_runs(
     runs: Mapping[str, tuple[ScoreTable, Sequence[str]]], vocabulary: Vocabulary, how: str = "soft"
 ) -> ScoreTable:
-    """The ensemble of finished runs, every run one voter. ``num_crops`` counts the windows of all runs.
+    """Combine finished runs into an ensemble, each run one voter. ``num_crops`` counts the windows of all runs.
 
-    Raises ValueError as ``same_songs`` and ``vote`` do, and where the tags are not the vocabulary's.
+    Raises ValueError as ``same_songs`` and ``vote`` do, and if the tags are not those of the vocabulary.
     """
     tables = list(same_songs(runs).values())
     names = next(iter(runs.values()))[1]
@@ -142,10 +141,10 @@ def combine_runs(
 def combine_clips(
     clips: ScoreTable, song_of: Mapping[str, str], vocabulary: Vocabulary, how: str = "soft"
 ) -> ScoreTable:
-    """A table of clips as one of songs, every clip (or window) one voter. ``song_of`` maps a clip's key to its song's.
+    """Combine a table of clips into one of songs, each clip (or window) one voter.
 
-    Songs come in the order of their first clips. Raises ValueError for clips without a song, for clips of a song whose
-    labels differ, and as ``vote`` does.
+    ``song_of`` maps a clip's key to its song's key. Songs are ordered by their first clips. Raises ValueError for clips
+    without a song, for clips of one song with different labels, and as ``vote`` does.
     """
     if orphans := [key for key in clips.keys if key not in song_of]:
         raise ValueError(f"{len(orphans)} clips have no song, such as {', '.join(orphans[:3])}")

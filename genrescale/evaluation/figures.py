@@ -1,6 +1,6 @@
-"""The pictures of an evaluation: confusions, popularity and precision by tag, the generalisation gap, a t-SNE map.
+"""Figures of an evaluation: confusions, popularity and precision by tag, the generalisation gap, a t-SNE map.
 
-Drawn as the report's figures are, on Figure objects, no global state. Shapes: N songs, D dimensions, K tags.
+They are drawn like the report's figures, on Figure objects without global state. Shapes: N songs, D dimensions, K tags.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from genrescale.display.style import COLORS, DASHES, INK, MARKERS, MUTED, PNG_DP
 from genrescale.metrics.by_tag import TagRow
 from genrescale.metrics.overfitting import GapCurve, select_step
 
-MAX_TAGS = 60  # rows of a picture by tag
+MAX_TAGS = 60  # rows of a figure by tag
 MAX_COUNTED = 25  # tags of a confusion matrix with a number in each cell
-MAX_LINES = 10  # runs of a picture of curves
+MAX_LINES = 10  # runs in a figure of curves
 
 
 def _png(figure: Figure) -> bytes:
@@ -33,7 +33,7 @@ def short(name: str, letters: int = 30) -> str:
 
 
 def confusion_png(count_KK: np.ndarray, names: Sequence[str], title: str) -> bytes:
-    """Songs by true tag (rows) and predicted tag (columns): the count, and the share of the row as the shade."""
+    """Draw songs by true tag (rows) and predicted tag (columns): counts, shaded by their share of the row."""
     total_K = count_KK.sum(axis=1)
     share_KK = count_KK / np.maximum(total_K, 1)[:, None]
     num_tags = len(names)
@@ -60,9 +60,9 @@ def confusion_png(count_KK: np.ndarray, names: Sequence[str], title: str) -> byt
 
 
 def popularity_png(rows: Sequence[TagRow], title: str) -> bytes:
-    """Left, how often each tag is true and how often the model expects it; right, its average precision over chance.
+    """Draw each tag's share of songs beside its mean predicted probability, and its average precision beside chance.
 
-    The MAX_TAGS commonest classify tags, the commonest at the top.
+    Shows the MAX_TAGS most common classify tags, the most common at the top.
     """
     kept = sorted((row for row in rows if row.kind == "classify"), key=lambda row: row.prevalence)[-MAX_TAGS:]
     place = np.arange(len(kept))
@@ -70,10 +70,10 @@ def popularity_png(rows: Sequence[TagRow], title: str) -> bytes:
     with style():
         figure = Figure(figsize=(8.6, 1.8 + 0.19 * max(len(kept), 4)), layout="constrained", facecolor="white")
         left, right = figure.subplots(1, 2, sharey=True)
-        said_K = np.array([row.popularity for row in kept])
-        left.hlines(place, true_K, said_K, color=MUTED, linewidth=1.1)
+        predicted_K = np.array([row.popularity for row in kept])
+        left.hlines(place, true_K, predicted_K, color=MUTED, linewidth=1.1)
         _dots(left, true_K, place, 0, "share of songs that have it")
-        _dots(left, said_K, place, 1, "mean predicted probability")
+        _dots(left, predicted_K, place, 1, "mean predicted probability")
         right.hlines(place, true_K, [row.pr_auc or np.nan for row in kept], color=RULE, linewidth=1.1)
         right.plot(true_K, place, linestyle="none", marker="|", color=MUTED, markersize=7, label="chance")
         precision_K = np.array([np.nan if row.pr_auc is None else row.pr_auc for row in kept])
@@ -117,9 +117,9 @@ def _dots(axes: Axes, value_K: np.ndarray, place_K: np.ndarray, position: int, l
 
 
 def gap_png(curves: Mapping[str, GapCurve], labels: Mapping[str, str]) -> bytes:
-    """Validation minus training loss against steps, a line for each run (the first MAX_LINES).
+    """Draw validation minus training loss against steps, one line for each run (the first MAX_LINES).
 
-    A circle is where the validation loss is lowest, a diamond where the selector ``gap`` would stop.
+    A circle marks the lowest validation loss, a diamond the step that the selector ``gap`` chooses.
     """
     with style():
         figure = Figure(figsize=(7.4, 3.6), layout="constrained", facecolor="white")
@@ -149,14 +149,14 @@ def gap_png(curves: Mapping[str, GapCurve], labels: Mapping[str, str]) -> bytes:
 
 
 def embedding_map(embedding_ND: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
-    """t-SNE of embeddings (N, 2), started at their principal components; perplexity at most (N - 1) / 3.
+    """Map embeddings to (N, 2) by t-SNE, initialised with principal components; perplexity is at most (N - 1) / 3.
 
-    Raises ValueError for fewer than four songs and for values that are not finite.
+    Raises ValueError for fewer than four songs, and for values that are not finite.
     """
-    from sklearn.manifold import TSNE  # imported here, because it costs a second that most evaluations do not need
+    from sklearn.manifold import TSNE  # imported here: it takes a second, and most evaluations do not need it
 
     if embedding_ND.ndim != 2 or len(embedding_ND) < 4 or embedding_ND.shape[1] < 2:
-        raise ValueError(f"a map needs embeddings (4 songs or more, 2 dimensions or more), got {embedding_ND.shape}")
+        raise ValueError(f"a map needs embeddings of at least 4 songs and 2 dimensions, got {embedding_ND.shape}")
     if not np.isfinite(embedding_ND).all():
         raise ValueError("the embeddings hold values that are not finite")
     allowed = min(perplexity, (len(embedding_ND) - 1) / 3)
@@ -166,25 +166,26 @@ def embedding_map(embedding_ND: np.ndarray, seed: int = 0, perplexity: float = 3
 def embedding_png(
     embedding_ND: np.ndarray, tag_N: np.ndarray, names: Sequence[str], title: str, seed: int = 0
 ) -> bytes:
-    """The songs of ``embedding_map``, ``tag_N`` their tags as places in ``names``, the names above the tags' songs.
+    """Draw the ``embedding_map`` of songs, coloured by tag, with the tag names above their songs.
 
-    As the GTZAN project's Figure 6. Distances between far groups, and sizes of groups, mean nothing in such a map.
+    ``tag_N`` are indices into ``names``. Source: the GTZAN project's Figure 6. In such a map, distances between
+    separate groups and sizes of groups have no meaning.
     """
     if tag_N.shape != (len(embedding_ND),) or tag_N.min() < 0 or tag_N.max() >= len(names):
-        raise ValueError(f"tag_N must hold a place in the {len(names)} names for each of {len(embedding_ND)} songs")
+        raise ValueError(f"tag_N must hold an index into the {len(names)} names for each of {len(embedding_ND)} songs")
     map_N2 = embedding_map(embedding_ND, seed)
     with style():
         figure = Figure(figsize=(6.4, 6.0), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
-        for tag in (int(found) for found in np.unique(tag_N)):
+        for tag in np.unique(tag_N).tolist():
             part_n2 = map_N2[tag_N == tag]
             color = COLORS[tag % len(COLORS)]
             marker = MARKERS[(tag // len(COLORS)) % len(MARKERS)]
             axes.scatter(part_n2[:, 0], part_n2[:, 1], s=14, color=color, marker=marker, alpha=0.55, linewidths=0)
             axes.annotate(
-                short(names[tag]),
+                short(str(names[tag])),
                 (float(np.median(part_n2[:, 0])), float(np.quantile(part_n2[:, 1], 0.9))),
-                xytext=(0, 5),  # points: above the group, which it would hide
+                xytext=(0, 5),  # in points, so that the name does not hide the group
                 textcoords="offset points",
                 ha="center",
                 va="bottom",

@@ -1,4 +1,4 @@
-"""A corpus as a picture: its songs' embeddings as a t-SNE map, each song in the colour of its tag."""
+"""Draw a corpus: a t-SNE map of its songs' embeddings, coloured by tag."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from genrescale.data.manifest import Manifest
 from genrescale.evaluation.figures import embedding_png
 from genrescale.results.embeddings import read_embeddings
 
-MAX_SONGS = 3000  # t-SNE takes a minute for so many
-COMMON_TAGS = 10  # of a vocabulary whose tags do not exclude each other
+MAX_SONGS = 3000  # for which t-SNE takes a minute
+COMMON_TAGS = 10  # tags shown of a vocabulary that is not exclusive
 
 
 def map_png(data: bytes, manifest: Manifest, split: str = "test", seed: int = 0) -> bytes:
-    """The map of the songs of ``split`` that a file of embeddings holds; of many, MAX_SONGS drawn by ``seed``.
+    """Draw the map of the songs of ``split`` in a file of embeddings; of more than MAX_SONGS, a sample by ``seed``.
 
-    A song has the colour of its one tag; where tags do not exclude each other, songs with exactly one of the
-    COMMON_TAGS commonest are drawn. Raises ValueError where fewer than four songs are left.
+    A song has the colour of its one tag. If tags are not exclusive, only songs with exactly one of the COMMON_TAGS most
+    common tags are drawn. Raises ValueError if fewer than four songs are left.
     """
     songs, embedding_ND = read_embeddings(data)
     place = {song: i for i, song in enumerate(songs)}
@@ -35,17 +35,17 @@ def map_png(data: bytes, manifest: Manifest, split: str = "test", seed: int = 0)
         drawn = np.sort(np.random.default_rng(seed).choice(drawn, MAX_SONGS, replace=False))
     if len(drawn) < 4:
         raise ValueError(
-            f"{len(drawn)} of {len(rows)} {split} songs have exactly one tag of {len(tags)}; a map needs 4"
+            f"{len(drawn)} of {len(rows)} {split} songs have exactly one of {len(tags)} tags; a map needs 4"
         )
     names = [manifest.vocabulary.names[k] for k in tags]
-    what = "" if manifest.vocabulary.exclusive else f" with exactly one of the {len(tags)} commonest tags"
+    what = "" if manifest.vocabulary.exclusive else f" with exactly one of the {len(tags)} most common tags"
     title = f"{len(drawn):,} of {len(rows):,} {split} songs{what}\n{embedding_ND.shape[1]} dimensions, by t-SNE"
-    found_ND = embedding_ND[[place[keys[row]] for row in rows[drawn]]]
-    return embedding_png(found_ND, chosen_NK[drawn].argmax(axis=1), names, title, seed)
+    drawn_ND = embedding_ND[[place[keys[row]] for row in rows[drawn]]]
+    return embedding_png(drawn_ND, chosen_NK[drawn].argmax(axis=1), names, title, seed)
 
 
 def _coloured(manifest: Manifest, rows: np.ndarray) -> list[int]:
-    """The tags that songs are coloured by: all of an exclusive vocabulary, else the commonest classify tags."""
+    """Choose the tags that give songs their colours: all if exclusive, else the most common classify tags."""
     classes = np.flatnonzero(manifest.vocabulary.classify_K)
     if manifest.vocabulary.exclusive:
         return classes.tolist()

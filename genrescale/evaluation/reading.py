@@ -1,4 +1,4 @@
-"""Which finished runs to evaluate, and what their tags are: result rows, score tables and, if given, the corpus."""
+"""Select the finished runs to evaluate, and find the vocabulary of their tags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from genrescale.metrics import score
 from genrescale.results import PLANNED_PATH, ResultRow, ScoreTable, read_planned, read_results
 from genrescale.storage.store import Store
 
-_SAME = 1e-6  # scores are stored as float64; a metric differs by its order of summation at most
+_SAME = 1e-6  # scores are stored as float64, so metrics differ at most by the order of summation
 
 
 def family_of(row: ResultRow) -> str:
@@ -25,45 +25,46 @@ def family_of(row: ResultRow) -> str:
 def chosen_rows(
     files: Store, run_ids: Sequence[str], family: str, size: int
 ) -> tuple[list[ResultRow], list[ResultRow]]:
-    """The rows of the named runs (the beginning of an id is enough), or of a family at one size (0: its largest).
+    """Return the rows of the named runs (a prefix of an id is enough), or of a family at one size (0: its largest).
 
-    Of a family those that differ by their seed alone (``_main_recipe``); the second list are the others, left out.
-    Raises ValueError, saying what there is, where a name fits no finished run or several, where none of a family's
-    recipes is the main one, and for a run of a pretext task, which has no scores of tags.
+    Of a family, the runs that differ only in the seed are chosen (``_main_recipe``); the second list holds the others.
+    Raises ValueError, listing the choices, if a name matches no finished run or several, if no recipe of a family is
+    the main one, and for a pretraining run, which has no scores of tags.
     """
     finished = read_results(files)
     rows = {run_id: row for run_id, row in finished.items() if not row.pretext}
     if not rows:
         if finished:
             raise ValueError(f"{files.uri} has no run with tags: {', '.join(finished)} pretrained without them")
-        raise ValueError(f"{files.uri} has no finished run; give the folder of a sweep or a run, where runs/ lies")
+        raise ValueError(f"{files.uri} has no finished run; give the folder of a sweep or a run, which contains runs/")
     if bool(run_ids) == bool(family):
         families = sorted({f"{family_of(row)} ({row.size})" for row in rows.values()})
-        raise ValueError(f"give either runs=[ID,...] or family=NAME; finished are {', '.join(families)}")
+        raise ValueError(f"give either runs=[ID,...] or family=NAME; finished runs: {', '.join(families)}")
     if family:
-        found = [row for row in rows.values() if family_of(row) == family]
-        wanted = size or max((row.size for row in found), default=0)
-        if found := [row for row in found if row.size == wanted]:
-            chosen = _main_recipe(files, found)
-            return chosen, [row for row in found if row not in chosen]
-        there = sorted({f"{family_of(row)} ({row.size})" for row in rows.values()})
-        raise ValueError(f"no run of family {family!r} with size {size or 'any'} is finished; there are {there}")
+        of_family = [row for row in rows.values() if family_of(row) == family]
+        wanted = size or max((row.size for row in of_family), default=0)
+        if of_family := [row for row in of_family if row.size == wanted]:
+            chosen = _main_recipe(files, of_family)
+            return chosen, [row for row in of_family if row not in chosen]
+        available = sorted({f"{family_of(row)} ({row.size})" for row in rows.values()})
+        raise ValueError(f"no run of family {family!r} with size {size or 'any'} is finished; finished are {available}")
     chosen = {}
     for name in run_ids:
         fitting = [run_id for run_id in rows if run_id.startswith(name)]
         if len(fitting) != 1:
             if pretext := [run_id for run_id in finished if run_id.startswith(name) and not fitting]:
                 raise ValueError(f"run {pretext[0]} pretrained without tags; evaluate the runs that started from it")
-            what = f"fits {', '.join(sorted(fitting))}" if fitting else f"is none of {', '.join(sorted(rows))}"
+            what = f"matches {', '.join(sorted(fitting))}" if fitting else f"is none of {', '.join(sorted(rows))}"
             raise ValueError(f"run {name!r} {what}")
         chosen[fitting[0]] = rows[fitting[0]]
     return list(chosen.values()), []
 
 
 def _main_recipe(files: Store, found: Sequence[ResultRow]) -> list[ResultRow]:
-    """Of one family's runs at one size, those of one config and one data but for the seed, by seed.
+    """Return the runs of the main recipe, by seed: runs with the same config but for the seed, and the same data.
 
-    It is the recipe of the sweep's grid, without a sweep's plan the one with the most runs.
+    ``found`` are runs of one family at one size. The main recipe is that of the sweep's grid; without a sweep's plan,
+    the one with the most runs.
     """
     recipes: dict[str, list[ResultRow]] = {}
     for row in sorted(found, key=lambda row: (row.seed, row.run_id)):
@@ -77,15 +78,15 @@ def _main_recipe(files: Store, found: Sequence[ResultRow]) -> list[ResultRow]:
         main = [rows for rows in recipes.values() if len(rows) == most]
     if len(main) > 1:
         groups = "; ".join(", ".join(row.run_id for row in rows) for rows in recipes.values())
-        raise ValueError(f"these runs differ by more than their seeds, name those of one recipe by runs=: {groups}")
+        raise ValueError(f"these runs differ by more than their seeds; name those of one recipe with runs=: {groups}")
     return main[0]
 
 
 def find_vocabulary(names: Sequence[str], table: ScoreTable, row: ResultRow, manifest: Manifest | None) -> Vocabulary:
-    """The corpus' vocabulary, or what the table shows: a tag with a label between 0 and 1 is a regress tag.
+    """Return the corpus's vocabulary, or infer it from a score table: a label between 0 and 1 means a regress tag.
 
-    Raises ValueError where the corpus has other tags, and where the row's metrics do not follow from the table with
-    that vocabulary: a regress tag may by chance have labels 0 and 1 alone, then the corpus has to be given.
+    Raises ValueError if the corpus has other tags, and if the row's metrics do not follow from the table with this
+    vocabulary. The latter happens if a regress tag has only labels 0 and 1 by chance; then give the corpus.
     """
     if manifest is not None:
         vocabulary = manifest.vocabulary
@@ -100,17 +101,21 @@ def find_vocabulary(names: Sequence[str], table: ScoreTable, row: ResultRow, man
 
 
 def check_row(table: ScoreTable, row: ResultRow, vocabulary: Vocabulary) -> None:
-    """Raises ValueError where a row's metrics are not those of its score table."""
+    """Raise ValueError if a row's metrics do not match its score table."""
     values = score(table.true_NK, table.score_NK, vocabulary)
     for name in ROW_METRICS:
-        wrote, found = getattr(row, name), values[name]
-        if (wrote is None) != (found is None) or (found is not None and not math.isclose(wrote, found, abs_tol=_SAME)):
+        stored, computed = getattr(row, name), values[name]
+        if stored is None or computed is None:
+            same = stored is computed
+        else:
+            same = math.isclose(stored, computed, abs_tol=_SAME)
+        if not same:
             raise ValueError(
-                f"run {row.run_id}: {name} of its score table is {found}, its result row says {wrote}; give corpus=... "
-                f"if the kinds of its tags cannot be seen in the labels, else the files are not of one run"
+                f"run {row.run_id}: {name} is {computed} by its score table, {stored} in its result row; if the labels "
+                f"do not show the kinds of the tags, give corpus=..., else the files belong to different runs"
             )
 
 
 def train_counts(manifest: Manifest, size: int) -> np.ndarray:
-    """How many of the first ``size`` training songs have each tag (K,)."""
+    """Count the songs with each tag (K,) among the first ``size`` training songs."""
     return manifest.labels_NK[manifest.select("train", size)].sum(axis=0)

@@ -1,4 +1,4 @@
-"""Every metric of a score table with its interval, and the paired test of two: which metrics, of which of its tags."""
+"""Metrics of a score table with intervals, and the paired test of two tables."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from genrescale.results import ScoreTable
 
 
 def _columns(metric: str, vocabulary: Vocabulary, score_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Which tags (K,) a metric is of, and the scores that it takes; None where the vocabulary does not define it.
+    """Return the tags (K,) that a metric covers and the scores that it uses; None if the vocabulary does not define it.
 
-    Where tags exclude each other a song's prediction is its highest tag, so F1 takes that and needs no threshold, and
-    micro F1 would be the accuracy again.
+    If tags are exclusive, a song's prediction is its highest tag. So F1 uses that and needs no threshold, and micro F1
+    would equal the accuracy.
     """
     if metric == "rmse":
         return (vocabulary.regress_K, score_NK) if vocabulary.regress_K.any() else None
@@ -36,8 +36,8 @@ def _columns(metric: str, vocabulary: Vocabulary, score_NK: np.ndarray) -> tuple
 def intervals(
     table: ScoreTable, vocabulary: Vocabulary, threshold: float, seed: int, resamples: int
 ) -> dict[str, Interval]:
-    """Every metric that the vocabulary and the songs define, with its bootstrap interval."""
-    found = {}
+    """Compute every metric that the vocabulary and the songs define, with its bootstrap interval."""
+    intervals_of = {}
     for metric in SCORE_METRICS:
         if (columns := _columns(metric, vocabulary, table.score_NK)) is None:
             continue
@@ -45,15 +45,15 @@ def intervals(
         arrays = table.true_NK[:, mask_K], score_NK[:, mask_K]
         interval = bootstrap_interval(metric, *arrays, seed=seed, resamples=resamples, threshold=threshold)
         if interval is not None:
-            found[metric] = interval
-    return found
+            intervals_of[metric] = interval
+    return intervals_of
 
 
 def compare(
     a: ScoreTable, b: ScoreTable, vocabulary: Vocabulary, threshold: float, seed: int, resamples: int
 ) -> dict[str, PairedTest]:
-    """The paired test of two runs (a - b) for every metric that the vocabulary and the songs define."""
-    found = {}
+    """Run the paired test of two runs (a - b) for every metric that the vocabulary and the songs define."""
+    tests = {}
     for metric in SCORE_METRICS:
         columns = [_columns(metric, vocabulary, table.score_NK) for table in (a, b)]
         if columns[0] is None or columns[1] is None:
@@ -62,13 +62,13 @@ def compare(
         scores = [score_NK[:, mask_K] for _, score_NK in (columns[0], columns[1])]
         test = paired_test(metric, a.true_NK[:, mask_K], *scores, seed=seed, resamples=resamples, threshold=threshold)
         if test is not None:
-            found[metric] = test
-    return found
+            tests[metric] = test
+    return tests
 
 
 @dataclass(frozen=True)
 class ClipVote:
-    """What songs score whose clips voted: how many songs, and the metrics that the vocabulary defines."""
+    """Metrics of songs by votes of their clips: the number of songs, and the metrics that the vocabulary defines."""
 
     songs: int
     accuracy: float | None
@@ -77,34 +77,35 @@ class ClipVote:
 
 
 def clip_votes(clips: ScoreTable, manifest: Manifest, vocabulary: Vocabulary) -> dict[str, ClipVote]:
-    """The songs' metrics for each way to vote (the GTZAN project's 82.18 % is ``soft_on_ties`` of three clips a song).
+    """Compute the songs' metrics for each voting method.
 
-    A clip's song is its artist in the manifest, by which a corpus of clips keeps a song in one split. Raises ValueError
-    as ``combine_clips`` does.
+    The GTZAN project's 82.18 % is ``soft_on_ties`` of three clips a song. A clip's song is its artist in the manifest,
+    which is how a corpus of clips keeps a song in one split. Raises ValueError as ``combine_clips`` does.
     """
     names = zip(manifest.songs["key"].to_pylist(), manifest.songs["artist"].to_pylist(), strict=True)
     song_of = {key: artist for key, artist in names if artist}
-    found = {}
+    votes = {}
     for how in VOTES:
         songs = combine_clips(clips, song_of, vocabulary, how)
         values = score(songs.true_NK, songs.score_NK, vocabulary)
-        found[how] = ClipVote(len(songs.keys), values["accuracy"], values["roc_auc"], values["pr_auc"])
-    return found
+        votes[how] = ClipVote(len(songs.keys), values["accuracy"], values["roc_auc"], values["pr_auc"])
+    return votes
 
 
 def best_f1(table: ScoreTable, vocabulary: Vocabulary) -> list[tuple[float | None, float | None]]:
-    """The threshold of each tag with the highest F1, and that F1: chosen on the test songs, so an upper bound of what
-    thresholds chosen on other songs reach. None for regress tags and for tags that cannot be scored.
+    """Return each tag's threshold with the highest F1, and that F1; None for regress tags and unscorable tags.
+
+    It is chosen on the test songs, hence an upper bound for thresholds chosen on other songs.
     """
     mask_K = vocabulary.classify_K
-    found: list[tuple[float | None, float | None]] = [(None, None)] * len(vocabulary)
+    best: list[tuple[float | None, float | None]] = [(None, None)] * len(vocabulary)
     if not mask_K.any():
-        return found
+        return best
     true_NC, score_NC = table.true_NK[:, mask_K], table.score_NK[:, mask_K]
     threshold_C = best_thresholds(true_NC, score_NC)
     f1_C = f1_by_tag(true_NC, score_NC, threshold_C)
     pairs = zip(threshold_C.tolist(), f1_C.tolist(), strict=True)
     for tag, (threshold, f1) in zip(np.flatnonzero(mask_K).tolist(), pairs, strict=True):
         if not np.isnan(f1):
-            found[tag] = (threshold, f1)
-    return found
+            best[tag] = (threshold, f1)
+    return best

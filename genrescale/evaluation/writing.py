@@ -1,4 +1,4 @@
-"""An evaluation as text for a terminal and as files: CSV tables, JSON, the ensemble's scores, figures."""
+"""Write an evaluation as terminal text and as files: CSV tables, JSON, the ensemble's scores, figures."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from genrescale.storage.store import Store
 
 FOLDER = "evaluations"
 TERMINAL_WIDTH = 100  # characters
-SHOWN_TAGS = 5  # lines of tags at each end of the printed table
+SHOWN_TAGS = 5  # tags at each end of the printed table
 SHOWN_PAIRS = 5
 UNDEFINED = "–"  # noqa: RUF001
 
 
 def run_label(evaluation: Evaluation, name: str) -> str:
-    """``waveform, 1,600 songs, seed 0``; of the ensemble how many runs it is of."""
+    """Describe a run (``waveform, 1,600 songs, seed 0``) or the ensemble."""
     if name == ENSEMBLE:
         return f"ensemble of {len(evaluation.rows)} ({evaluation.vote.replace('_', ' ')} vote)"
     row = next(row for row in evaluation.rows if row.run_id == name)
@@ -47,7 +47,7 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
 
 
 def tags_csv(evaluation: Evaluation) -> bytes:
-    """One line for each tag of the subject; ``train_songs`` where the corpus was given."""
+    """One line for each tag of the subject; ``train_songs`` if the corpus was given."""
     counts_K = evaluation.tags.train_counts_K
     best_K = best_f1(evaluation.tables[evaluation.subject], evaluation.vocabulary)
     names = [field.name for field in fields(TagRow)]
@@ -61,16 +61,18 @@ def tags_csv(evaluation: Evaluation) -> bytes:
 def metrics_csv(evaluation: Evaluation) -> bytes:
     """One line for each run (and the ensemble) and metric."""
     rows = [
-        [name, run_label(evaluation, name), metric, found.value, found.low, found.high, found.incomplete]
+        [name, run_label(evaluation, name), metric, interval.value, interval.low, interval.high, interval.incomplete]
         for name, metrics in evaluation.metrics.items()
-        for metric, found in metrics.items()
+        for metric, interval in metrics.items()
     ]
     return _csv(["run_id", "run", "metric", "value", "low", "high", "incomplete_resamples"], rows)
 
 
 def evaluation_json(evaluation: Evaluation) -> bytes:
-    """What is not in the CSV files: the paired test, frequency classes, pairs of tags, votes of clips, overfit scores,
-    steps that selectors choose, and runs that were left out.
+    """What the CSV files do not hold.
+
+    That is the paired test, frequency classes, pairs of tags, votes of clips, overfit scores, the steps that each
+    selector chooses, and runs that were left out.
     """
     content = {
         "runs": [row.run_id for row in evaluation.rows],
@@ -78,10 +80,10 @@ def evaluation_json(evaluation: Evaluation) -> bytes:
         "vote": evaluation.vote,
         "threshold": evaluation.threshold,
         "paired_test": {metric: asdict(test) for metric, test in evaluation.tests.items()},
-        "frequency_classes": [asdict(found) for found in evaluation.tags.classes],
+        "frequency_classes": [asdict(item) for item in evaluation.tags.classes],
         "exclusive_pairs": [asdict(pair) for pair in evaluation.tags.pairs],
-        "clip_votes": {how: asdict(found) for how, found in evaluation.clip_votes.items()},
-        "overfit": {run_id: asdict(found) for run_id, found in evaluation.overfits.items()},
+        "clip_votes": {how: asdict(item) for how, item in evaluation.clip_votes.items()},
+        "overfit": {run_id: asdict(item) for run_id, item in evaluation.overfits.items()},
         "selected_steps": {
             run_id: {selector: select_step(curve, selector) for selector in ("val_loss", "gap")}
             for run_id, curve in evaluation.gaps.items()
@@ -91,9 +93,9 @@ def evaluation_json(evaluation: Evaluation) -> bytes:
 
 
 def write_evaluation(files: Store, name: str, evaluation: Evaluation) -> list[str]:
-    """Write everything into ``evaluations/{name}`` and return the paths. Raises ValueError for a name with a slash."""
+    """Write everything to ``evaluations/{name}``; return the paths. Raises ValueError for a name with a slash."""
     if "/" in name or name in ("", ".", ".."):
-        raise ValueError(f"name={name!r} must be the name of one folder below {FOLDER}/")
+        raise ValueError(f"name={name!r} must be the name of a folder in {FOLDER}/")
     folder, tags = f"{FOLDER}/{name}", evaluation.tags
     label = run_label(evaluation, evaluation.subject)
     names = evaluation.vocabulary.names
@@ -131,8 +133,8 @@ def _number(value: float | None) -> str:
     return UNDEFINED if value is None else f"{value:.4f}"
 
 
-def _interval(found: Interval) -> str:
-    return f"{found.value:.4f}\n{found.low:.4f} to {found.high:.4f}"
+def _interval(interval: Interval) -> str:
+    return f"{interval.value:.4f}\n{interval.low:.4f} to {interval.high:.4f}"
 
 
 def _metric_tables(evaluation: Evaluation) -> Iterator[tuple[str, Table]]:
@@ -142,13 +144,13 @@ def _metric_tables(evaluation: Evaluation) -> Iterator[tuple[str, Table]]:
         f"{len(evaluation.tables[evaluation.subject].keys):,} test songs, means over tags, with 95 % intervals": [
             metric for metric in defined if not metric.startswith("micro_")
         ],
-        "Micro: all pairs of a song and a tag as one list": [m for m in defined if m.startswith("micro_")],
+        "Micro: over all (song, tag) pairs": [m for m in defined if m.startswith("micro_")],
     }
     for title, metrics in groups.items():
         headings = [f1 if metric.endswith("f1") else METRICS[metric].label.removeprefix("Micro ") for metric in metrics]
         table = _table("Run", *headings)
-        for name, found in evaluation.metrics.items():
-            cells = [_interval(found[metric]) if metric in found else UNDEFINED for metric in metrics]
+        for name, metrics_of_run in evaluation.metrics.items():
+            cells = [_interval(metrics_of_run[metric]) if metric in metrics_of_run else UNDEFINED for metric in metrics]
             first, _, second = run_label(evaluation, name).rpartition(", " if name != ENSEMBLE else " (")
             table.add_row(f"{first}\n{second}, {name}" if name != ENSEMBLE else f"{first}\n({second}", *cells)
         if metrics:
@@ -182,23 +184,23 @@ def _tag_table(evaluation: Evaluation) -> tuple[str, Table]:
 
 def _class_table(evaluation: Evaluation) -> Table:
     table = _table("Class", "Tags", "ROC-AUC", "PR-AUC")
-    for found in evaluation.tags.classes:
-        table.add_row(found.name, f"{found.num_tags}", _number(found.roc_auc), _number(found.pr_auc))
+    for tag_class in evaluation.tags.classes:
+        table.add_row(tag_class.name, f"{tag_class.num_tags}", _number(tag_class.roc_auc), _number(tag_class.pr_auc))
     return table
 
 
 def _clip_table(evaluation: Evaluation) -> Table:
     table = _table("Vote", "Songs", "Accuracy", "ROC-AUC", "PR-AUC")
-    for how, found in evaluation.clip_votes.items():
-        values = map(_number, (found.accuracy, found.roc_auc, found.pr_auc))
-        table.add_row(how.replace("_", " "), f"{found.songs:,}", *values)
+    for how, result in evaluation.clip_votes.items():
+        values = map(_number, (result.accuracy, result.roc_auc, result.pr_auc))
+        table.add_row(how.replace("_", " "), f"{result.songs:,}", *values)
     return table
 
 
 def _overfit_table(evaluation: Evaluation) -> Table:
     table = _table("Run", "Training loss", "Validation accuracy", "L / (1 + L)", "(1 - acc) L / (1 + L)")
-    for run_id, found in evaluation.overfits.items():
-        values = map(_number, (found.train_loss, found.val_accuracy, found.tabulated, found.printed))
+    for run_id, scores in evaluation.overfits.items():
+        values = map(_number, (scores.train_loss, scores.val_accuracy, scores.tabulated, scores.printed))
         table.add_row(run_label(evaluation, run_id), *values)
     return table
 
@@ -212,11 +214,11 @@ def _pair_table(evaluation: Evaluation) -> Table:
 
 
 def _sections(evaluation: Evaluation) -> Iterator[tuple[str, Table]]:
-    """Titles and tables, in the order of a reader's questions."""
+    """Yield titles and tables, in the order in which they are read."""
     yield from _metric_tables(evaluation)
     if evaluation.tests:
         first, second = (run_label(evaluation, row.run_id) for row in evaluation.rows)
-        yield f"The same songs: {first}, minus {second}", _test_table(evaluation)
+        yield f"Paired test on the same songs: {first}, minus {second}", _test_table(evaluation)
     if any(row.pr_auc is not None for row in evaluation.tags.rows):
         yield _tag_table(evaluation)
     if evaluation.tags.classes:
@@ -225,7 +227,7 @@ def _sections(evaluation: Evaluation) -> Iterator[tuple[str, Table]]:
         yield f"Songs by the votes of their clips: {run_label(evaluation, evaluation.subject)}", _clip_table(evaluation)
     if evaluation.overfits:
         yield (
-            "Overfit score at the last validation, as COMP-520 tabulates and as it prints it",
+            "Overfit score at the last validation, as in COMP-520's tables and as in its equation",
             _overfit_table(evaluation),
         )
     if evaluation.tags.pairs:
@@ -233,7 +235,7 @@ def _sections(evaluation: Evaluation) -> Iterator[tuple[str, Table]]:
 
 
 def format_evaluation(evaluation: Evaluation) -> str:
-    """What a person reads first, for a terminal of TERMINAL_WIDTH."""
+    """Format the evaluation for a terminal of TERMINAL_WIDTH."""
     sink = io.StringIO()
     console = Console(file=sink, width=TERMINAL_WIDTH, highlight=False, markup=False)
     for title, table in _sections(evaluation):
@@ -245,20 +247,18 @@ def format_evaluation(evaluation: Evaluation) -> str:
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """What limits the numbers, in sentences."""
-    found = [
-        "intervals and p values resample the test songs; what another seed or training set would change is not in them"
-    ]
+    """List the limitations of the numbers, as sentences."""
+    texts = ["intervals and p-values cover the choice of test songs only, not the seed or the training set"]
     for row in evaluation.left_out:
         changes = ", ".join(config_differences({**evaluation.rows[0].config, "seed": row.seed}, row.config))
-        found.append(f"run {row.run_id} is of another recipe and left out: {changes or 'other data'}")
+        texts.append(f"run {row.run_id} has another recipe and is left out: {changes or 'other data'}")
     if unscored := evaluation.rows[0].unscored_tags:
         names = ", ".join(unscored[:5]) + (" ..." if len(unscored) > 5 else "")
-        found.append(f"{len(unscored)} tags are left out of the means, as no test song or every one has them: {names}")
+        texts.append(f"{len(unscored)} tags are left out of the means, because no or every test song has them: {names}")
     incomplete = max((v.incomplete for v in evaluation.metrics[evaluation.subject].values()), default=0)
     if incomplete:
         resamples = next(iter(evaluation.metrics[evaluation.subject].values())).resamples
-        found.append(f"{incomplete} of {resamples} resamples had lost a rare tag; their means are over the other tags")
+        texts.append(f"{incomplete} of {resamples} resamples lack a rare tag; their means are over the other tags")
     if len({row.size for row in evaluation.rows}) > 1:
-        found.append("the runs were trained on different numbers of songs")
-    return found
+        texts.append("the runs were trained on different numbers of songs")
+    return texts

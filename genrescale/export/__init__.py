@@ -1,13 +1,13 @@
-"""An exported model: a folder, local or in a bucket, that tags songs anywhere, without the corpus or run it came from.
+"""Export a model to a folder, local or in a bucket, that tags songs without the corpus or run that it came from.
 
 ==================  ================================================================================================
 model.safetensors   the weights by the names of ``state_dict``: arrays only, no pickled code
-tags.json           the vocabulary: every output's tag with its kind, in order
-data.json           ModelSpec: the model and its dials, what audio it takes and how a song is scored
+tags.json           the vocabulary: the tag and kind of every output, in order
+data.json           ModelSpec: the model and its dials, the audio it takes, and how a song is scored
 README.md           the model card (``card.py``): what it was trained on, its scores, its licence
 ==================  ================================================================================================
 
-data.json is written last: where it lies, the folder is whole.
+data.json is written last: if it exists, the folder is complete.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ REMEDY = "make one with jobs/export.py (from a run) or jobs/import_weights.py (f
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The model, and how a song is cut and scored: as ModelConfig, DataConfig and ``RunConfig.loss`` name them.
+    """The model, and how a song is cut and scored; names are those of ModelConfig, DataConfig and ``RunConfig.loss``.
 
-    ``crop_s`` is the length of a window that the model was trained on. Raises ValueError for what cannot be.
+    ``crop_s`` is the length of the windows that the model was trained on. Raises ValueError for invalid values.
     """
 
     model: str
@@ -66,7 +66,7 @@ class ModelSpec:
 
 
 class Exported(NamedTuple):
-    """A model that was exported, ready to score (``eval``), with the tags of its outputs."""
+    """An exported model in evaluation mode, with the tags of its outputs."""
 
     model: nn.Module
     vocabulary: Vocabulary
@@ -74,8 +74,8 @@ class Exported(NamedTuple):
 
 
 def export_model(to: Store, model: nn.Module, vocabulary: Vocabulary, spec: ModelSpec, origin: Origin) -> None:
-    """Write the folder ``to``. Raises ValueError where model, tags and ``spec`` do not belong together."""
-    spec = replace(spec, dials=full_dials(spec.model, spec.dials))  # defaults may change, weights do not
+    """Write the folder ``to``. Raises ValueError if model, tags and ``spec`` do not match."""
+    spec = replace(spec, dials=full_dials(spec.model, spec.dials))  # defaults may change in later versions
     rebuilt = _with_weights(model.state_dict(), vocabulary, spec, str(to.uri))
     facts = {"model": spec.model, "dials": spec.dials, "crop_s": spec.crop_s}
     write_weights(to, WEIGHTS, model.state_dict(), **facts, tags=vocabulary.names)
@@ -95,9 +95,9 @@ def export_model(to: Store, model: nn.Module, vocabulary: Vocabulary, spec: Mode
 def export_pretrained(
     to: Store, model: nn.Module, name: str, dials: Mapping[str, Any], crop_s: float, origin: Origin
 ) -> None:
-    """Write a model that was trained without tags into ``to``: model.safetensors and a card, no tags.json or data.json.
+    """Write a model that was trained without tags to ``to``: weights and a card, but no tags.json or data.json.
 
-    Where ``to`` is ``runs/NAME`` of a folder of parents, runs start from it (``init.run=NAME``).
+    If ``to`` is ``runs/NAME`` in a folder of parents, runs can start from it (``init.run=NAME``).
     """
     facts = {"model": name, "dials": full_dials(name, dict(dials)), "crop_s": crop_s}
     write_weights(to, WEIGHTS, model.state_dict(), **facts, tags=[])
@@ -106,19 +106,19 @@ def export_pretrained(
 
 
 def load_exported(uri: str, device: str = "cpu") -> Exported:
-    """The model of an exported folder, on ``device``.
+    """Load an exported model to ``device``.
 
-    Raises FileNotFoundError where there is none, ValueError (naming the file) for one that is damaged or from a later
+    Raises FileNotFoundError if there is none, and ValueError, naming the file, if it is damaged or from a later
     version.
     """
     store = Store(uri)
     if not store.exists(DATA):
         if store.exists(WEIGHTS):
             raise FileNotFoundError(
-                f"{store.uri} holds {WEIGHTS} without {DATA}: pretrained weights, which know no tags (fine-tune them; "
-                f"{CARD} says how), or an export that did not end"
+                f"{store.uri} holds {WEIGHTS} without {DATA}: pretrained weights without tags (to be fine-tuned, "
+                f"see {CARD}), or an incomplete export"
             )
-        raise FileNotFoundError(f"{store.uri} holds no {DATA}: it is no exported model; {REMEDY}")
+        raise FileNotFoundError(f"{store.uri} holds no {DATA}, so it is not an exported model; {REMEDY}")
     spec, vocabulary = _read_spec(store), _read_vocabulary(store)
     where = f"{store.uri}/{WEIGHTS}"
     state, _ = read_weights(store, WEIGHTS)
@@ -135,14 +135,14 @@ def _read_spec(store: Store) -> ModelSpec:
             )
         return ModelSpec(**{f.name: values[f.name] for f in fields(ModelSpec)})
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{where} is no data specification that this version reads ({error})") from None
+        raise ValueError(f"{where} is not a data specification that this version can read ({error})") from None
 
 
 def _read_vocabulary(store: Store) -> Vocabulary:
     try:
         return Vocabulary.from_json(store.read_bytes(TAGS).decode())
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{store.uri}/{TAGS} is no vocabulary ({error})") from None
+        raise ValueError(f"{store.uri}/{TAGS} is not a vocabulary ({error})") from None
 
 
 def _with_weights(state: Mapping[str, Tensor], vocabulary: Vocabulary, spec: ModelSpec, where: str) -> nn.Module:
@@ -158,7 +158,7 @@ def _with_weights(state: Mapping[str, Tensor], vocabulary: Vocabulary, spec: Mod
 
 
 def describe_frontend(model: nn.Module) -> dict[str, Any]:
-    """What the model makes of the samples first, for people and other programs: the dials are what builds it."""
+    """Describe the front end of a model, for people and other programs. It is built from the dials, not from this."""
     for module in model.modules():
         if isinstance(settings := getattr(module, "settings", None), MelSettings):
             return {"kind": "log-mel spectrogram", **asdict(settings)}
@@ -171,19 +171,21 @@ def describe_frontend(model: nn.Module) -> dict[str, Any]:
 
 
 def export_run(files: Store, run_id: str, to: Store, licence: str = "") -> ModelSpec:
-    """Export the best weights of a finished run under ``files`` (the ``out`` of a sweep or of jobs/train.py).
+    """Export the best weights of a finished run in ``files`` (the ``out`` of a sweep or of jobs/train.py).
 
-    Raises ValueError for a run that is not finished, with those that are, or that left no weights.
+    Raises ValueError for a run that is not finished, listing the finished ones, and for one without stored weights.
     """
     row = read_result(files, run_id)
     if row is None:
         known = ", ".join(finished_runs(files)[:10]) or "none"
         raise ValueError(f"{files.uri} has no finished run {run_id!r}; finished: {known}")
     if row.pretext:
-        raise ValueError(f"run {run_id} pretrained without tags: export a run that starts from it (init.run={run_id})")
+        raise ValueError(
+            f"run {run_id} was pretrained without tags: export a run that starts from it (init.run={run_id})"
+        )
     path = model_path(run_id)
     if not files.exists(path):
-        raise ValueError(f"run {run_id} left no weights ({files.uri}/{path}): an earlier version trained it")
+        raise ValueError(f"run {run_id} has no stored weights ({files.uri}/{path}): an earlier version trained it")
     run = run_from_dict(row.config)
     state, header = read_weights(files, path)
     vocabulary = _vocabulary_of(header.tags, row, read_scores(files, f"{run_folder(run_id)}/scores.parquet")[0])
@@ -201,10 +203,10 @@ def export_run(files: Store, run_id: str, to: Store, licence: str = "") -> Model
 
 
 def _vocabulary_of(names: list[str], row: ResultRow, scores: ScoreTable) -> Vocabulary:
-    """A run's tags with their kinds, which its results tell: a classify tag is there or not, a regress tag has values.
+    """Infer a run's vocabulary from its scores: labels of a classify tag are 0 or 1 only; others mean a regress tag.
 
-    Accuracy is a metric of exclusive vocabularies only.
+    Accuracy exists for exclusive vocabularies only.
     """
     classify = [bool(np.isin(true_N, (0, 1)).all()) for true_N in scores.true_NK.T]
-    tags = [Tag(name, "classify" if there else "regress") for name, there in zip(names, classify, strict=True)]
+    tags = [Tag(name, "classify" if binary else "regress") for name, binary in zip(names, classify, strict=True)]
     return Vocabulary(tuple(tags), exclusive=row.accuracy is not None)

@@ -1,4 +1,4 @@
-"""The model card of an exported model: what it is, what it was trained on, how well it does, its licence."""
+"""Write the model card of an exported model: its training data, scores and licence."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from genrescale.config.metrics import METRICS
 
 @dataclass(frozen=True)
 class Origin:
-    """Where weights come from.
+    """The origin of weights.
 
-    ``trained_on`` is a sentence; ``metrics`` are by name (of ResultRow) on ``measured_on``; a metric that is not known
-    is left out, never guessed. ``run_id`` is "" for weights that others published, whose file ``source`` names, with
-    its SHA-256.
+    ``trained_on`` is a sentence. ``metrics`` are by name (as in ResultRow), measured on ``measured_on``; unknown
+    metrics are left out. For weights that others published, ``run_id`` is "", and ``source`` and ``sha256`` identify
+    their file.
     """
 
     name: str
@@ -33,11 +33,11 @@ class Origin:
 def model_card(
     spec: Mapping[str, Any], vocabulary: Vocabulary, num_params: int, frontend: Mapping[str, Any], origin: Origin
 ) -> str:
-    """Markdown with the front matter that model hubs read. ``spec`` is a ModelSpec as a dict."""
+    """Render the card as Markdown, with the front matter that model hubs read. ``spec`` is a ModelSpec as a dict."""
     kinds = "exactly one of" if vocabulary.exclusive else "any of"
     rows = [
         *_facts(spec, num_params, frontend, origin),
-        ("A song's score", f"mean of its windows' probabilities, windows `{spec['scoring']}`"),
+        ("A song's score", f"mean probability over its windows, `{spec['scoring']}`"),
         ("Output", f"{kinds} {len(vocabulary)} tags (`tags.json`)"),
     ]
     parts = [
@@ -53,10 +53,10 @@ def model_card(
 
 
 def pretrained_card(spec: Mapping[str, Any], num_params: int, frontend: Mapping[str, Any], origin: Origin) -> str:
-    """The card of a model that was trained without tags. ``spec`` has the keys ``model``, ``dials`` and ``crop_s``."""
+    """Render the card of a model trained without tags. ``spec`` has the keys ``model``, ``dials`` and ``crop_s``."""
     parts = [
         _front_matter(origin),
-        f"# {origin.name}\n\nPretrained weights of genrescale. They know no tags: fine-tune them; `jobs/tag.py` cannot "
+        f"# {origin.name}\n\nPretrained weights of genrescale, without tags. Fine-tune them; `jobs/tag.py` cannot "
         "use them.",
         _table(("", ""), _facts(spec, num_params, frontend, origin)),
         *origin.notes,
@@ -93,7 +93,7 @@ def _front_matter(origin: Origin) -> str:
 def _scores(origin: Origin) -> str:
     rows = [(METRICS[name].label, f"{value:.4f}") for name, value in origin.metrics.items() if value is not None]
     if not rows:
-        return "No score of these weights is recorded here."
+        return "No scores are recorded for these weights."
     return f"## Scores\nOn {origin.measured_on}:\n\n{_table(('metric', 'value'), rows)}"
 
 

@@ -1,4 +1,4 @@
-"""Published checkpoints as exported models, or, where they were trained without tags, as parents of runs."""
+"""Import published checkpoints as exported models or, if they were trained without tags, as parents of runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from genrescale.models.pretrained import Loaded, load_published, published_dials
 from genrescale.models.published.tags import PUBLISHED_TAGS
 from genrescale.storage.store import Store
 
-# Samples at 16 kHz that the published weights of an architecture were trained on (Won 2020; MTG-Jamendo; AST).
+# Window length, in samples at 16 kHz, of each architecture's published weights (Won 2020; MTG-Jamendo; AST).
 PUBLISHED_CROP_LEN = {
     "fcn": 464_000,
     "crnn": 464_000,
@@ -35,16 +35,16 @@ PUBLISHED_CROP_LEN = {
 
 
 def import_published(published: Published, checkpoint: Store, to: Store) -> str:
-    """Write ``checkpoint`` as an exported model to ``to``; returns a sentence that says what was loaded.
+    """Write ``checkpoint`` as an exported model to ``to``; return a sentence that describes what was loaded.
 
-    Weights that were trained without tags become a folder that runs start from (``export_pretrained``). Raises
-    ValueError where an array of either side finds no partner, with the list, and for impossible settings.
+    Weights trained without tags become a folder that runs can start from (``export_pretrained``). Raises ValueError,
+    with the list, if an array of the file or of the model has no counterpart, and for invalid settings.
     """
     pretrained = published.model in PRETEXTS
     if pretrained == bool(published.tags):
         raise ValueError(
-            f"tags={published.tags!r} with model={published.model}: a model that was trained without tags, one of "
-            f"{sorted(PRETEXTS)}, has none; for any other give mtat, msd, jamendo or a file with a tag in each line"
+            f"tags={published.tags!r} with model={published.model}: models trained without tags ({sorted(PRETEXTS)}) "
+            f"take none; for any other give mtat, msd, jamendo or a file with a tag in each line"
         )
     vocabulary = None if pretrained else _vocabulary(published.tags)
     with _local(checkpoint) as path:
@@ -75,7 +75,7 @@ def import_published(published: Published, checkpoint: Store, to: Store) -> str:
 
 
 def _remedy(published: Published, loaded: Loaded) -> str:
-    """What to do with weights that another model was trained with, and that a run may start from."""
+    """Suggest what to do with weights that belong to another model, from which a run may start."""
     if published.model == "ssast" and "mask_token" in loaded.unexpected:
         model = "ssast_pretraining"
     elif published.model == "mediaeval_res" and loaded.layout.endswith("short_chunk_res"):
@@ -93,7 +93,7 @@ def _crop_s(published: Published, dials: dict[str, Any]) -> float:
         return published.crop_s
     fixed = fixed_crop_len(published.model, **dials)
     if (length := fixed or PUBLISHED_CROP_LEN.get(published.model)) is None:
-        raise ValueError(f"crop_s= is needed: the seconds that this {published.model} was trained on")
+        raise ValueError(f"crop_s= is needed: the window length in seconds that this {published.model} was trained on")
     return len_to_seconds(length)
 
 
@@ -102,7 +102,7 @@ def _vocabulary(tags: str) -> Vocabulary:
         return Vocabulary(tuple(Tag(name) for name in PUBLISHED_TAGS[tags]))
     path = Path(tags).expanduser()
     if not path.is_file():
-        raise ValueError(f"tags={tags!r} is none of {sorted(PUBLISHED_TAGS)}, and no file with a tag in each line")
+        raise ValueError(f"tags={tags!r} is neither one of {sorted(PUBLISHED_TAGS)} nor a file with a tag in each line")
     text = path.read_text()
     try:
         return Vocabulary.from_json(text)
@@ -112,7 +112,7 @@ def _vocabulary(tags: str) -> Vocabulary:
 
 @contextmanager
 def _local(file: Store) -> Iterator[Path]:
-    """The file as a local path; one of a bucket is fetched for as long as the block lasts."""
+    """Provide the file as a local path; one in a bucket is downloaded for the duration of the block."""
     if (path := file.local_path()) is not None:
         yield path
         return

@@ -1,11 +1,11 @@
-"""Losses over logits, in fp32 whatever the logits' precision, as a mean over clips.
+"""Loss functions of logits, computed in fp32 for any precision of the logits, as a mean over clips.
 
-Shapes: B batch (clips), K tags. A mean over clips lets gradients of groups of clips be added with the groups' sizes
-as weights: the result is the gradient of the whole batch. Over tags, ``bce``, ``mse`` and ``by_kind`` are means, the
-focal family sums (MediaEval 2020). Dials and their defaults are in ``loss_dials``.
+Shapes: B batch (clips), K tags. Because a loss is a mean over clips, gradients of groups of clips can be averaged with
+the group sizes as weights, which gives the gradient of the whole batch. Over tags, ``bce``, ``mse`` and ``by_kind``
+average; the focal family sums (MediaEval 2020). Dials and their defaults are in ``genrescale.config.losses``.
 
-Tags may be soft, as mixup and CutMix make them: where a loss is linear in the tags (all but ``mse``, whose gradient
-is the same, and ``distribution_balanced``, see ``focal``), that of the mixed tags is the mixture of the two losses.
+Tags may be soft, from mixup and CutMix. Most losses are linear in the tags, so the loss of mixed tags is the mixture of
+the two losses. Exceptions: ``mse``, where only the gradients agree, and ``distribution_balanced`` (see ``focal``).
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ from genrescale.config.losses import (
 from genrescale.losses.focal import class_bias, class_weights, focal, rebalancing
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-# Losses whose models start by giving every tag this probability: else the many absent tags drown the first steps
-# (Lin et al. 2017, section 4.1). As the MediaEval 2020 code has it: neither for BCE nor distribution-balanced.
+# Initial probability of every tag, for the losses whose first steps the many absent tags would otherwise dominate
+# (Lin et al. 2017, section 4.1). As in the MediaEval 2020 code, neither for BCE nor for distribution-balanced.
 OUTPUT_PRIOR = {"focal": 0.01, "class_balanced": 0.01}
 
 
 @dataclass(frozen=True, eq=False)
 class TrainTags:
-    """What a loss may know of the training songs: how many carry each tag (regress tags: any number), and how many.
+    """What a loss may use of the training songs: the vocabulary, the songs of each tag, and the number of songs.
 
-    ``class_counts`` and ``num_songs`` are None where they were not given.
+    ``class_counts`` (K,) counts the songs with each tag; entries of regress tags are ignored. It and ``num_songs`` are
+    None if not given.
     """
 
     vocabulary: Vocabulary
@@ -50,16 +51,16 @@ class TrainTags:
     num_songs: int | None = None
 
     def classes(self) -> list[int]:
-        """The classify tags' places in K."""
+        """Return the indices of the classify tags."""
         return np.flatnonzero(self.vocabulary.classify_K).tolist()
 
     def counts(self, loss: str) -> np.ndarray:
-        """Training songs of every classify tag, for ``loss``, which cannot do without. Raises ValueError.
+        """Return the number of training songs of every classify tag, for the loss named ``loss``.
 
-        A tag of no song is refused: its weight is infinite by the formulas, and any finite one is somebody's guess.
+        Raises ValueError if the counts are missing, and for a tag without songs: its weight would be infinite.
         """
         if self.class_counts is None:
-            raise ValueError(f"loss {loss!r} weighs tags by their training songs: give build_loss class_counts=")
+            raise ValueError(f"loss {loss!r} weighs tags by their training songs: pass class_counts= to build_loss")
         counts_K = np.asarray(self.class_counts)
         if counts_K.shape != (len(self.vocabulary),):
             raise ValueError(f"class_counts has shape {counts_K.shape}; the vocabulary has {len(self.vocabulary)} tags")
@@ -67,7 +68,7 @@ class TrainTags:
         if missing := [self.vocabulary.names[k] for k in classes if counts_K[k] < 1]:
             named = ", ".join(repr(name) for name in missing[:5]) + (", ..." if len(missing) > 5 else "")
             raise ValueError(
-                f"loss {loss!r} weighs tags by their training songs, and {len(missing)} tag(s) have none: {named}; "
+                f"loss {loss!r} weighs tags by their training songs, but {len(missing)} tag(s) have none: {named}; "
                 "train on more songs, on a vocabulary without these tags, or with loss=focal"
             )
         return counts_K[classes]
@@ -82,7 +83,7 @@ def _squared_error_BK(logits_BK: Tensor, tags_BK: Tensor) -> Tensor:
 
 
 def _by_clip(loss_BK: Callable[[Tensor, Tensor], Tensor]) -> Loss:
-    """A loss of each tag -> its mean over tags and clips, in fp32, on matching shapes."""
+    """Make a loss from one that returns a value for each tag or clip: the mean in fp32, with a check of shapes."""
 
     def loss(logits_BK: Tensor, tags_BK: Tensor) -> Tensor:
         if logits_BK.shape != tags_BK.shape:
@@ -93,19 +94,19 @@ def _by_clip(loss_BK: Callable[[Tensor, Tensor], Tensor]) -> Loss:
 
 
 def bce(train: TrainTags, dials: NoDials) -> Loss:
-    """Binary cross entropy of every tag (Pons 2018 on MTT and MSD). A regress tag is a soft target."""
+    """Binary cross entropy over all tags (Pons 2018 on MTT and MSD). A regress tag is a soft target."""
     return _by_clip(_bce_BK)
 
 
 def mse(train: TrainTags, dials: NoDials) -> Loss:
-    """Squared error of every tag's sigmoid (Pons 2018 on the 1.2M songs, section 4 and footnote 7)."""
+    """Squared error of the sigmoid over all tags (Pons 2018 on the 1.2M songs, section 4 and footnote 7)."""
     return _by_clip(_squared_error_BK)
 
 
 def cross_entropy(train: TrainTags, dials: CrossEntropyDials) -> Loss:
-    """Softmax cross entropy; ``tags_BK`` holds one-hot rows, or rows that sum to 1 where clips were mixed.
+    """Softmax cross entropy. Rows of ``tags_BK`` are one-hot, or sum to 1 for mixed clips.
 
-    Label smoothing e turns a target t into (1 - e) t + e / K (Szegedy et al. 2016), also in the validation loss.
+    Label smoothing e replaces a target t by (1 - e) t + e / K (Szegedy et al. 2016), in the validation loss too.
     """
     if not train.vocabulary.exclusive:
         raise ValueError(
@@ -115,7 +116,7 @@ def cross_entropy(train: TrainTags, dials: CrossEntropyDials) -> Loss:
 
     def loss_B(logits_BK: Tensor, tags_BK: Tensor) -> Tensor:
         target_BK = (1.0 - smoothing) * tags_BK + smoothing / logits_BK.shape[1]
-        # Where a target is 0 its log probability may be -inf, and 0 x -inf is NaN: leave it out instead.
+        # A target of 0 may have the log probability -inf, and 0 x -inf is NaN, so such terms are set to 0.
         terms_BK = target_BK * logits_BK.log_softmax(dim=1).masked_fill(target_BK == 0, 0.0)
         return -terms_BK.sum(dim=1)
 
@@ -123,9 +124,10 @@ def cross_entropy(train: TrainTags, dials: CrossEntropyDials) -> Loss:
 
 
 def by_kind(train: TrainTags, dials: NoDials) -> Loss:
-    """Each tag by its kind: cross entropy where exclusive; else BCE on classify and squared error on regress tags.
+    """Choose the loss by kind of tag: BCE for classify tags and squared error for regress tags.
 
-    The two kinds are averaged together over K, so each weighs as many tags as it has.
+    An exclusive vocabulary gets cross entropy instead. Both kinds are averaged together over K, so every tag weighs the
+    same.
     """
     if train.vocabulary.exclusive:
         return cross_entropy(train, CrossEntropyDials())
@@ -139,7 +141,7 @@ def by_kind(train: TrainTags, dials: NoDials) -> Loss:
 
 
 def _summed_by_kind(train: TrainTags, classify_BC: Callable[[Tensor, Tensor], Tensor]) -> Loss:
-    """Summed over tags: ``classify_BC`` on the classify tags alone, and squared error on regress tags, as by_kind."""
+    """Make a loss summed over tags: ``classify_BC`` on classify tags, squared error on regress tags."""
     regress = np.flatnonzero(train.vocabulary.regress_K).tolist()
     classes = train.classes()
 
@@ -153,12 +155,12 @@ def _summed_by_kind(train: TrainTags, classify_BC: Callable[[Tensor, Tensor], Te
 
 
 def multi_label_focal(train: TrainTags, dials: FocalDials) -> Loss:
-    """Focal loss of every classify tag, summed over tags (MediaEval 2020, equation 1)."""
+    """Focal loss of the classify tags, summed over tags (MediaEval 2020, equation 1)."""
     return _summed_by_kind(train, lambda logits_BC, tags_BC: focal(logits_BC, tags_BC, dials.alpha, dials.gamma))
 
 
 def class_balanced(train: TrainTags, dials: ClassBalancedDials) -> Loss:
-    """Focal loss without alpha, times ``class_weights`` of the tags (MediaEval 2020, equation 2)."""
+    """Focal loss without alpha, multiplied by the ``class_weights`` of the tags (MediaEval 2020, equation 2)."""
     weights_C = _fp32(class_weights(train.counts("class_balanced"), dials.beta))
 
     def loss_BC(logits_BC: Tensor, tags_BC: Tensor) -> Tensor:
@@ -168,10 +170,10 @@ def class_balanced(train: TrainTags, dials: ClassBalancedDials) -> Loss:
 
 
 def distribution_balanced(train: TrainTags, dials: DistributionBalancedDials) -> Loss:
-    """``rebalancing`` x focal loss of logits less ``class_bias``, absent tags with logits x s and loss / s.
+    """Focal loss with ``rebalancing`` weights, of logits minus ``class_bias``; absent tags: logits x s, loss / s.
 
-    Source: Wu et al. 2020, made focal by MediaEval 2020 (equation 3, which has a mean over tags; their code sums).
-    Scores are sigmoids of the plain logits, without the bias, as in the code of Wu et al.
+    s is ``negative_scale``. Source: Wu et al. 2020, made focal by MediaEval 2020 (equation 3, which has a mean over
+    tags; their code sums). Scores are sigmoids of the plain logits, without the bias, as in the code of Wu et al.
     """
     name = "distribution_balanced"
     counts = train.counts(name)
@@ -180,7 +182,7 @@ def distribution_balanced(train: TrainTags, dials: DistributionBalancedDials) ->
     if dials.kappa:
         if train.num_songs is None or (counts >= train.num_songs).any():
             raise ValueError(
-                f"loss {name!r} with kappa={dials.kappa} needs num_songs=, and every tag absent from one of them: "
+                f"loss {name!r} with kappa={dials.kappa} needs num_songs=, and for every tag a song without it: "
                 f"num_songs is {train.num_songs}, and a tag has {counts.max()} songs"
             )
         bias_C = _fp32(class_bias(counts, train.num_songs, dials.kappa, s))
@@ -195,7 +197,7 @@ def distribution_balanced(train: TrainTags, dials: DistributionBalancedDials) ->
 
 
 def pretext(train: TrainTags, dials: PretextDials) -> Loss:
-    """``L_d + 10 L_g`` of the columns ``pretext_B3`` (SSAST, Gong et al. 2022); tags are not looked at."""
+    """``L_d + 10 L_g`` of the columns of ``pretext_B3`` (SSAST, Gong et al. 2022). Tags are ignored."""
 
     def loss(pretext_B3: Tensor, tags_BK: Tensor) -> Tensor:
         discriminative, generative, _ = pretext_B3.float().mean(dim=0)
@@ -227,21 +229,22 @@ def build_loss(
     num_songs: int | None = None,
     **dials: float | None,
 ) -> Loss:
-    """``loss(logits_BK, tags_BK)`` -> scalar fp32, the mean over clips.
+    """Build ``loss(logits_BK, tags_BK)``, which returns an fp32 scalar, the mean over clips.
 
-    ``class_counts`` (K,) are the training songs of each tag, ``num_songs`` all of them: the balanced losses ask for
-    them. ``dials`` are those of ``loss_dials.LOSS_DIALS[name]``. Raises ValueError for an unknown name or dial, and for
-    a loss that this vocabulary or these counts cannot feed.
+    ``class_counts`` (K,) are the training songs of each tag, ``num_songs`` is the number of training songs: the
+    balanced losses need them. ``dials`` are those of ``genrescale.config.losses.LOSS_DIALS[name]``. Raises ValueError
+    for an unknown name or dial, and if the vocabulary or counts do not suit the loss.
     """
     settings = loss_dials(name, dials)
     return LOSSES[name](TrainTags(vocabulary, class_counts, num_songs), settings)
 
 
 def probabilities(logits_BK: Tensor, vocabulary: Vocabulary, loss: str = "by_kind") -> Tensor:
-    """``logits_BK`` -> fp32 (B, K) in [0, 1]: softmax where the loss trained one (exclusive tags), else sigmoid.
+    """Convert ``logits_BK`` to fp32 probabilities (B, K): softmax if the loss trained a softmax, else sigmoid.
 
-    A model trained by ``bce``, ``mse`` or the focal family has K outputs of their own: a softmax over them would change
-    each tag's order of songs, and with it ROC-AUC and PR-AUC.
+    A softmax is trained by ``cross_entropy``, and by ``by_kind`` on an exclusive vocabulary. ``bce``, ``mse`` and the
+    focal family train K independent outputs. A softmax over those would change the order of songs for each tag, and
+    with it ROC-AUC and PR-AUC.
     """
     logits_BK = logits_BK.float()
     trained_softmax = loss == "cross_entropy" or (loss == "by_kind" and vocabulary.exclusive)

@@ -1,11 +1,11 @@
-"""Metrics of whole arrays: gather every song first, then score. Averages of batches or workers are not these.
+"""Metrics over whole arrays of songs and tags. Gather all songs before scoring; do not average over batches or workers.
 
-Conventions: N songs, K tags. ``y_true_NK`` holds 0 or 1 for classify tags and [0, 1] for regress tags;
-``y_score_NK`` a finite score, the higher the likelier. A macro mean is over the tags that have both a song with and
-a song without the tag; the others are left out (``scorable_tags``). A micro value takes all N x K pairs of a song and a
-tag as one list. Where nothing can be scored the value is None, never 0.0. A ``threshold`` is one number, or one for
-each tag (K,); a tag is predicted where its score is at least that. Raises ValueError for arrays that are empty, differ
-in shape, or hold NaN or infinity.
+Conventions: N songs, K tags. ``y_true_NK`` holds 0 or 1 for classify tags and values in [0, 1] for regress tags.
+``y_score_NK`` holds finite scores; a higher score means the tag is more likely. A macro mean is over the tags that have
+at least one positive and one negative song (``scorable_tags``). A micro metric pools all N x K (song, tag) pairs. A
+metric that cannot be computed is None, never 0.0. A ``threshold`` is one number, or one for each tag (K,); a tag is
+predicted if its score is at least the threshold. All functions raise ValueError for arrays that are empty, differ in
+shape, or hold NaN or infinity.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from genrescale.config.metrics import ROW_METRICS
 
 
 def validate(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64 (N, K), or a ValueError that says what is wrong."""
+    """Convert both arrays to float64 (N, K). Raises ValueError for the first problem found."""
     true_NK, score_NK = _as_matrix("y_true_NK", y_true_NK), _as_matrix("y_score_NK", y_score_NK)
     if true_NK.shape != score_NK.shape:
         raise ValueError(f"y_true_NK {true_NK.shape} and y_score_NK {score_NK.shape} differ in shape")
@@ -44,7 +44,7 @@ def _as_matrix(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def check_binary(true_NK: np.ndarray) -> None:
-    """Raises ValueError, naming the first song and tag, for a label that is neither 0 nor 1."""
+    """Raise ValueError, naming the first song and tag, for a label that is neither 0 nor 1."""
     other_NK = ~np.isin(true_NK, (0.0, 1.0))
     if other_NK.any():
         song, tag = np.argwhere(other_NK)[0]
@@ -52,7 +52,7 @@ def check_binary(true_NK: np.ndarray) -> None:
 
 
 def scorable_tags(y_true_NK: np.ndarray) -> np.ndarray:
-    """Boolean (K,): tags that at least one song has and at least one song lacks."""
+    """Return a boolean (K,): whether a tag has at least one positive and one negative song."""
     true_NK = _as_matrix("y_true_NK", y_true_NK)
     check_binary(true_NK)
     return (true_NK == 1).any(axis=0) & (true_NK == 0).any(axis=0)
@@ -72,46 +72,46 @@ def _by_tag(curve_area: Callable[..., Any], y_true_NK: np.ndarray, y_score_NK: n
 
 
 def roc_auc_by_tag(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarray:
-    """Area under each tag's ROC curve (K,); NaN for a tag that cannot be scored."""
-    from sklearn.metrics import roc_auc_score  # here, because it takes most of a second in every process of a cluster
+    """Area under the ROC curve of each tag (K,); NaN for a tag without both classes."""
+    from sklearn.metrics import roc_auc_score  # imported here: it takes most of a second in every process
 
     return _by_tag(roc_auc_score, y_true_NK, y_score_NK)
 
 
 def pr_auc_by_tag(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarray:
-    """Average precision (steps, not trapezoids) of each tag (K,); NaN for a tag that cannot be scored."""
+    """Average precision (step-wise sum, not trapezoids) of each tag (K,); NaN for a tag without both classes."""
     from sklearn.metrics import average_precision_score
 
     return _by_tag(average_precision_score, y_true_NK, y_score_NK)
 
 
 def macro_roc_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
-    """Area under the ROC curve, mean over scorable tags; None if there is none. Chance is 0.5."""
+    """Area under the ROC curve, mean over scorable tags; None if there are none. Chance is 0.5."""
     return _mean(roc_auc_by_tag(y_true_NK, y_score_NK))
 
 
 def macro_pr_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
-    """Average precision (steps, not trapezoids), mean over scorable tags; None if there is none.
+    """Average precision (step-wise sum, not trapezoids), mean over scorable tags; None if there are none.
 
-    Chance is a tag's share of songs.
+    Chance level for a tag is its share of positive songs.
     """
     return _mean(pr_auc_by_tag(y_true_NK, y_score_NK))
 
 
 def micro_roc_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
-    """Area under the ROC curve of all pairs of song and tag; None unless there are pairs of both classes."""
+    """Area under the ROC curve over all (song, tag) pairs; None unless both classes occur."""
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
     return macro_roc_auc(true_NK.reshape(-1, 1), score_NK.reshape(-1, 1))
 
 
 def micro_pr_auc(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float | None:
-    """Average precision of all pairs of song and tag; None unless there are pairs of both classes."""
+    """Average precision over all (song, tag) pairs; None unless both classes occur."""
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
     return macro_pr_auc(true_NK.reshape(-1, 1), score_NK.reshape(-1, 1))
 
 
 def predicted(score_NK: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
-    """Boolean (N, K): where a score is at least the threshold. Raises ValueError for a threshold of another shape."""
+    """Return a boolean (N, K): whether a score is at least the threshold. Raises ValueError for a bad threshold."""
     threshold_K = np.asarray(threshold, dtype=np.float64)
     if threshold_K.shape not in ((), score_NK.shape[1:]) or np.isnan(threshold_K).any():
         raise ValueError(
@@ -122,7 +122,7 @@ def predicted(score_NK: np.ndarray, threshold: float | np.ndarray) -> np.ndarray
 
 
 def f1_by_tag(y_true_NK: np.ndarray, y_score_NK: np.ndarray, threshold: float | np.ndarray = 0.5) -> np.ndarray:
-    """F1 of each tag (K,), 0 where no prediction is right; NaN for a tag that cannot be scored."""
+    """F1 of each tag (K,): 0 without true positives, NaN for a tag without both classes."""
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
     scorable_K, predicted_NK = scorable_tags(true_NK), predicted(score_NK, threshold)
     hits_K = (predicted_NK * true_NK).sum(axis=0)
@@ -131,21 +131,21 @@ def f1_by_tag(y_true_NK: np.ndarray, y_score_NK: np.ndarray, threshold: float | 
 
 
 def macro_f1(y_true_NK: np.ndarray, y_score_NK: np.ndarray, threshold: float | np.ndarray = 0.5) -> float | None:
-    """F1 at a threshold, mean over scorable tags; None if there is none."""
+    """F1 at a threshold, mean over scorable tags; None if there are none."""
     return _mean(f1_by_tag(y_true_NK, y_score_NK, threshold))
 
 
 def micro_f1(y_true_NK: np.ndarray, y_score_NK: np.ndarray, threshold: float | np.ndarray = 0.5) -> float | None:
-    """F1 of all pairs of song and tag at a threshold; None unless there are pairs of both classes."""
+    """F1 at a threshold over all (song, tag) pairs; None unless both classes occur."""
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
     return macro_f1(true_NK.reshape(-1, 1), predicted(score_NK, threshold).reshape(-1, 1))
 
 
 def best_thresholds(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarray:
-    """The threshold of each tag (K,) with the highest F1 on these songs, which should be validation songs.
+    """Find the threshold of each tag (K,) with the highest F1 on these songs. Use validation songs.
 
-    It is one of the tag's scores, of equally good ones the highest. Infinity (never predicted) for a tag that no song
-    has. As in MediaEval's baseline, which takes the best point of each tag's precision-recall curve.
+    A threshold is one of the tag's scores; of equally good ones, the highest. For a tag without songs it is infinity
+    (never predicted). Source: MediaEval's baseline, which takes the best point of each tag's precision-recall curve.
     """
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
     check_binary(true_NK)
@@ -153,19 +153,22 @@ def best_thresholds(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarray
     falling_NK = np.take_along_axis(score_NK, order_NK, axis=0)
     hits_NK = np.take_along_axis(true_NK, order_NK, axis=0).cumsum(axis=0)
     f1_NK = 2 * hits_NK / (np.arange(1, len(true_NK) + 1)[:, None] + true_NK.sum(axis=0))
-    f1_NK[:-1][falling_NK[:-1] == falling_NK[1:]] = -1  # equal scores are predicted together or not at all
+    f1_NK[:-1][falling_NK[:-1] == falling_NK[1:]] = -1  # songs with equal scores are predicted together
     best_K = f1_NK.argmax(axis=0)
     return np.where(true_NK.any(axis=0), falling_NK[best_K, np.arange(len(best_K))], np.inf)
 
 
 def rmse(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float:
-    """Root of the mean squared error over all songs and tags together (Pons 2018, table 1, "sqrt MSE")."""
+    """Root mean squared error over all songs and tags (Pons 2018, table 1, "sqrt MSE")."""
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
     return float(np.sqrt(np.mean((true_NK - score_NK) ** 2)))
 
 
 def accuracy(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float:
-    """Share of songs whose highest score is at their one tag. Of equal scores the first tag counts."""
+    """Share of songs whose highest score is at their one tag. Of equal scores, the first tag counts.
+
+    Raises ValueError for a song without exactly one tag.
+    """
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
     check_binary(true_NK)
     counts_N = true_NK.sum(axis=1)
@@ -176,10 +179,10 @@ def accuracy(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> float:
 
 
 def score(y_true_NK: np.ndarray, y_score_NK: np.ndarray, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Every metric that the vocabulary defines, as ``roc_auc``, ``pr_auc``, ``rmse``, ``accuracy``, ``unscored_tags``.
+    """Compute every metric that the vocabulary defines: ``roc_auc``, ``pr_auc``, ``rmse``, ``accuracy``.
 
-    AUCs are over classify tags, RMSE over regress tags, accuracy where tags exclude each other; otherwise None.
-    ``unscored_tags`` names the classify tags left out of the means.
+    AUCs are over classify tags, RMSE over regress tags; accuracy needs an exclusive vocabulary. Metrics that do not
+    apply are None. ``unscored_tags`` lists the classify tags left out of the means.
     """
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
     if true_NK.shape[1] != len(vocabulary):

@@ -1,17 +1,17 @@
-"""How sure a metric is, given the songs that it was measured on: bootstrap intervals and a paired test of two runs.
+"""Bootstrap intervals of a metric, and a paired test of two runs on the same songs.
 
-Songs are what is resampled, with all their tags, so that the tags' dependence is kept. What is not in these numbers:
-another seed, another training set. Metrics are named as in ``genrescale.config.metrics.SCORE_METRICS``.
+Whole songs are resampled, with all their tags, which keeps the dependence between tags. The intervals cover the choice
+of songs only, not the seed or the training set. Metrics are named as in ``genrescale.config.metrics.SCORE_METRICS``.
 
-Intervals are ``basic`` ones (the bootstrap's percentiles reflected at the value), not ``percentile`` ones: average
-precision of few songs is too high, and that of resampled songs, where a song drawn twice confirms itself, is too high
-once more. The basic interval takes off what the resamples add, the percentile interval adds it again. Measured with
-normal scores and 30 tags of 2 to 30 % of the songs, how often the 95 % interval of macro PR-AUC held the truth: with
-300, 1,000, 4,000 songs percentile 7, 17, 45 %, basic 87, 90, 95 %. Macro ROC-AUC: both 92 to 95 %.
+The default interval is ``basic`` (the bootstrap percentiles reflected at the value), not ``percentile``. Average
+precision of few songs is biased upwards, and that of resampled songs more so, because a song drawn twice confirms
+itself. The basic interval subtracts this extra bias, the percentile interval adds it. Measured with normal scores and
+30 tags of 2 to 30 % of the songs, the 95 % interval of macro PR-AUC covered the truth with 300, 1,000, 4,000 songs in
+7, 17, 45 % of the cases (percentile) and 87, 90, 95 % (basic). For macro ROC-AUC both cover it in 92 to 95 %.
 
-A macro mean of a resample is over the tags that still have both classes in it; a tag that has lost one is left out of
-that resample alone (its weight goes to the other tags), and ``incomplete`` counts such resamples. Rare tags are lost
-often: of a tag that 1, 2 or 3 songs have, 37, 14 or 5 % of the resamples know nothing.
+In each resample, a macro mean is over the tags that have both classes in it. A tag without both is left out of that
+resample, which gives the other tags more weight; ``incomplete`` counts such resamples. This is common for rare tags: a
+tag of 1, 2 or 3 songs has no song in 37, 14 or 5 % of the resamples.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from genrescale.metrics.weighted import Parts, weighted_metric
 LEVEL = 0.95
 RESAMPLES = 1000
 METHODS = ("basic", "percentile")
-_BLOCK = 1 << 22  # weights drawn at once: 32 MB
+_BLOCK = 1 << 22  # weights per block: 32 MB
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric of all songs and its interval; of ``resamples``, ``incomplete`` had lost a class of a tag."""
+    """A metric over all songs and its interval. In ``incomplete`` of the ``resamples`` some tag lacked a class."""
 
     value: float
     low: float
@@ -43,10 +43,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """The difference of two runs on the same songs, a - b: its bootstrap interval, and a two-sided p value.
+    """The difference a - b of two runs on the same songs, with its bootstrap interval and a two-sided p-value.
 
-    ``p_value`` is that of an approximate randomisation test: how often the difference would be as large if it did not
-    matter which of the two runs a song's scores came from. It is at least 1 / (resamples + 1).
+    ``p_value`` is from an approximate randomisation test: the share of random swaps of the two runs' scores, song by
+    song, that give a difference at least as large. It is at least 1 / (resamples + 1).
     """
 
     difference: float
@@ -67,9 +67,10 @@ def bootstrap_interval(
     threshold: float | np.ndarray = 0.5,
     method: str = "basic",
 ) -> Interval | None:
-    """The interval of a metric over resampled songs (Efron and Tibshirani 1993); None where the metric is undefined.
+    """Compute the interval of a metric over resampled songs (Efron and Tibshirani 1993).
 
-    Cut off where the metric ends (0, and 1 but for RMSE). ``threshold`` is used by F1 alone.
+    Returns None if the metric is undefined. The interval is clipped to the metric's range (0 to 1; RMSE: from 0). Only
+    F1 uses ``threshold``. Raises ValueError for bad arguments, and if no resample has both classes of any tag.
     """
     _check(resamples, level, method)
     parts = weighted_metric(metric, y_true_NK, y_score_NK, threshold)
@@ -92,11 +93,12 @@ def paired_test(
     level: float = LEVEL,
     threshold: float | np.ndarray = 0.5,
 ) -> PairedTest | None:
-    """Whether two runs differ on the same songs: the same resamples for both; None where the metric is undefined.
+    """Test whether two runs differ on the same songs, with the same resamples for both.
 
-    The randomisation test swaps the two runs' scores of a song, all tags at once, with probability 1/2 (Noreen 1989;
-    Smucker et al. 2007). For ROC-AUC and PR-AUC it swaps ranks instead of scores, tag by tag (for micro, of all pairs):
-    both depend on ranks alone, and two runs with the same order but other scales must not look different.
+    Returns None if the metric is undefined. The randomisation test swaps the two runs' scores of a song, all tags at
+    once, with probability 1/2 (Noreen 1989; Smucker et al. 2007). For ROC-AUC and PR-AUC it swaps ranks instead of
+    scores, by tag (micro: over all pairs). Both metrics depend on ranks only, so two runs with the same order but other
+    scales must not look different.
     """
     _check(resamples, level)
     a, b = (weighted_metric(metric, y_true_NK, scores, threshold) for scores in (score_a_NK, score_b_NK))
@@ -122,7 +124,11 @@ def _swapped_differences(
     resamples: int,
     threshold: float | np.ndarray,
 ) -> np.ndarray:
-    """The differences (R,) after swaps: both runs' songs are one list, ranked once; weights say which of them count."""
+    """Return the differences (R,) after random swaps of songs between the two runs.
+
+    Both runs' songs are ranked once, as one list; weights of 0 and 1 select each song's scores from one run or the
+    other.
+    """
     if metric.endswith(("roc_auc", "pr_auc")):
         axis = None if metric.startswith("micro_") else 0
         score_a_NK, score_b_NK = (
@@ -150,14 +156,14 @@ def _check(resamples: int, level: float, method: str = "basic") -> None:
 
 
 def _rows(num_songs: int, resamples: int) -> Iterator[int]:
-    """Numbers of resamples that are drawn at once, ``resamples`` together."""
+    """Yield the sizes of blocks of resamples that fit in memory; they add up to ``resamples``."""
     block = max(1, _BLOCK // num_songs)
     for start in range(0, resamples, block):
         yield min(block, resamples - start)
 
 
 def _bootstrap_weights(num_songs: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """How often each song is drawn when as many are drawn as there are: (some of R, N), R rows together."""
+    """Yield blocks (rows, N) of bootstrap weights: how often each of N songs occurs in N draws with replacement."""
     rng = np.random.default_rng([seed, 0])
     for rows in _rows(num_songs, resamples):
         drawn_RN = rng.integers(0, num_songs, (rows, num_songs)) + num_songs * np.arange(rows)[:, None]
@@ -169,7 +175,7 @@ def _value(parts: Parts, num_songs: int) -> float:
 
 
 def _mean_of_known(part_RK: np.ndarray) -> np.ndarray:
-    """Mean over the tags that a resample has a value for (R,), resamples without any left out."""
+    """Return the mean over the tags that have a value (R,); resamples without any value are dropped."""
     known_RK = ~np.isnan(part_RK)
     kept_R = known_RK.any(axis=1)
     return np.where(known_RK, part_RK, 0).sum(axis=1)[kept_R] / known_RK.sum(axis=1)[kept_R]

@@ -1,6 +1,6 @@
-"""What a score table says tag by tag: frequency classes, confusions, popularity, and tags that exclude each other.
+"""Tag-level analysis of a score table: frequency classes, confusions, popularity and mutually exclusive tags.
 
-Shapes: N songs, K tags; the conventions and errors of ``genrescale.metrics``.
+Shapes: N songs, K tags; conventions and errors as in ``genrescale.metrics``.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FREQUENCY_CLASSES = ("head", "middle", "tail")
 
 
 def frequency_classes(count_K: np.ndarray, head_above: int = 550, tail_up_to: int = 200) -> list[str]:
-    """``head``, ``middle`` or ``tail`` for each tag, by the number of training songs that have it.
+    """Classify each tag as ``head``, ``middle`` or ``tail`` by its number of training songs.
 
-    The defaults are MediaEval 2020's (Table II): head has over 550 songs, tail at most 200, middle what is between.
+    Defaults are those of MediaEval 2020 (Table II): head has over 550 songs, tail at most 200, middle the rest.
     """
     if not 0 <= tail_up_to <= head_above:
         raise ValueError(f"tail_up_to={tail_up_to} must be from 0 to head_above={head_above}")
@@ -38,7 +38,7 @@ def frequency_classes(count_K: np.ndarray, head_above: int = 550, tail_up_to: in
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Macro means over the tags of one frequency class; None where none of them can be scored."""
+    """Macro means over the tags of one frequency class; None if none of them can be scored."""
 
     name: str
     num_tags: int
@@ -47,33 +47,33 @@ class ClassScore:
 
 
 def class_scores(y_true_NK: np.ndarray, y_score_NK: np.ndarray, classes: Sequence[str]) -> list[ClassScore]:
-    """The scores of head, middle and tail tags; ``classes`` has one of their names for each tag."""
+    """Score the head, middle and tail tags separately. ``classes`` names the class of each tag."""
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
     if len(classes) != true_NK.shape[1] or not set(classes) <= set(FREQUENCY_CLASSES):
         raise ValueError(f"classes must name one of {list(FREQUENCY_CLASSES)} for each of {true_NK.shape[1]} tags")
-    found = []
+    scores = []
     for name in FREQUENCY_CLASSES:
-        mask_K = np.array([given == name for given in classes])
+        mask_K = np.array([tag_class == name for tag_class in classes])
         part = true_NK[:, mask_K], score_NK[:, mask_K]
         values = (macro_roc_auc(*part), macro_pr_auc(*part)) if mask_K.any() else (None, None)
-        found.append(ClassScore(name, int(mask_K.sum()), *values))
-    return found
+        scores.append(ClassScore(name, int(mask_K.sum()), *values))
+    return scores
 
 
 def confusion_matrix(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarray:
-    """Songs by their one tag (rows) and the tag with the highest score (columns), int (K, K).
+    """Count songs by their one tag (rows) and the tag with the highest score (columns), int (K, K).
 
-    Raises ValueError where a song has not exactly one tag.
+    Raises ValueError for a song without exactly one tag.
     """
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
-    accuracy(true_NK, score_NK)  # refuses what is not one tag a song
+    accuracy(true_NK, score_NK)  # raises for a song without exactly one tag
     count_KK = np.zeros((true_NK.shape[1],) * 2, np.int64)
     np.add.at(count_KK, (true_NK.argmax(axis=1), score_NK.argmax(axis=1)), 1)
     return count_KK
 
 
 def decisions(score_NK: np.ndarray, vocabulary: Vocabulary, threshold: float | np.ndarray = 0.5) -> np.ndarray:
-    """Which tags are predicted (boolean N, K): scores from the threshold on; of exclusive tags the highest alone."""
+    """Return the predicted tags (boolean N, K): scores of at least the threshold; if exclusive, the highest score."""
     if vocabulary.exclusive:
         return np.eye(len(vocabulary), dtype=bool)[score_NK.argmax(axis=1)]
     return predicted(score_NK, threshold)
@@ -81,10 +81,11 @@ def decisions(score_NK: np.ndarray, vocabulary: Vocabulary, threshold: float | n
 
 @dataclass(frozen=True)
 class TagRow:
-    """One tag. ``popularity`` is the mean score: where it is above ``prevalence``, the model says the tag too often.
+    """Statistics and metrics of one tag.
 
-    ``predicted`` is the share of songs that it is predicted for (``decisions``), which F1 judges. Metrics of a tag that
-    has no songs, or all, are None. Of a regress tag ``prevalence`` is the mean label, and RMSE its only metric.
+    ``popularity`` is the mean score; above ``prevalence``, the model overestimates the tag. ``predicted`` is the share
+    of songs for which the tag is predicted (``decisions``), as used by F1. Metrics are None for a tag that no song or
+    every song has. For a regress tag ``prevalence`` is the mean label, and RMSE the only metric.
     """
 
     name: str
@@ -102,11 +103,11 @@ class TagRow:
 def tag_rows(
     y_true_NK: np.ndarray, y_score_NK: np.ndarray, vocabulary: Vocabulary, threshold: float | np.ndarray = 0.5
 ) -> list[TagRow]:
-    """One row for each tag, in the vocabulary's order."""
+    """Compute one row for each tag, in the vocabulary's order."""
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
     if len(vocabulary) != true_NK.shape[1]:
         raise ValueError(f"arrays have {true_NK.shape[1]} tags, the vocabulary has {len(vocabulary)}")
-    said_NK = decisions(score_NK, vocabulary, threshold)
+    predicted_NK = decisions(score_NK, vocabulary, threshold)
     rows = []
     for k, tag in enumerate(vocabulary.tags):
         true_N1, score_N1 = true_NK[:, [k]], score_NK[:, [k]]
@@ -115,17 +116,17 @@ def tag_rows(
             rows.append(TagRow(tag.name, tag.kind, None, *means, None, None, None, None, rmse(true_N1, score_N1)))
             continue
         roc, pr = macro_roc_auc(true_N1, score_N1), macro_pr_auc(true_N1, score_N1)
-        f1 = macro_f1(true_N1, said_NK[:, [k]])
+        f1 = macro_f1(true_N1, predicted_NK[:, [k]])
         rows.append(
-            TagRow(tag.name, tag.kind, int(true_N1.sum()), *means, float(said_NK[:, k].mean()), roc, pr, f1, None)
+            TagRow(tag.name, tag.kind, int(true_N1.sum()), *means, float(predicted_NK[:, k].mean()), roc, pr, f1, None)
         )
     return rows
 
 
 def prevalence_thresholds(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.ndarray:
-    """Thresholds (K,) that predict each tag for as many songs as have it, or for more where scores are equal.
+    """Find thresholds (K,) that predict each tag for as many songs as have it, or more if scores are tied.
 
-    It takes a model's bias towards popular tags out of what is compared. Infinity for a tag that no song has.
+    This removes a model's bias towards popular tags from a comparison. Infinity for a tag that no song has.
     """
     true_NK, score_NK = validate(y_true_NK, y_score_NK)
     check_binary(true_NK)
@@ -136,7 +137,7 @@ def prevalence_thresholds(y_true_NK: np.ndarray, y_score_NK: np.ndarray) -> np.n
 
 @dataclass(frozen=True)
 class ExclusivePair:
-    """Two tags that (almost) exclude each other: songs with both, songs expected by chance, songs predicted both."""
+    """Two tags that (almost) never occur together: songs with both, expected by chance, and predicted with both."""
 
     first: str
     second: str
@@ -152,25 +153,26 @@ def exclusive_pairs(
     rare: float = 0.1,
     min_expected: float = 5.0,
 ) -> list[ExclusivePair]:
-    """Pairs of tags that rarely occur together and are predicted together, the most often predicted first.
+    """Find pairs of tags that rarely occur together but are predicted together; most predicted first.
 
-    Rarely: in at most ``rare`` times as many songs as chance would give (the product of their shares), where chance
-    gives at least ``min_expected``: of two rare tags nothing can be said. Only pairs are listed that are predicted
-    together for more songs than have both. Pons et al. 2018 (5.1) look at such tags (baroque and classic period).
+    A pair is rare if the songs with both tags are at most ``rare`` times as many as expected by chance (the product of
+    the tags' shares). The expected number must be at least ``min_expected``: two rare tags give no evidence. Only pairs
+    predicted for more songs than have both are listed. Pons et al. 2018 (5.1) discuss such tags (baroque and classic
+    period).
     """
-    true_NK, said_NK = validate(y_true_NK, predicted_NK)
+    true_NK, pred_NK = validate(y_true_NK, predicted_NK)
     check_binary(true_NK)
     if len(names) != true_NK.shape[1]:
         raise ValueError(f"{len(names)} names were given for {true_NK.shape[1]} tags")
-    if not np.isin(said_NK, (0, 1)).all():
+    if not np.isin(pred_NK, (0, 1)).all():
         raise ValueError("predicted_NK must hold 0 or 1, or booleans: compare the scores with a threshold")
     count_K = true_NK.sum(axis=0)
-    together_KK, said_KK = true_NK.T @ true_NK, said_NK.T @ said_NK
+    together_KK, pred_KK = true_NK.T @ true_NK, pred_NK.T @ pred_NK
     expected_KK = np.outer(count_K, count_K) / len(true_NK)
-    found_KK = (expected_KK >= min_expected) & (together_KK <= rare * expected_KK) & (said_KK > together_KK)
+    listed_KK = (expected_KK >= min_expected) & (together_KK <= rare * expected_KK) & (pred_KK > together_KK)
     pairs = [
-        ExclusivePair(names[j], names[k], int(together_KK[j, k]), float(expected_KK[j, k]), int(said_KK[j, k]))
+        ExclusivePair(names[j], names[k], int(together_KK[j, k]), float(expected_KK[j, k]), int(pred_KK[j, k]))
         for j, k in itertools.combinations(range(len(names)), 2)
-        if found_KK[j, k]
+        if listed_KK[j, k]
     ]
     return sorted(pairs, key=lambda pair: -pair.predicted)

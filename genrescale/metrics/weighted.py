@@ -1,10 +1,10 @@
-"""Metrics of songs that count several times or not at all: what resampling needs, for all resamples at once.
+"""Sample-weighted metrics, vectorised over resamples.
 
-A metric is prepared once (its songs sorted, its errors summed) and then takes weights of the songs for R resamples.
-The values are exact, ties included: they are scikit-learn's with ``sample_weight``.
+A metric is prepared once (songs sorted, errors summed) and then evaluated for the song weights of R resamples. Values
+are exact, with ties: they equal scikit-learn's with ``sample_weight``.
 
-Shapes: R resamples, N songs, K tags; n and p, a list of songs and those of it that have the tag. ``weight_RN`` is how
-often each song counts (>= 0).
+Shapes: R resamples, N songs, K tags; n songs of a ranked list, p of them positive (with the tag). ``weight_RN`` (>= 0)
+is how often each song counts.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import numpy as np
 from genrescale.config.metrics import SCORE_METRICS
 from genrescale.metrics import accuracy, predicted, scorable_tags, validate
 
-# What a macro metric is a mean of, one column per tag; other metrics have one column. NaN where a tag has lost a class.
+# weight_RN -> values (R, K) that a macro metric averages, NaN where a tag lacks a class; other metrics have one column.
 Parts = Callable[[np.ndarray], np.ndarray]
-_BLOCK = 1 << 19  # weights sorted at once: 4 MB, which stays in a core's cache
+_BLOCK = 1 << 19  # weights per block: 4 MB, which fits a core's cache
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Songs by falling score, and for each that has the tag where the run of scores equal to its own lies.
+    """Songs by falling score and, for each positive song, the run of songs with the same score (a tie).
 
-    ``start_p`` and ``end_p`` are places among all songs, ``hit_start_p`` and ``hit_end_p`` among those with the tag.
+    ``start_p`` and ``end_p`` are positions of the tie among all songs, ``hit_start_p`` and ``hit_end_p`` among positive
+    songs.
     """
 
     song_n: np.ndarray
@@ -38,7 +39,7 @@ class Ranking:
 
 
 def rank(true_NK: np.ndarray, score_NK: np.ndarray) -> Ranking:
-    """One ranking of all pairs of song and tag; of one tag alone with arrays (N, 1)."""
+    """Rank all (song, tag) pairs in one list. For a ranking of one tag, pass arrays (N, 1)."""
     true_n, score_n = true_NK.ravel(), score_NK.ravel()
     order_n = np.argsort(-score_n, kind="stable")
     order_p = order_n[true_n[order_n] == 1]
@@ -48,7 +49,7 @@ def rank(true_NK: np.ndarray, score_NK: np.ndarray) -> Ranking:
 
 
 def _sums_before(weight_RN: np.ndarray, song_n: np.ndarray) -> np.ndarray:
-    """(R, n + 1): the weight of the first 0, 1, ... n songs of a list."""
+    """Return cumulative weights (R, n + 1): of the first 0, 1, ... n songs of a list."""
     sums = np.zeros((len(weight_RN), len(song_n) + 1))
     np.cumsum(np.take(weight_RN, song_n, axis=1), axis=1, out=sums[:, 1:])
     return sums
@@ -59,24 +60,23 @@ def _divide(numerator_R: np.ndarray, denominator_R: np.ndarray) -> np.ndarray:
 
 
 def roc_auc(ranking: Ranking, weight_RN: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve (R,): the weight of pairs in order, half of it for pairs with equal scores."""
-    shown, hits = _sums_before(weight_RN, ranking.song_n), _sums_before(weight_RN, ranking.song_p)
-    above = shown.take(ranking.start_p, axis=1) - hits.take(ranking.hit_start_p, axis=1)
-    above += shown.take(ranking.end_p, axis=1) - hits.take(
-        ranking.hit_end_p, axis=1
-    )  # without the tag, scored higher or equal
-    positive_R, negative_R = hits[:, -1], shown[:, -1] - hits[:, -1]
+    """Area under the ROC curve (R,): the weight of correctly ordered pairs, counting ties half."""
+    seen, hits = _sums_before(weight_RN, ranking.song_n), _sums_before(weight_RN, ranking.song_p)
+    above = seen.take(ranking.start_p, axis=1) - hits.take(ranking.hit_start_p, axis=1)
+    # now twice the negatives ranked above each positive, ties counting half
+    above += seen.take(ranking.end_p, axis=1) - hits.take(ranking.hit_end_p, axis=1)
+    positive_R, negative_R = hits[:, -1], seen[:, -1] - hits[:, -1]
     wrong_R = (np.diff(hits, axis=1) * above).sum(axis=1) / 2
     return 1 - _divide(wrong_R, positive_R * negative_R)
 
 
 def pr_auc(ranking: Ranking, weight_RN: np.ndarray) -> np.ndarray:
-    """Average precision (R,): the mean, over songs with the tag, of the precision down to that song's score."""
-    shown, hits = _sums_before(weight_RN, ranking.song_n), _sums_before(weight_RN, ranking.song_p)
-    shown_Rp, weight_Rp = shown.take(ranking.end_p, axis=1), np.diff(hits, axis=1)
+    """Average precision (R,): the mean, over positive songs, of the precision at the song's score."""
+    seen, hits = _sums_before(weight_RN, ranking.song_n), _sums_before(weight_RN, ranking.song_p)
+    seen_Rp, weight_Rp = seen.take(ranking.end_p, axis=1), np.diff(hits, axis=1)
     gain_Rp = weight_Rp * hits.take(ranking.hit_end_p, axis=1)
-    sum_R = np.divide(gain_Rp, shown_Rp, out=np.zeros_like(gain_Rp), where=shown_Rp > 0).sum(axis=1)
-    both_R = (hits[:, -1] > 0) & (shown[:, -1] > hits[:, -1])
+    sum_R = np.divide(gain_Rp, seen_Rp, out=np.zeros_like(gain_Rp), where=seen_Rp > 0).sum(axis=1)
+    both_R = (hits[:, -1] > 0) & (seen[:, -1] > hits[:, -1])
     return _divide(sum_R, np.where(both_R, hits[:, -1], 0))
 
 
@@ -90,7 +90,10 @@ def _area_parts(area: Callable[[Ranking, np.ndarray], np.ndarray], rankings: Seq
 
 
 def _f1_parts(hits_NK: np.ndarray, predicted_NK: np.ndarray, true_NK: np.ndarray, pairs: int) -> Parts:
-    """From counts of each song; ``pairs`` is how many pairs of song and tag a song adds to a column."""
+    """Make the function for F1 from the counts of each song.
+
+    ``pairs`` is how many (song, tag) pairs a song adds to a column.
+    """
 
     def parts(weight_RN: np.ndarray) -> np.ndarray:
         positive_RK = weight_RN @ true_NK
@@ -106,9 +109,10 @@ def _f1_parts(hits_NK: np.ndarray, predicted_NK: np.ndarray, true_NK: np.ndarray
 def weighted_metric(
     metric: str, y_true_NK: np.ndarray, y_score_NK: np.ndarray, threshold: float | np.ndarray = 0.5
 ) -> Parts | None:
-    """The metric as a function of ``weight_RN``; its mean over columns is the value. None where it is undefined.
+    """Prepare a metric: returns a function of ``weight_RN`` whose mean over columns is the metric's value.
 
-    ``threshold`` is used by F1 alone. Raises ValueError for a metric outside SCORE_METRICS and for bad arrays.
+    Returns None if the metric is undefined. Only F1 uses ``threshold``. Raises ValueError for a metric outside
+    SCORE_METRICS and for bad arrays.
     """
     if metric not in SCORE_METRICS:
         raise ValueError(f"metric {metric!r} is none of {list(SCORE_METRICS)}")
@@ -117,7 +121,7 @@ def weighted_metric(
         error_N1 = ((true_NK - score_NK) ** 2).mean(axis=1, keepdims=True)
         return lambda weight_RN: np.sqrt(weight_RN @ error_N1 / weight_RN.sum(axis=1, keepdims=True))
     if metric == "accuracy":
-        accuracy(true_NK, score_NK)  # refuses songs without exactly one tag
+        accuracy(true_NK, score_NK)  # raises for a song without exactly one tag
         right_N1 = (true_NK.argmax(axis=1) == score_NK.argmax(axis=1))[:, None].astype(float)
         return lambda weight_RN: weight_RN @ right_N1 / weight_RN.sum(axis=1, keepdims=True)
     micro, kind = metric.startswith("micro_"), metric.removeprefix("micro_")

@@ -1,6 +1,6 @@
-"""Models that map ``wave_BT`` (B clips of T samples, mono 16 kHz, float32 in [-1, 1]) to ``logits_BK`` (K tags).
+"""The models: each maps ``wave_BT`` (B clips of T samples, mono 16 kHz, float32 in [-1, 1]) to ``logits_BK`` (K tags).
 
-The front end is inside, so every family eats the same batches.
+The front end is part of the model, so waveform and spectrogram models train on the same batches.
 """
 
 from __future__ import annotations
@@ -53,12 +53,15 @@ MODELS: dict[str, type[Tagger]] = {
     "ssast": SsastTagger,
     "cnn_transformer": CnnTransformer,
 }
-# Trained without tags, by loss ``pretext``: ``wave_BT`` to ``pretext_B3``. Taggers start from them (``init.run``).
+# Pretraining without tags, by loss ``pretext``: ``wave_BT`` to ``pretext_B3``. Taggers start from it (``init.run``).
 PRETEXTS: dict[str, type[SsastPretraining]] = {"ssast_pretraining": SsastPretraining}
 
 
 def _dials(name: str, dials: dict[str, Any]) -> ModelDials:
-    """``dials`` over the model's defaults, checked."""
+    """The model's dials: its defaults, overridden by ``dials``.
+
+    Raises ValueError for an unknown name, dial or value.
+    """
     if name not in MODELS and name not in PRETEXTS:
         raise ValueError(f"model {name!r} is none of {sorted({**MODELS, **PRETEXTS})}")
     known = (MODELS.get(name) or PRETEXTS[name]).Dials
@@ -70,19 +73,22 @@ def _dials(name: str, dials: dict[str, Any]) -> ModelDials:
 
 
 def _as_default(value: Any, default: Any) -> Any:
-    """A whole number as a float where the default is one, so that 0 and 0.0 are one run."""
+    """Convert a whole number to float where the default is a float, so that 0 and 0.0 give the same run id."""
     return float(value) if type(value) is int and isinstance(default, float) else value
 
 
 def full_dials(name: str, dials: dict[str, Any]) -> dict[str, Any]:
-    """All dials of a model with their values: ``dials`` over the defaults. Refuses what build_model refuses."""
+    """Return all dials of a model with their values: the defaults, overridden by ``dials``.
+
+    Raises ValueError as ``build_model`` does.
+    """
     return asdict(_dials(name, dials))
 
 
 def build_model(name: str, num_tags: int, **dials: Any) -> nn.Module:
-    """A freshly initialised model of ``MODELS`` or ``PRETEXTS``, which knows no tags.
+    """Build a freshly initialised model of ``MODELS`` or ``PRETEXTS``.
 
-    Raises ValueError for an unknown name, dial or value.
+    A pretraining model ignores ``num_tags``. Raises ValueError for an unknown name, dial or value.
     """
     _dials(name, dials)
     model = PRETEXTS[name](**dials) if name in PRETEXTS else MODELS[name](num_tags, **dials)
@@ -91,16 +97,19 @@ def build_model(name: str, num_tags: int, **dials: Any) -> nn.Module:
 
 
 def min_crop_len(name: str, **dials: Any) -> int:
-    """The shortest crop, in samples, that the model can take; nothing is built. Refuses what build_model refuses."""
+    """Return the shortest crop, in samples, that the model accepts, without building it.
+
+    Raises ValueError as ``build_model`` does.
+    """
     return _dials(name, dials).min_input_len
 
 
 def fixed_crop_len(name: str, **dials: Any) -> int | None:
-    """The only crop length, in samples, that the model takes, or None where it takes any from ``min_crop_len`` on."""
+    """Return the one crop length, in samples, that the model accepts; None if it accepts any from ``min_crop_len``."""
     chosen = _dials(name, dials)
     return chosen.fixed_input_len if isinstance(chosen, FixedLength) else None
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trainable parameters: the convention of the papers' tables (batch-norm statistics are not among them)."""
+    """Count the trainable parameters, as the papers' tables do: without batch-norm statistics."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

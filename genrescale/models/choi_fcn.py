@@ -1,14 +1,16 @@
-"""``choi_fcn``: the network of Choi et al. 2016 as the baseline "VGG (reproduced)" of Pons et al. 2018, table 3 (450k).
+"""``choi_fcn``: the network of Choi et al. 2016, the baseline "VGG (reproduced)" of Pons et al. 2018, table 3 (450k).
 
-wave_BT -> log-mel of Pons, 96 bins (B, 96, N) -> batch norm of one channel -> five layers of 3x3 convolution, ReLU, BN,
-max-pool and dropout, 64-128-128-128-64 channels -> flattened -> dense -> logits_BK. The pools are those that Pons
-released: 4 frames of one bin with stride 2, three of 2x2, one of 4x4; 3 s (188 frames) leave 1 bin of 2 frames, 128
-values. 450,932 parameters with 50 tags.
+wave_BT -> log-mel of Pons, 96 bins (B, 96, N) -> one-channel batch norm -> five layers of 3x3 convolution, ReLU, BN,
+max-pool and dropout, 64-128-128-128-64 channels -> flatten -> dense -> logits_BK. The pools are those of Pons's
+released code: the first has a window of 1 bin x 4 frames and stride 2, then three of 2x2 and one of 4x4. Of 3 s (188
+frames) 1 bin of 2 frames is left, 128 values. 450,932 parameters with 50 tags.
 
-The paper prints the count only, and the released VGG has five equal layers: ``channels=[128, 128, 128, 128, 128]``
-(605,748) or five of 32 (40,884). Choi's channels on Pons's pools are what gives 450k. Differs: logits, no sigmoid.
+The paper gives only the count. The released VGG has five equal layers, of 128 channels (605,748 parameters;
+``channels=[128, 128, 128, 128, 128]``) or of 32 (40,884). Choi's channels with Pons's pools give 450k. Difference from
+the paper: logits, no sigmoid.
 
-The dense layer is as wide as the input is long, so only one length is taken: the dial ``input_len``, 3 s by default.
+The size of the dense layer depends on the input length, so one length is accepted: the dial ``input_len``, by default 3
+s.
 """
 
 from __future__ import annotations
@@ -45,9 +47,10 @@ def _pooled(cells: int, axis: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiFcnDials:
-    """Channels of the five layers; dropout before the dense layer (half as much after each layer).
+    """``channels`` of the five layers, ``input_len`` in samples, and ``dropout`` before the dense layer.
 
-    ``norm_momentum`` is the weight of a step's statistics in the running ones; 0.01 is TensorFlow's.
+    After each convolutional layer but the last, the dropout rate is half of it. ``norm_momentum`` is the weight of the
+    current step in batch norm's running statistics; TensorFlow's default is 0.01 in this convention.
     """
 
     channels: list[int] = field(default_factory=lambda: [64, 128, 128, 128, 64])
@@ -68,7 +71,7 @@ class ChoiFcnDials:
 
     @property
     def num_features(self) -> int:
-        """Inputs of the dense layer."""
+        """The number of inputs of the dense layer."""
         frames = PONS_MEL.num_frames(self.input_len)
         return self.channels[-1] * _pooled(PONS_MEL.num_mels, 0) * _pooled(frames, 1)
 
@@ -82,7 +85,7 @@ class ChoiFcnDials:
 
 
 class ChoiFcn(nn.Module):
-    """``wave_BT`` (float32) -> ``logits_BK``, for T of ``dials.input_len`` only. Dials: ChoiFcnDials."""
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for T equal to ``dials.input_len`` only. Dials: ChoiFcnDials."""
 
     Dials = ChoiFcnDials
 

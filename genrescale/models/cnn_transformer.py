@@ -1,18 +1,18 @@
-"""A CNN + transformer hybrid: the self-attention tagger of Won et al. 2019, as evaluated by Won et al. 2020.
+"""``cnn_transformer``: the self-attention tagger of Won et al. 2019, as evaluated by Won et al. 2020.
 
-The GTZAN report's outlook (section 5.5) names the hybrid, a CNN for what is local and attention for the whole, but no
-network. This one is chosen because it has published figures on the same splits as the other models here (ROC-AUC
-.9077, PR-AUC .4445 on MTAT). Seven residual 3 x 3 blocks halve the frequencies down to one row and time three times;
-two transformer layers read the sequence behind a class token; its output tags the clip. There are no positions:
-attention sees a set of features, each of which covers 2.7 s of sound.
+The GTZAN report (section 5.5) proposes a hybrid of a CNN for local structure and attention for global structure, but
+gives no network. This one has published figures on the same splits as our other models (ROC-AUC .9077, PR-AUC .4445 on
+MTAT). Seven residual 3x3 blocks reduce frequency to one row, and halve time three times. Two transformer layers process
+the sequence after a class token, whose output gives the logits. There are no position embeddings: attention sees a set
+of features, each with a receptive field of 2.7 s.
 
 Shapes: B batch, T samples, M frames after the CNN (an eighth of the spectrogram's, rounded up), D width, K tags.
 
-Lengths: any clip of at least 257 samples; the published models took 15 s (240,000 samples: 118 frames after the CNN).
-``checkpoint_activations`` computes the transformer's layers twice instead of keeping their activations.
+Lengths: any clip of at least 257 samples. The published models took 15 s (240,000 samples: 118 frames after the CNN).
+``checkpoint_activations`` recomputes the transformer's activations instead of storing them.
 
-As the released code: layers normalise after each sum (BERT, epsilon 1e-12), and the class token is no parameter but 256
-fixed numbers, drawn by numpy's generator with seed 0. Differs: logits come out, not probabilities.
+As in the released code, layers are post-norm (BERT, epsilon 1e-12), and the class token is not learned: it is 256 fixed
+numbers, drawn by numpy's generator with seed 0. Difference from it: logits, not probabilities.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from genrescale.models.parts.frontend import WON_MEL_128
 from genrescale.models.parts.transformer import TransformerLayer, run_layers
 
 CHANNELS = (128, 128, 256, 256, 256, 256, 256)
-# Of frequency and of time, block by block.
+# (frequency, time) of each block
 STRIDES = ((2, 2), (2, 2), (2, 2), (2, 1), (2, 1), (2, 1), (2, 1))
 HIDDEN_FACTOR = 4
 NORM_EPS = 1e-12
@@ -38,9 +38,10 @@ NORM_EPS = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class CnnTransformerDials(CnnDials):
-    """See CnnDials; the transformer is as wide as the last block. ``layers`` and ``heads`` are its.
+    """CnnDials and those of the transformer: ``layers``, ``heads`` and two dropout rates.
 
-    ``transformer_dropout`` is on each of its branches, ``attention_dropout`` on its attention.
+    The transformer is as wide as the last block. ``transformer_dropout`` applies to each of its branches,
+    ``attention_dropout`` to its attention weights.
     """
 
     layers: int = 2
@@ -68,7 +69,7 @@ class CnnTransformerDials(CnnDials):
 
 
 class CnnTransformer(NormedMelTagger):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``.
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``.
 
     Dials: CnnTransformerDials.
     """

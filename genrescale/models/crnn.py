@@ -1,11 +1,11 @@
 """``crnn``: the convolutional recurrent network of Choi et al. 2017, as reproduced by Won et al. 2020.
 
-wave_BT -> dB mel of 96 bins (B, 96, N) -> batch norm of one channel -> four layers of 3x3 convolution, BN, ReLU and
-max-pool, 64-128-128-128 channels -> one bin, N // 96 frames -> two layers of GRU with 32 units -> the last frame's
-state -> dropout -> dense -> logits_BK. The pools are (2,2) (3,3) (4,4) (4,4). Published input: 29 s (464,000 samples).
+wave_BT -> dB mel of 96 bins (B, 96, N) -> one-channel batch norm -> four layers of 3x3 convolution, BN, ReLU and
+max-pool, 64-128-128-128 channels -> one bin, N // 96 frames -> two GRU layers of 32 units -> the state of the last
+frame -> dropout -> dense -> logits_BK. The pools are (2,2) (3,3) (4,4) (4,4). Published input: 29 s (464,000 samples).
 
-Differs from the papers: logits instead of a sigmoid; Choi has ELU and dropout between the layers, Won, whose
-checkpoints fit this, has not. Any length from 1.5 s (96 frames) on.
+Differences from the papers: logits, no sigmoid. Choi has ELU, and dropout between the layers; Won, whose checkpoints
+fit this model, has neither. Shortest input: 1.5 s (96 frames).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ POOLS = (2, 3, 4, 4)
 
 @dataclass(frozen=True, kw_only=True)
 class CrnnDials(CnnDials):
-    """See CnnDials; ``width`` multiplies the units of the GRU as well."""
+    """CnnDials; ``width`` also multiplies the units of the GRU."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,12 +36,12 @@ class CrnnDials(CnnDials):
 
     @property
     def min_input_len(self) -> int:
-        # the pools drop remainders: the fewest frames are their product
+        # pools drop remainders, so the fewest frames are the product of the pools
         return WON_MEL.min_samples(math.prod(POOLS))
 
 
 class Crnn(NormedMelTagger):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: CrnnDials."""
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: CrnnDials."""
 
     Dials = CrnnDials
 

@@ -1,13 +1,14 @@
-"""``dieleman``: the end-to-end CNN of Dieleman and Schrauwen 2014, as the baseline of Pons et al. 2018, table 2 (194k).
+"""``dieleman``: the end-to-end CNN of Dieleman and Schrauwen 2014, a baseline of Pons et al. 2018, table 2 (194k).
 
-wave_BT -> strided convolution in the place of a spectrogram (128 filters of 256 samples, stride 256), ReLU -> twice:
-convolution of 8 frames with 64 filters, ReLU, max-pool 4 -> flattened -> dense 100, ReLU -> dense -> logits_BK.
+wave_BT -> strided convolution in place of a spectrogram (128 filters of 256 samples, stride 256), ReLU -> twice:
+convolution of 8 frames with 64 filters, ReLU, max-pool 4 -> flatten -> dense 100, ReLU -> dense -> logits_BK.
 
-Pons et al. print 194k parameters and no architecture; what they released is a net on spectrograms (66,784). Three first
-layers fit the count: 256 samples, stride 256, 128 filters (194,078 parameters with 50 tags, the default); 512, 256, 96
-(194,046); 1024, 256, 64 (194,014). No batch norm and no dropout, as in the released one.
+Pons et al. give 194k parameters and no architecture; their released network takes spectrograms (66,784 parameters).
+Three first layers fit the count: 256 samples, stride 256, 128 filters (194,078 parameters with 50 tags, the default);
+512, 256, 96 (194,046); 1024, 256, 64 (194,014). As in the released network there is no batch norm and no dropout.
 
-The dense layer is as wide as the input is long, so only one length is taken: the dial ``input_len``, 3 s by default.
+The size of the dense layer depends on the input length, so one length is accepted: the dial ``input_len``, by default 3
+s.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ NUM_LAYERS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class DielemanDials:
-    """``first_*`` are those of the strided convolution (samples); ``filters`` those of the two after it."""
+    """Dials: ``first_*`` of the strided convolution (samples), ``filters`` of the two after it, dense ``units``."""
 
     first_kernel: int = 256
     first_stride: int = 256
@@ -57,7 +58,7 @@ class DielemanDials:
 
     @property
     def num_frames(self) -> int:
-        """Frames that are left for the dense layer; below 1 where the input is too short."""
+        """The number of frames that reach the dense layer; below 1 if the input is too short."""
         frames = (self.input_len - self.first_kernel) // self.first_stride + 1
         for _ in range(NUM_LAYERS):
             frames = (frames - KERNEL + 1) // POOL
@@ -73,7 +74,7 @@ class DielemanDials:
 
 
 class Dieleman(nn.Module):
-    """``wave_BT`` (float32) -> ``logits_BK``, for T of ``dials.input_len`` only. Dials: DielemanDials."""
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for T equal to ``dials.input_len`` only. Dials: DielemanDials."""
 
     Dials = DielemanDials
 

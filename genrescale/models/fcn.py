@@ -1,11 +1,11 @@
 """``fcn``: the fully convolutional network of Choi et al. 2016, as reproduced by Won et al. 2020.
 
-wave_BT -> dB mel of 96 bins (B, 96, N) -> batch norm of one channel -> five layers of 3x3 convolution, BN, ReLU and
+wave_BT -> dB mel of 96 bins (B, 96, N) -> one-channel batch norm -> five layers of 3x3 convolution, BN, ReLU and
 max-pool, 64-128-128-128-64 channels -> dropout -> dense -> logits_BK. The pools (frequency, time) are (2,4) (2,4) (2,4)
-(3,5) (4,4): the 96 bins become one, and 29 s (464,000 samples, the published input) become one frame.
+(3,5) (4,4): they reduce 96 bins to one, and 29 s (464,000 samples, the published input) to one frame.
 
-Differs from the papers: logits instead of a sigmoid. Longer inputs leave more frames, of which the maximum is taken,
-as if the last pool were wider; the published code takes 29 s only. From 20.5 s (1,280 frames) on.
+Differences from the papers: logits, no sigmoid. Longer inputs leave several frames, and the maximum over them is taken,
+as if the last pool were wider; the published code accepts 29 s only. Shortest input: 20.5 s (1,280 frames).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ POOLS = ((2, 4), (2, 4), (2, 4), (3, 5), (4, 4))
 
 @dataclass(frozen=True, kw_only=True)
 class FcnDials(CnnDials):
-    """See CnnDials."""
+    """CnnDials, with channel counts that must stay whole."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -34,12 +34,12 @@ class FcnDials(CnnDials):
 
     @property
     def min_input_len(self) -> int:
-        # the pools drop remainders: the fewest frames are their product
+        # pools drop remainders, so the fewest frames are the product of the pools
         return WON_MEL.min_samples(math.prod([frames for _, frames in POOLS]))
 
 
 class Fcn(NormedMelTagger):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: FcnDials."""
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: FcnDials."""
 
     Dials = FcnDials
 

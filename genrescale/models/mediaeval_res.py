@@ -1,17 +1,17 @@
 """``mediaeval_res``: the model of Knox et al. 2020 for MediaEval 2020, "Emotions and themes in music".
 
-Won's ``short_chunk_res`` with a larger receptive field: wave_BT -> dB mel of 128 bins (B, 128, N) -> batch norm of one
-channel -> five residual blocks of stride 2 and two of stride 2 in frequency and 3 in time, 128-128-256-256-256-256-512
-channels -> maximum over time and over the bins that are left -> dense 256, BN, ReLU -> dropout -> dense -> logits_BK.
-Published input: 4.6 s (73,600 samples): 288 frames become 144, 72, 36, 18, 9, 3, 1.
+It is Won's ``short_chunk_res`` with a larger receptive field: wave_BT -> dB mel of 128 bins (B, 128, N) -> one-channel
+batch norm -> five residual blocks of stride 2, then two of stride 2 in frequency and 3 in time,
+128-128-256-256-256-256-512 channels -> maximum over time and the remaining bins -> dense 256, BN, ReLU -> dropout ->
+dense -> logits_BK. Published input: 4.6 s (73,600 samples): 288 frames become 144, 72, 36, 18, 9, 3, 1.
 
-The paper widens the receptive field in time and refers to Koutini et al., who found frequency to matter more: the
-dials ``stride_time`` and ``stride_freq`` are the strides of the last two blocks, and ``receptive_field`` says what they
-give. Differs from the paper: logits instead of a sigmoid (the paper's text says softmax; its code and tables, sigmoid).
-Any length from 0.02 s (257 samples) on.
+The paper enlarges the receptive field in time; Koutini et al., whom it cites, found frequency to matter more. So the
+dials ``stride_time`` and ``stride_freq`` set the strides of the last two blocks, and ``receptive_field`` gives the
+result. Difference from the paper: logits, no sigmoid (the paper's text says softmax; its code and tables, sigmoid).
+Shortest input: 0.02 s (257 samples).
 
-The last two blocks and the head have other names than those of ``short_chunk_res``, so that weights matched by name
-carry over what the authors carried over from Won's model: input batch norm and blocks 1 to 5.
+The last two blocks and the head have other names than in ``short_chunk_res``. So weights matched by name carry over
+what the authors carried over from Won's model: the input batch norm and blocks 1 to 5.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_STRIDE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class MediaevalResDials(CnnDials):
-    """See CnnDials; ``stride_freq`` and ``stride_time`` (1 to 4) are those of the last two blocks."""
+    """CnnDials and the strides of the last two blocks, ``stride_freq`` and ``stride_time`` (1 to 4)."""
 
     stride_freq: int = 2
     stride_time: int = 3
@@ -47,7 +47,7 @@ class MediaevalResDials(CnnDials):
         if max(self.stride_freq, self.stride_time) > MAX_STRIDE:
             raise ValueError(
                 f"stride_freq={self.stride_freq} and stride_time={self.stride_time} must be at most {MAX_STRIDE}: "
-                "above it a filter of 3 skips cells"
+                "with a larger stride a filter of 3 skips cells"
             )
 
     @property
@@ -56,7 +56,7 @@ class MediaevalResDials(CnnDials):
 
     @property
     def receptive_field(self) -> tuple[int, int]:
-        """Mel bins and frames that one cell of the last block depends on (more bins than 128: all of them)."""
+        """Mel bins and frames that one cell of the last block depends on (128 bins or more: all of them)."""
         bins, frames = (
             _receptive_field([STRIDE] * LOW_BLOCKS + [stride] * (len(CHANNELS) - LOW_BLOCKS))
             for stride in (self.stride_freq, self.stride_time)
@@ -65,7 +65,7 @@ class MediaevalResDials(CnnDials):
 
 
 def _receptive_field(strides: list[int]) -> int:
-    """Cells of one axis seen by two convolutions of 3 in each block, the first of which has the block's stride."""
+    """Cells along one axis seen by blocks of two convolutions of 3, the first of which has the block's stride."""
     field, step = 1, 1
     for stride in strides:
         field += 2 * step
@@ -75,7 +75,7 @@ def _receptive_field(strides: list[int]) -> int:
 
 
 class MediaevalRes(NormedMelTagger):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``.
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``.
 
     Dials: MediaevalResDials.
     """
@@ -103,7 +103,7 @@ class MediaevalRes(NormedMelTagger):
         set_norm_momentum(self, self.dials.norm_momentum)
 
     def blocks(self, logmel_B1FN: Tensor) -> Tensor:
-        """``logmel_B1FN`` -> (B, C, F', N'): all residual blocks."""
+        """Run all residual blocks: ``logmel_B1FN`` -> (B, C, F', N')."""
         h_BCFN = logmel_B1FN
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4, self.layer5):
             h_BCFN = layer(h_BCFN)

@@ -1,15 +1,16 @@
 """``mtg_fcn``: the baseline of MTG-Jamendo (Bogdanov et al. 2019), so that its checkpoints can be used.
 
-The layers of ``fcn`` with ELU in place of ReLU, on the mel spectrogram of the data set: 12 kHz, transforms of 512 every
-256 samples (symmetric Hann window, zeros before the start), 96 Slaney bands of equal area from 0 to 6 kHz, 20 log10 of
-the power, not below -200. Input: the 29.1 s in a song's middle; 27.3 s (1,280 frames) are the least.
+It has the layers of ``fcn`` with ELU in place of ReLU, on the mel spectrogram of the data set: 12 kHz, transforms of
+512 every 256 samples (symmetric Hann window, zero-padded start), 96 Slaney bands of equal area from 0 to 6 kHz, 20
+log10 of the power, at least -200. Published input: the middle 29.1 s of a song. Shortest input: 27.3 s (1,280 frames).
 
-From github.com/MTG/mtg-jamendo-dataset: scripts/baseline/model.py and scripts/melspectrograms.py, where Essentia makes
-the spectrogram; here torch does, from 16 kHz. No checkpoint and no Essentia were at hand to compare with, so names,
-shapes and settings are as read, the numbers unproven. Differs: logits instead of a sigmoid; their dropout is made anew
-in every pass, so it is on in evaluation too, ours is not; longer inputs leave more frames, whose maximum is taken.
+Source: github.com/MTG/mtg-jamendo-dataset, scripts/baseline/model.py and scripts/melspectrograms.py. Essentia makes the
+spectrogram there; here torch does, from 16 kHz. Neither a checkpoint nor Essentia was available to compare with: names,
+shapes and settings follow the source, the numbers are not verified. Differences: logits, no sigmoid; their dropout is a
+new module in every pass, hence active in evaluation too, ours is not; longer inputs leave several frames, and the
+maximum over them is taken.
 
-Shapes: B batch, T samples, C channels, F mel bins, N frames, K tags.
+Shapes: B batch, T samples, R bins of the Fourier transform, C channels, F mel bins, N frames, K tags.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ MIN_FRAMES = math.prod(frames for _, frames in POOLS)
 
 @dataclass(frozen=True, kw_only=True)
 class MtgFcnDials(CnnDials):
-    """See CnnDials."""
+    """CnnDials, with channel counts that must stay whole."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,7 +50,7 @@ class MtgFcnDials(CnnDials):
 
 
 class MtgMel(nn.Module):
-    """``wave_BT`` at 16 kHz -> ``logmel_BFN``: 20 log10 of the mel power at 12 kHz."""
+    """Compute ``logmel_BFN`` from ``wave_BT`` at 16 kHz: 20 log10 of the mel power at 12 kHz."""
 
     window: Tensor
     bank_RF: Tensor
@@ -73,10 +74,10 @@ class MtgMel(nn.Module):
 
 
 class MtgFcn(nn.Module):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: MtgFcnDials."""
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: MtgFcnDials."""
 
     Dials = MtgFcnDials
-    masked_value = None  # the clip's mean: 0 dB is loud
+    masked_value = None  # SpecAugment fills with the clip's mean, because 0 dB would be loud
 
     def __init__(self, num_tags: int, **dials: Any) -> None:
         super().__init__()
@@ -99,6 +100,6 @@ class MtgFcn(nn.Module):
         check_length(wave_BT.shape[1], self.dials.min_input_len)
         h_BCFN = self.spec_bn(self.spec_augment(self.log_mel(wave_BT)).unsqueeze(1))
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4, self.layer5):
-            # ELU keeps order, so it may stand behind the pool, where there are fewer cells
+            # ELU and max-pool commute; ELU after the pool has fewer cells to process
             h_BCFN = F.elu(F.max_pool2d(layer.bn(layer.conv(h_BCFN)), layer.pool))
         return self.dense(self.dropout(h_BCFN.amax(dim=(2, 3))))

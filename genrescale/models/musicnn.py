@@ -1,14 +1,14 @@
-"""``musicnn``: the musically motivated filters of Pons et al. 2018 as revised in 2019, after Won et al. 2020.
+"""``musicnn``: the musically motivated CNN of Pons et al. 2018, as revised in 2019 and reproduced by Won et al. 2020.
 
-wave_BT -> dB mel of 96 bins (B, 96, N) -> batch norm of one channel -> front end of 561 features a frame: 204 filters
-of 67 bins x 7 frames and 204 of 38 x 7, each max-pooled over frequency, and 51 filters each of 129, 65 and 33 frames
-over the mean of all bins -> three convolutions of 7 frames with 64 filters, the second and third with a shortcut ->
-features and all three outputs side by side (753), their maximum and mean over time (1,506) -> dense 200, BN, ReLU ->
-dropout -> dense -> logits_BK. Published input: 3 s (48,000 samples).
+wave_BT -> dB mel of 96 bins (B, 96, N) -> one-channel batch norm -> front end with 561 features a frame: 204 filters of
+67 bins x 7 frames and 204 of 38 x 7, each max-pooled over frequency, and 51 filters each of 129, 65 and 33 frames on
+the mean over bins -> three convolutions of 7 frames with 64 filters, the second and third with a residual connection ->
+the features and all three outputs concatenated (753), their maximum and mean over time (1,506) -> dense 200, BN, ReLU
+-> dropout -> dense -> logits_BK. Published input: 3 s (48,000 samples).
 
-Differs from their own musicnn of 2019: BN comes before ReLU, the long filters have odd lengths (128, 64, 32 there), dB
-instead of log10(10000 x + 1). Differs from Won: logits instead of a sigmoid. The model that Won trained on the Million
-Song Dataset has ``backend_filters=512, backend_units=500``. Any length from 0.02 s (257 samples) on.
+Differences from the authors' musicnn of 2019: BN before ReLU, long filters of odd lengths (theirs: 128, 64, 32), dB
+instead of log10(10000 x + 1). Difference from Won: logits, no sigmoid. The model that Won trained on the Million Song
+Dataset has ``backend_filters=512, backend_units=500``. Shortest input: 0.02 s (257 samples).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ KERNEL = 7
 
 @dataclass(frozen=True, kw_only=True)
 class MusicnnDials:
-    """Filters of each timbral and each temporal shape, filters of each middle layer, units of the dense layer.
+    """Number of filters of each timbral, temporal and middle layer, and ``backend_units`` of the dense layer.
 
-    ``norm_momentum`` is the weight of a step's statistics in the running ones; 0.1 is PyTorch's.
+    ``norm_momentum`` is the weight of the current step in batch norm's running statistics; PyTorch's default is 0.1.
     """
 
     timbral_filters: int = 204
@@ -55,7 +55,7 @@ class MusicnnDials:
 
     @property
     def num_features(self) -> int:
-        """Features of the front end in a frame."""
+        """The number of features that the front end gives for a frame."""
         return len(HEIGHTS) * self.timbral_filters + len(TEMPORAL_SPANS) * self.temporal_filters
 
     @property
@@ -64,7 +64,7 @@ class MusicnnDials:
 
 
 class Timbral(nn.Module):
-    """``logmel_B1FN`` -> (B, C, N): filters of ``height`` bins and 7 frames, BN, ReLU, maximum over frequency."""
+    """Map ``logmel_B1FN`` to (B, C, N): filters of ``height`` bins x 7 frames, BN, ReLU, maximum over frequency."""
 
     def __init__(self, filters: int, height: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Timbral(nn.Module):
 
 
 class Convolution(nn.Module):
-    """``h_BCN`` -> (B, filters, N): convolution over ``span`` frames (odd, zero-padded), BN, ReLU."""
+    """Map ``h_BCN`` to (B, filters, N): zero-padded convolution over ``span`` frames (odd), BN, ReLU."""
 
     def __init__(self, before: int, filters: int, span: int) -> None:
         super().__init__()
@@ -88,7 +88,10 @@ class Convolution(nn.Module):
 
 
 class Musicnn(NormedMelTagger):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: MusicnnDials."""
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``.
+
+    Dials: MusicnnDials.
+    """
 
     Dials = MusicnnDials
 

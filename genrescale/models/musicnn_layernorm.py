@@ -1,16 +1,16 @@
 """``musicnn_layernorm``: the MusiCNN with layer norm of Kroher et al. 2024 (music genre from synthetic music).
 
 wave_BT -> peak-normalised by clip -> log-mel of Pons, 96 bins (B, 96, N) -> 204 filters of 38 bins x 7 frames and 204
-of 67 x 7, each maximum over frequency, and 51 filters each of 32, 64 and 128 frames over the mean of all bins -> three
-convolutions of 7 frames with 64 filters, the second and third with a shortcut -> features and all three outputs side by
-side (753), their maximum and mean over time (1,506) -> layer norm -> dropout -> dense 512 -> dense -> logits_BK. Every
-convolution and the dense 512 is followed by ReLU and layer norm over channels (Keras: epsilon 1e-3). Published input:
-10 s, 625 frames. 1,253,045 parameters with 10 classes.
+of 67 x 7, each followed by the maximum over frequency, and 51 filters each of 32, 64 and 128 frames on the mean over
+bins -> three convolutions of 7 frames with 64 filters, the second and third with a residual connection -> the features
+and all three outputs concatenated (753), their maximum and mean over time (1,506) -> layer norm -> dropout -> dense 512
+-> dense -> logits_BK. Every convolution and the dense 512 are followed by ReLU and layer norm over channels (Keras:
+epsilon 1e-3). Published input: 10 s, 625 frames. 1,253,045 parameters with 10 classes.
 
-Differs from the authors' code: their first layer norm stands on an axis of one channel, which would set its input to
-zero, and by reading falls outside of the model: it is left out. They normalise a file's peak, which is the clip here,
-and cut 625 of the 626 frames that 10 s have. Where their one dropout of 0.3 stands is not said. Logits, no softmax.
-Any length from 0.02 s (257 samples) on.
+Differences from the authors' code: their first layer norm acts on an axis of one channel, which would set its input to
+zero; by the code's wiring it is not part of the model, so it is left out here. They normalise the peak of a file, here
+of a clip. They cut the 626 frames of 10 s to 625. They do not say where their one dropout of 0.3 is. Logits, no
+softmax. Shortest input: 0.02 s (257 samples).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NORM_EPS = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class MusicnnLayernormDials:
-    """Filters of each timbral and each temporal shape, filters of each middle layer, units of the dense layer."""
+    """Number of filters of each timbral, temporal and middle layer, and ``backend_units`` of the dense layer."""
 
     timbral_filters: int = 204
     temporal_filters: int = 51
@@ -54,7 +54,7 @@ class MusicnnLayernormDials:
 
     @property
     def num_features(self) -> int:
-        """Features of the front end in a frame."""
+        """The number of features that the front end gives for a frame."""
         return len(HEIGHTS) * self.timbral_filters + len(TEMPORAL_SPANS) * self.temporal_filters
 
     @property
@@ -63,7 +63,7 @@ class MusicnnLayernormDials:
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of (B, C, ...), each cell on its own."""
+    """Layer norm over the channels of (B, C, ...), for each position separately."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=NORM_EPS)
@@ -73,7 +73,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Convolution(nn.Module):
-    """Convolution -> ReLU -> layer norm over channels. Zero-padded in time as TensorFlow's SAME, not in frequency."""
+    """Convolution -> ReLU -> layer norm over channels. Padded as TensorFlow's SAME in time, unpadded in frequency."""
 
     def __init__(self, conv: nn.Conv1d | nn.Conv2d) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Convolution(nn.Module):
 
 
 def _init_glorot(module: nn.Module) -> None:
-    """Keras's default: Glorot uniform weights, zero biases."""
+    """Initialise as Keras does by default: Glorot uniform weights, zero biases."""
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
@@ -94,7 +94,7 @@ def _init_glorot(module: nn.Module) -> None:
 
 
 class MusicnnLayernorm(nn.Module):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``.
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``.
 
     Dials: MusicnnLayernormDials.
     """
@@ -124,13 +124,13 @@ class MusicnnLayernorm(nn.Module):
     def forward(self, wave_BT: Tensor) -> Tensor:
         check_length(wave_BT.shape[1], self.dials.min_input_len)
         peak_B1 = wave_BT.abs().amax(dim=1, keepdim=True)
-        # silence stays silence
+        # digital silence has no peak to divide by
         logmel_BFN = self.spec_augment(self.log_mel(wave_BT / torch.where(peak_B1 > 0, peak_B1, 1.0)))
         envelope_B1N = logmel_BFN.mean(dim=1, keepdim=True)
         timbral = [layer(logmel_BFN.unsqueeze(1)).amax(dim=2) for layer in self.timbral]
         outputs = [torch.cat([*timbral, *(layer(envelope_B1N) for layer in self.temporal)], dim=1)]
         for i, layer in enumerate(self.middle):
-            # the first convolution has other channels than its input, so no shortcut
+            # the first convolution changes the channel count, so it has no residual connection
             outputs.append(layer(outputs[-1]) + (outputs[-1] if i > 0 else 0))
         all_BCN = torch.cat(outputs, dim=1)
         pooled_BC = torch.cat([all_BCN.amax(dim=2), all_BCN.mean(dim=2)], dim=1)

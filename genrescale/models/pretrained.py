@@ -1,9 +1,9 @@
-"""Published weights into our models, array by array, with a list of what did not match.
+"""Load published weights into our models, and report which arrays did not match.
 
-The names of each published layout are in ``published_keys.py`` (Won et al. 2020, MTG-Jamendo's baseline) and
-``ssast_keys.py`` (SSAST's authors, AST of transformers). The layout is told by the names and shapes themselves: of
-those that are for the model, the one of which most arrays fit. A checkpoint of our own (``model.safetensors``) is one.
-A layout also says which dials its weights mean something with: ``published_dials``.
+``published/keys.py`` maps the names of Won et al. 2020 and of MTG-Jamendo's baseline to ours,
+``published/ssast_keys.py`` those of SSAST's authors and of AST in transformers. The layout of a file is detected: among
+the layouts for the model, the one with the most arrays that fit by name and shape. Our own checkpoints
+(``model.safetensors``) are one layout. A layout also knows which dials its weights need: ``published_dials``.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ State = dict[str, Tensor]
 Rename = Callable[[State], tuple[State, list[str]]]
 Dials = dict[str, Any]
 
-# Arrays that follow from the settings, or only count: a file may lack them (torchaudio's have been stored and not).
+# Arrays that follow from the settings, or are counters: a file may lack them (some checkpoints store torchaudio's).
 CONSTANTS = ("num_batches_tracked", "spectrogram.window", "mel_scale.fb", "resample.kernel")
 _FILTERBANK, _POSITIONS = "mel_scale.fb", "backbone.positions"
 FILTERBANK_TOLERANCE = 1e-4
-"""Of a stored mel filter bank against the model's; Won's differ from the HTK formula by 1.3e-5."""
+"""Largest difference between a stored mel filter bank and the model's; Won's differ from the HTK formula by 1.3e-5."""
 SENSIBLE_SHARE = 0.5
 PUBLISHED_DIALS: dict[str, Dials] = {
     "sample_cnn": {"last_kernel": 1, "first_padding": 1, "norm_eps": 1e-5},
 }
-"""Where our defaults are another reading of a paper than the one that Won's weights were trained with."""
+"""Dials of Won's weights where our defaults follow another reading of the paper."""
 AST_DIALS: Dials = {"pooling": "class", "remove_mean": False}
-"""What makes an SSAST an AST; no shape tells, only the names in the file."""
+"""The dials that make an SSAST an AST. Array shapes do not show them; the names in the file do."""
 _LISTED = 8
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of the arrays of a checkpoint, by name; ``loaded`` and ``missing`` are the model's names.
+    """Report of a checkpoint's arrays: which were loaded, and which did not match.
 
-    ``unexpected`` are arrays of the file that the model has no place for; ``wrong_shape`` says both shapes.
+    ``loaded`` and ``missing`` are names of the model's arrays. ``unexpected`` are arrays of the file that the model
+    does not have. ``wrong_shape`` gives the shape in the file and the shape in the model.
     """
 
     path: str
@@ -56,7 +57,7 @@ class Loaded:
 
     @property
     def complete(self) -> bool:
-        """Whether every array of the file has found its place, and every parameter of the model its value."""
+        """Whether every array of the file was loaded and every parameter of the model received a value."""
         return not (self.missing or self.unexpected or self.wrong_shape)
 
     def __str__(self) -> str:
@@ -71,11 +72,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to name a model's arrays; ``rename`` gives them our names, and lists the names that it does not know.
+    """A naming scheme for a model's arrays. ``rename`` maps them to our names and lists the names it does not know.
 
-    ``models`` are the names in MODELS that it is for; none: any. Names alone would not do: the layers of ``fcn`` and of
-    MTG's baseline have the same shapes, but another activation and front end. ``dials`` gives the dials without which
-    these arrays, under our names, would load and mean nothing.
+    ``models`` are the names in MODELS that the layout is for; empty means any. Array names alone do not identify a
+    layout: ``fcn`` and MTG's baseline have layers of the same shapes, but different activations and front ends.
+    ``dials`` returns the dials that these weights need; with other dials they would load but give wrong outputs.
     """
 
     name: str
@@ -88,32 +89,32 @@ class Layout:
 
 
 def by_module(names: Mapping[str, str]) -> Rename:
-    """A Rename by the names of modules, theirs -> ours: ``layer1.conv`` covers ``layer1.conv.weight``, ``.bias``."""
+    """Make a Rename from module names, theirs -> ours: ``layer1.conv`` covers ``layer1.conv.weight`` and ``.bias``."""
 
     def rename(state: State) -> tuple[State, list[str]]:
-        found, unknown = {}, []
+        renamed, unknown = {}, []
         for name, array in state.items():
             module, _, leaf = name.rpartition(".")
             if not array.numel():  # some files hold an empty filter bank
                 continue
             if module in names:
-                found[f"{names[module]}.{leaf}"] = array
+                renamed[f"{names[module]}.{leaf}"] = array
             else:
                 unknown.append(name)
-        return found, unknown
+        return renamed, unknown
 
     return rename
 
 
 def by_function(keys: Callable[[State], State], unused: tuple[str, ...] = ()) -> Rename:
-    """A Rename of a function that may join arrays, and leaves out what it does not know.
+    """Make a Rename from a function that may join arrays and that leaves out names it does not know.
 
-    A name is unknown where the result is the same without it, unless it begins with one of ``unused``.
+    A name counts as unknown if the result is the same without it, unless it begins with one of ``unused``.
     """
 
     def rename(state: State) -> tuple[State, list[str]]:
         state = {name: array for name, array in state.items() if array.numel()}
-        shapes = {name: array.to("meta") for name, array in state.items()}  # joined without any memory
+        shapes = {name: array.to("meta") for name, array in state.items()}  # joining allocates nothing
         known = keys(shapes).keys()
         unknown = [name for name in state if keys({k: v for k, v in shapes.items() if k != name}).keys() == known]
         return keys(state), [name for name in unknown if not name.startswith(unused)]
@@ -122,16 +123,16 @@ def by_function(keys: Callable[[State], State], unused: tuple[str, ...] = ()) ->
 
 
 def transformer_dials(renamed: State) -> Dials:
-    """The size and depth of an SSAST or AST, as the shapes of its arrays tell them."""
+    """Read the size and depth of an SSAST or AST from the shapes of its arrays."""
     widths = {width: size for size, (width, _) in SIZES.items()}
     width = renamed["backbone.class_tokens"].shape[-1] if "backbone.class_tokens" in renamed else 0
     depth = sum(name.endswith(".qkv.weight") for name in renamed)
     return ({"size": widths[width]} if width in widths else {}) | ({"depth": depth} if depth else {})
 
 
-# heads for images that DeiT brought along, and two numbers
+# DeiT's image heads, and two numbers
 _SSAST_UNUSED = ("v.head.", "v.head_dist.", "p_input_")
-# who else starts from an architecture's weights
+# models that also start from the weights of another architecture
 _HEIRS = {"short_chunk_res": ("mediaeval_res",)}
 _TRANSFORMERS = ("ssast", "ssast_pretraining")
 _OURS = Layout("genrescale", lambda state: (state, []))
@@ -146,7 +147,7 @@ LAYOUTS = (
     *(_won(name, names) for name, names in WON.items()),
     Layout("Won 2020, cnn_transformer", by_function(cnn_transformer_keys), ("cnn_transformer",)),
     Layout("MTG-Jamendo baseline", by_module(MTG_FCN), ("mtg_fcn",)),
-    # AST's first authors use the same names: pooling and remove_mean are for who imports to say
+    # AST's own authors use the same names, so the user who imports their weights sets pooling and remove_mean
     Layout("SSAST, its authors'", by_function(ssast_keys, _SSAST_UNUSED), _TRANSFORMERS, transformer_dials),
     Layout("AST, transformers", by_function(ast_keys), ("ssast",), lambda state: transformer_dials(state) | AST_DIALS),
     _OURS,
@@ -154,18 +155,19 @@ LAYOUTS = (
 
 
 def published_dials(name: str, path: str | Path, dials: Mapping[str, Any]) -> Dials:
-    """``dials`` of the model ``name`` with those that the weights at ``path`` need, so that a user may leave these out.
+    """Return ``dials`` of the model ``name`` together with the dials that the weights at ``path`` need.
 
-    Positions of an SSAST or AST are kept as they are stored, where ``position_frames`` is not among ``dials``. Raises
-    ValueError for dials that contradict the weights, and as ``read_checkpoint`` does.
+    A user may thus leave those out. If ``position_frames`` is not in ``dials``, it is set so that the positions of an
+    SSAST or AST are loaded as stored. Raises ValueError for dials that contradict the weights, and what
+    ``read_checkpoint`` raises.
     """
     state = read_checkpoint(path)
     renamed, layout = {}, _OURS
     for candidate in LAYOUTS[:-1]:
         if name in candidate.models:
-            found, unknown = candidate.rename(state)
-            if len(unknown) <= SENSIBLE_SHARE * len(state) and len(found) > len(renamed):
-                renamed, layout = found, candidate
+            arrays, unknown = candidate.rename(state)
+            if len(unknown) <= SENSIBLE_SHARE * len(state) and len(arrays) > len(renamed):
+                renamed, layout = arrays, candidate
     needed = layout.dials(renamed)
     chosen = full_dials(name, {**needed, **dials})
     _check_dials(needed, chosen, f"{path} (layout: {layout.name})")
@@ -178,12 +180,15 @@ def published_dials(name: str, path: str | Path, dials: Mapping[str, Any]) -> Di
 
 
 def load_published(model: nn.Module, path: str | Path) -> Loaded:
-    """Load what fits of the checkpoint at ``path`` into ``model`` and say what did not.
+    """Load the arrays of the checkpoint at ``path`` that fit ``model``, and return a report of the rest.
 
     Arrays that do not match keep their values, so a model with other tags gets everything but its head. Positions of an
-    SSAST or AST are interpolated to the model's grid. Raises FileNotFoundError; ValueError for a file that cannot be
-    read safely, where the model's dials are not those that the weights need, where less than half of the model's arrays
-    would be loaded (with the list), and where the file's filter bank is not the model's: another front end.
+    SSAST or AST are interpolated to the model's grid. Raises FileNotFoundError, and ValueError
+
+    - if the file cannot be read safely,
+    - if the model's dials are not those that the weights need,
+    - if less than half of the model's arrays would be loaded (the message lists them),
+    - if the file's mel filter bank differs from the model's, i.e. the weights belong to another front end.
     """
     state = read_checkpoint(path)
     ours = model.state_dict()
@@ -225,9 +230,9 @@ def load_published(model: nn.Module, path: str | Path) -> Loaded:
 
 def _check_dials(needed: Mapping[str, Any], chosen: Mapping[str, Any], where: str) -> None:
     if wrong := {name: value for name, value in needed.items() if name in chosen and chosen[name] != value}:
-        found = ", ".join(f"{name}={chosen[name]!r}" for name in wrong)
+        actual = ", ".join(f"{name}={chosen[name]!r}" for name in wrong)
         wanted = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
-        raise ValueError(f"{where} holds weights of a model with {wanted}, found {found}: give these dials that value")
+        raise ValueError(f"{where} holds weights of a model with {wanted}, but this model has {actual}: set {wanted}")
 
 
 def _fitting(renamed: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -241,7 +246,7 @@ def _check_filterbank(fitting: Mapping[str, Tensor], ours: Mapping[str, Tensor],
             if not gap <= FILTERBANK_TOLERANCE:
                 raise ValueError(
                     f"{path} was trained on another mel filter bank ({name} differs by {gap:.2g}): "
-                    "its weights mean nothing on this front end; choose the dials that it was trained with"
+                    "its weights do not work with this front end; set the dials that it was trained with"
                 )
 
 

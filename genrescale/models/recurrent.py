@@ -1,18 +1,17 @@
-"""The recurrent networks of COMP-520 (Chang, Horne, Hughes 2025): RNN, GRU or LSTM over Kaldi's filter bank, pooled by
-attention over time.
+"""``rnn``, ``gru``, ``lstm``: the recurrent networks of COMP-520 (Chang, Horne, Hughes 2025), with attention over time.
 
 Shapes: B batch, T samples, N frames, F mel bins (128), H hidden units, K tags.
 
-As the released code has it: the recurrent network's output goes through LayerNorm; a linear layer and a softmax over
-time weigh the normalised outputs, whose weighted sum is classified by one or two linear layers. Defaults are the final
-system's (LSTM, 2 layers of 128, two linear layers); the GRU rows of their tables had ``hidden=64``, no dropout and one
-linear layer, the first LSTM rows ``hidden=64`` and ``recurrent_dropout=0.2``.
+As in the released code, Kaldi's filter bank feeds the recurrent network, and LayerNorm normalises its outputs. A linear
+layer and a softmax over time give their weights; one or two linear layers classify the weighted sum. Defaults are those
+of the final system (LSTM, 2 layers of 128, two linear layers). The GRU rows of their tables had ``hidden=64``, no
+dropout and one linear layer; the first LSTM rows ``hidden=64`` and ``recurrent_dropout=0.2``.
 
-Lengths: their extractor cuts every clip to 1,024 frames, so of 30 s only the first 10.255 s were heard (the report says
-that clips are not trimmed), and pads shorter ones: ``frames=1024``. ``frames=0`` takes any clip from 25 ms as it is.
+Lengths: their feature extractor pads or cuts every clip to 1,024 frames, so of 30 s the model got only the first 10.255
+s (the report says that clips are not trimmed): ``frames=1024``. ``frames=0`` keeps any clip of at least 25 ms as it is.
 
-Differs: logits come out, not log-probabilities (their loss took a second, idle log-softmax of them); their decoding
-fed the header of a WAV file in as 22 to 39 samples, ours does not.
+Differences: logits, not log-probabilities (their loss applied a second, redundant log-softmax); their decoder passed
+the header of a WAV file on as 22 to 39 samples, ours does not.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from genrescale.models.parts.fbank import NUM_MELS, KaldiFbank, check_fbank, min
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentDials:
-    """``layers`` recurrent layers (the report: 1, 2 and 16) of ``hidden`` units (64 and 128), ``linear_layers`` 1 or 2.
+    """``layers`` recurrent layers (report: 1, 2, 16) of ``hidden`` units (64, 128), and ``linear_layers``, 1 or 2.
 
-    ``recurrent_dropout`` stands between recurrent layers, ``dropout`` before each linear layer. ``frames`` and
+    ``recurrent_dropout`` applies between recurrent layers, ``dropout`` before each linear layer. ``frames`` and
     ``normalisation`` are those of ``KaldiFbank``.
     """
 
@@ -54,12 +53,12 @@ class RecurrentDials:
 
     @property
     def min_input_len(self) -> int:
-        """Samples of one frame."""
+        """The number of samples of one frame."""
         return min_samples(1)
 
 
 class AttentionPool(nn.Module):
-    """``h_BNH`` -> (B, H): the mean over time, weighted by a softmax over time of one linear score of each frame."""
+    """Map ``h_BNH`` to (B, H): the mean over time, weighted by a softmax over one linear score per frame."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -71,7 +70,7 @@ class AttentionPool(nn.Module):
 
 
 class RecurrentTagger(nn.Module):
-    """``wave_BT`` -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: RecurrentDials."""
+    """Map ``wave_BT`` to ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: RecurrentDials."""
 
     Dials = RecurrentDials
     cell: ClassVar[type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]]
@@ -88,7 +87,7 @@ class RecurrentTagger(nn.Module):
             hidden_size=hidden,
             num_layers=self.dials.layers,
             batch_first=True,
-            # Between layers only: of one layer there is no between, and torch warns.
+            # Applies between layers only; torch warns if it is set for a single layer.
             dropout=self.dials.recurrent_dropout if self.dials.layers > 1 else 0.0,
         )
         self.norm = nn.LayerNorm(hidden)
@@ -107,18 +106,18 @@ class RecurrentTagger(nn.Module):
 
 
 class RnnTagger(RecurrentTagger):
-    """With Elman's network (tanh)."""
+    """RecurrentTagger with an Elman network (tanh)."""
 
     cell = nn.RNN
 
 
 class GruTagger(RecurrentTagger):
-    """With gated recurrent units."""
+    """RecurrentTagger with gated recurrent units."""
 
     cell = nn.GRU
 
 
 class LstmTagger(RecurrentTagger):
-    """With long short-term memory."""
+    """RecurrentTagger with long short-term memory."""
 
     cell = nn.LSTM

@@ -1,14 +1,14 @@
 """``sample_cnn``: the sample-level CNN of Lee et al. 2017, the baseline of Pons et al. 2018, table 2.
 
 wave_BT -> convolution of 3 samples with stride 3, BN, ReLU -> nine layers of convolution of 3, BN, ReLU and max-pool 3,
-channels 128, then 128-128-256-256-256-256-256-256-512 -> convolution with 512 filters, BN, ReLU -> maximum over time
--> dropout -> dense -> logits_BK. Published input: 3^10 = 59,049 samples (2.68 s at Lee's 22.05 kHz, 3.69 s at 16 kHz),
+channels 128, then 128-128-256-256-256-256-256-256-512 -> convolution with 512 filters, BN, ReLU -> maximum over time ->
+dropout -> dense -> logits_BK. Published input: 3^10 = 59,049 samples (2.68 s at Lee's 22.05 kHz, 3.69 s at 16 kHz),
 which leaves one frame.
 
-Two readings of the last convolution: 3 frames (``last_kernel=3``, 2,394,162 parameters with 50 tags) is the 2.4M that
-both papers print, and the default; both public codes have 1 frame (``last_kernel=1``, 1,869,874). Batch norm and
-initialisation are TensorFlow's, as in the other models of Pons. Differs from the papers: logits instead of a sigmoid;
-longer inputs leave more frames, of which the maximum is taken. From 59,049 samples on.
+There are two readings of the last convolution. 3 frames (``last_kernel=3``, the default) give 2,394,162 parameters with
+50 tags, the 2.4M of both papers. Both public codes have 1 frame (``last_kernel=1``, 1,869,874). Batch norm and
+initialisation are TensorFlow's, as in Pons's other models. Differences from the papers: logits, no sigmoid; longer
+inputs leave several frames, and the maximum over them is taken. Shortest input: 59,049 samples.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ LAST_KERNELS = (1, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class SampleCnnDials(CnnDials):
-    """See CnnDials; ``norm_momentum`` 0.01 is TensorFlow's. ``last_kernel``: frames of the last convolution, 1 or 3.
+    """CnnDials, ``last_kernel`` (frames of the last convolution, 1 or 3), and details on which implementations differ.
 
-    ``first_padding`` zeros (0 or 1) stand on either side of the wave, ``norm_eps`` is added to variances: Won et al.
-    2020, in PyTorch, have 1 and 1e-5.
+    ``first_padding`` is the number of zeros (0 or 1) added at both ends of the wave, ``norm_eps`` batch norm's epsilon;
+    Won et al. 2020, in PyTorch, have 1 and 1e-5. ``norm_momentum`` 0.01 is TensorFlow's default.
     """
 
     last_kernel: int = 3
@@ -65,7 +65,10 @@ class SampleCnnDials(CnnDials):
 
 
 class SampleCnn(nn.Module):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: SampleCnnDials."""
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``.
+
+    Dials: SampleCnnDials.
+    """
 
     Dials = SampleCnnDials
 

@@ -1,10 +1,10 @@
 """``short_chunk``: the short-chunk CNN of Won et al. 2020.
 
-wave_BT -> dB mel of 128 bins (B, 128, N) -> batch norm of one channel -> seven layers of 3x3 convolution, BN, ReLU and
+wave_BT -> dB mel of 128 bins (B, 128, N) -> one-channel batch norm -> seven layers of 3x3 convolution, BN, ReLU and
 max-pool 2, 128-128-256-256-256-256-512 channels -> one bin -> maximum over time -> dense 512, BN, ReLU -> dropout ->
 dense -> logits_BK. Published input: 3.69 s (59,049 samples, 231 frames), which leaves one frame.
 
-Differs from the paper: logits instead of a sigmoid. Any length from 2.03 s (128 frames) on.
+Difference from the paper: logits, no sigmoid. Shortest input: 2.03 s (128 frames).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ POOL = 2
 
 @dataclass(frozen=True, kw_only=True)
 class ShortChunkDials(CnnDials):
-    """See CnnDials; ``width`` multiplies the units of the dense layer as well."""
+    """CnnDials; ``width`` also multiplies the units of the dense layer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -34,12 +34,15 @@ class ShortChunkDials(CnnDials):
 
     @property
     def min_input_len(self) -> int:
-        # the pools drop remainders: the fewest frames are their product
+        # pools drop remainders, so the fewest frames are the product of the pools
         return WON_MEL_128.min_samples(math.prod([POOL] * len(CHANNELS)))
 
 
 class ShortChunk(NormedMelTagger):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: ShortChunkDials."""
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``.
+
+    Dials: ShortChunkDials.
+    """
 
     Dials = ShortChunkDials
 

@@ -1,10 +1,10 @@
 """``short_chunk_res``: the short-chunk CNN with residual connections of Won et al. 2020.
 
-wave_BT -> dB mel of 128 bins (B, 128, N) -> batch norm of one channel -> seven residual blocks of stride 2,
+wave_BT -> dB mel of 128 bins (B, 128, N) -> one-channel batch norm -> seven residual blocks of stride 2,
 128-128-256-256-256-256-512 channels -> one bin -> maximum over time -> dense 512, BN, ReLU -> dropout -> dense ->
 logits_BK. Published input: 3.69 s (59,049 samples): 231 frames become 116, 58, 29, 15, 8, 4, 2.
 
-Differs from the paper: logits instead of a sigmoid. Any length from 0.02 s (257 samples) on.
+Difference from the paper: logits, no sigmoid. Shortest input: 0.02 s (257 samples).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHANNELS = (128, 128, 256, 256, 256, 256, 512)
 
 @dataclass(frozen=True, kw_only=True)
 class ShortChunkResDials(CnnDials):
-    """See CnnDials; ``width`` multiplies the units of the dense layer as well."""
+    """CnnDials; ``width`` also multiplies the units of the dense layer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,7 +36,7 @@ class ShortChunkResDials(CnnDials):
 
 
 class ShortChunkRes(NormedMelTagger):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``.
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``.
 
     Dials: ShortChunkResDials.
     """

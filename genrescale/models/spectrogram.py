@@ -1,8 +1,10 @@
-"""The spectrogram model of Pons et al. 2018, section 4: one layer of musically motivated filters on a log-mel
-spectrogram, then the shared back end. Or, for comparison, the deep stack of 3x3 filters that the section weighs them
-against: as good below 10 s, and too large for the authors' GPUs at 15 s.
+"""``spectrogram``: the spectrogram model of Pons et al. 2018, section 4.
 
-Shapes: B batch, T samples, F mel bins (96), R rows left after a filter valid in frequency, N frames, C channels,
+One layer of musically motivated filters on a log-mel spectrogram, then the shared back end. For comparison there is
+also the deep stack of 3x3 filters that the section discusses: as good below 10 s, and too large for the authors' GPUs
+at 15 s.
+
+Shapes: B batch, T samples, F mel bins (96), R rows left by a filter without padding in frequency, N frames, C channels,
 K tags. The base count n is 16 ("num_filt" of the released code); ``frontend_width`` multiplies it.
 """
 
@@ -31,23 +33,25 @@ from genrescale.models.parts.frontend import NUM_MELS, LogMel, check_normalisati
 from genrescale.models.parts.fused import ReluNormPool2d, one_channel
 
 BASE_FILTERS = 16
-# Filter heights, 0.9 and 0.4 of the mel bins; each height has filters of three durations, as multiples of n.
+# Filter heights are 0.9 and 0.4 of the mel bins. Pairs are (frames, number of filters as a multiple of n).
 TIMBRAL_HEIGHTS = (int(0.9 * NUM_MELS), int(0.4 * NUM_MELS))
 TIMBRAL = ((7, 1), (3, 2), (1, 4))
 TEMPORAL = ((165, 1), (128, 2), (64, 4), (32, 8))
-# Features of a frame, as a multiple of n: the back end is the same for both front ends.
+# Features of a frame, as a multiple of n. Both front ends give as many, so they share the back end.
 FEATURES = len(TIMBRAL_HEIGHTS) * sum(times for _, times in TIMBRAL) + sum(times for _, times in TEMPORAL)
-# 64-128-128-128 at n = 16, as the 3x3 layers of Choi et al. 2016 [5] that the paper has in mind, then the features.
+# 64-128-128-128 at n = 16, as in Choi et al. 2016, the 3x3 network that the paper cites ([5]); then the features.
 DEEP = (4, 8, 8, 8, FEATURES)
 Frontend = Literal["musical", "deep3x3"]
-# Up to this many filters a CPU runs a bank faster as one convolution: they are the lanes of one vector register.
+# With at most this many filters (one vector register), a CPU runs a bank faster as one convolution.
 MERGED_FILTERS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpectrogramDials(BackendDials):
-    """``frontend`` is ``musical`` (the paper's) or ``deep3x3``; ``frontend_width`` multiplies every filter count of it
-    (1/8 to 4); ``log_mel_*`` normalise (log_mel_statistics).
+    """BackendDials and those of the front end, which is ``musical`` (the paper's) or ``deep3x3``.
+
+    ``frontend_width`` (1/8 to 4) multiplies every filter count of the front end. ``log_mel_mean`` and ``log_mel_std``
+    normalise the spectrogram (``log_mel_statistics``).
     """
 
     frontend: Frontend = "musical"
@@ -72,10 +76,10 @@ class SpectrogramDials(BackendDials):
 
 
 class TimbralBank(nn.Module):
-    """``logmel_B1FN`` -> (B, 7n, N): filters of one height and three durations, then max over frequency.
+    """Map ``logmel_B1FN`` to (B, 7n, N): filters of one height and three durations, then the maximum over frequency.
 
-    Zero-padded in time only; conv -> ReLU -> BN -> max-pool over all rows, which makes them blind to pitch. A
-    batch norm works by channel, so one for the bank equals one for each duration.
+    Conv (zero-padded in time only) -> ReLU -> BN -> max-pool over all rows, which makes the features pitch-invariant.
+    Batch norm acts on each channel separately, so one norm for the bank equals one for each duration.
     """
 
     def __init__(self, height: int, base: int) -> None:
@@ -95,7 +99,7 @@ class TimbralBank(nn.Module):
         return self.norm(parts_BCRN, (parts_BCRN[0].shape[2], 1)).squeeze(2)
 
     def _convolve_merged(self, logmel_B1FN: Tensor) -> Tensor:
-        """All durations as one convolution: the shorter filters are widened with zeros at both sides."""
+        """Run all durations as one convolution, with the shorter filters zero-padded on both sides."""
         widest = max(span for span, _ in TIMBRAL)
         weights = [conv.get_parameter("weight") for conv in self.convs]
         widened = [F.pad(weight, ((widest - weight.shape[3]) // 2,) * 2) for weight in weights]
@@ -104,7 +108,7 @@ class TimbralBank(nn.Module):
 
 
 class TemporalBank(nn.Module):
-    """``logmel_BFN`` -> (B, 15n, N): long filters over the energy envelope, the mean over frequency. No pool."""
+    """Map ``logmel_BFN`` to (B, 15n, N): long filters on the energy envelope (the mean over frequency), no pool."""
 
     def __init__(self, base: int) -> None:
         super().__init__()
@@ -114,17 +118,18 @@ class TemporalBank(nn.Module):
 
     def forward(self, logmel_BFN: Tensor) -> Tensor:
         envelope_B1N = logmel_BFN.mean(dim=1, keepdim=True)
-        # TensorFlow's SAME: an even filter has its extra zero at the right (128: 63 and 64).
+        # TensorFlow's SAME padding: an even filter gets its extra zero on the right (128: 63 and 64).
         padded = [F.pad(envelope_B1N, ((span - 1) // 2, span // 2)) for span, _ in TEMPORAL]
         h_BCN = torch.cat([conv(x_B1N) for conv, x_B1N in zip(self.convs, padded, strict=True)], dim=1)
         return self.norm(F.relu(h_BCN, inplace=True))
 
 
 class DeepFrontend(nn.Module):
-    """``logmel_BFN`` -> (B, 29n, N): five layers of 3x3 convolution (zero-padded), ReLU, BN, max-pool 2 in frequency.
+    """Map ``logmel_BFN`` to (B, 29n, N): five layers of zero-padded 3x3 convolution, ReLU, BN, max-pool 2 in frequency.
 
-    The last pool takes all rows that are left. Time is not pooled, so that the back end sees the frames that it sees
-    of the musical filters; this is what makes the maps large. The paper states no layer counts: these are ours.
+    The last pool covers all remaining rows. Time is not pooled, so that the back end gets as many frames as from the
+    musical filters; this is what makes the maps large. The paper does not state the number of layers and channels:
+    these are ours.
     """
 
     def __init__(self, base: int) -> None:
@@ -143,10 +148,10 @@ class DeepFrontend(nn.Module):
 
 
 class SpectrogramTagger(nn.Module):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``.
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``.
 
-    Dials: SpectrogramDials. The 29n features are the timbral filters, tall ones first, then the temporal ones; or what
-    the deep front end makes of the spectrogram.
+    Dials: SpectrogramDials. The 29n features are those of the timbral filters, tall ones first, then the temporal ones;
+    or the output of the deep front end.
     """
 
     Dials = SpectrogramDials
@@ -168,7 +173,7 @@ class SpectrogramTagger(nn.Module):
         set_norm_momentum(self, self.dials.norm_momentum)
 
     def features(self, logmel_BFN: Tensor) -> Tensor:
-        """``logmel_BFN`` -> ``features_BCN``, N kept."""
+        """Run the front end: ``logmel_BFN`` -> ``features_BCN``, with the same N."""
         if self.dials.frontend == "deep3x3":
             return self.deep(logmel_BFN)
         tall_and_short = [bank(one_channel(logmel_BFN)) for bank in self.timbral]

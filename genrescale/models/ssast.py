@@ -1,20 +1,20 @@
-"""SSAST, the self-supervised audio spectrogram transformer (Gong et al. 2022), fine-tuned to tag clips; also AST.
+"""``ssast``: the self-supervised audio spectrogram transformer (Gong et al. 2022), fine-tuned to tag clips; also AST.
 
 A vision transformer (DeiT with its two class tokens) on patches of 16 x 16 cells of Kaldi's filter bank. Pretraining
-(``ssast_pretraining.py``) cuts patches side by side, stride 16; fine-tuning lets them overlap, stride 10, and carries
-the positions over by bilinear interpolation. AST (Gong et al. 2021; ``transformers.ASTModel``) is the same network
-with ``pooling="class"`` and ``remove_mean=False``. The GTZAN report fine-tunes ``base`` with the defaults here and
+(``ssast_pretraining.py``) uses adjacent patches, stride 16. Fine-tuning uses overlapping ones, stride 10, and resamples
+the position embeddings bilinearly. AST (Gong et al. 2021; ``transformers.ASTModel``) is the same network with
+``pooling="class"`` and ``remove_mean=False``. The GTZAN report fine-tunes ``base`` with the defaults here and
 ``frames=1024`` (10 s clips, padded).
 
-Shapes: B batch, T samples, F mel bins (128), N frames, P patches, D width, K tags. Patches are counted along time
-first, as the authors count: patch 1 is to the right of patch 0.
+Shapes: B batch, T samples, F mel bins (128), N frames, P patches, D width, K tags. Patches are numbered along time
+first, as in the authors' code: patch 1 is to the right of patch 0.
 
-Lengths: any clip of at least 16 frames (2,800 samples). 10.24 s with stride 10 are 1,212 patches; attention grows with
-their square, so a 30 s clip costs nine times as much: ``checkpoint_activations`` saves memory there.
+Lengths: any clip of at least 16 frames (2,800 samples). 10.24 s with stride 10 give 1,212 patches. Attention grows with
+the square of that, so a 30 s clip costs nine times as much; ``checkpoint_activations`` saves memory there.
 
-Where this differs from the authors' code: positions are held for a clip of ``position_frames`` and are interpolated to
-whatever clip comes, longer or shorter; theirs hold one grid for each fine-tuning, and cut its middle out for clips that
-are shorter than those of the pretraining.
+Difference from the authors' code: positions are stored for a clip of ``position_frames`` and interpolated to any clip,
+longer or shorter. Theirs store one grid per fine-tuning, and for clips shorter than those of the pretraining cut out
+the middle of the pretrained grid.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from genrescale.models.parts.fbank import NUM_MELS, KaldiFbank, check_fbank, min
 from genrescale.models.parts.transformer import TransformerLayer, run_layers
 
 PATCH = 16
-# Width and heads; every size has 12 layers, and four times its width between the two linear layers of one.
+# (width, heads); every size has 12 layers, and hidden layers of four times its width.
 SIZES = {"tiny": (192, 3), "small": (384, 6), "base": (768, 12)}
 HIDDEN_FACTOR = 4
 CLASS_TOKENS = 2
-NORM_EPS = 1e-6  # timm's, with which SSAST and AST were trained; transformers runs AST with 1e-12
+NORM_EPS = 1e-6  # timm's, used to train SSAST and AST; transformers runs AST with 1e-12
 INIT_STD = 0.02
 POOLINGS = ("patches", "class")
 
@@ -44,16 +44,19 @@ Grid = tuple[int, int]
 
 
 def patch_grid(frames: int, stride: int) -> Grid:
-    """Patches along frequency and along time."""
+    """Return the number of patches along frequency and along time."""
     return (NUM_MELS - PATCH) // stride + 1, (frames - PATCH) // stride + 1
 
 
 def resample_positions(positions_1PD: Tensor, before: Grid, after: Grid) -> Tensor:
-    """Positions of another grid of patches, bilinearly; those of the two class tokens come first and are kept."""
+    """Resample position embeddings bilinearly from one grid of patches to another.
+
+    The first two, of the class tokens, are kept. Raises ValueError if their number does not match ``before``.
+    """
     if positions_1PD.shape[1] != CLASS_TOKENS + before[0] * before[1]:
         raise ValueError(
-            f"{positions_1PD.shape[1]} positions are not those of {CLASS_TOKENS} class tokens and a grid of "
-            f"{before[0]} x {before[1]} patches; is the stride or the number of frames another one?"
+            f"{positions_1PD.shape[1]} positions do not match {CLASS_TOKENS} class tokens and a grid of "
+            f"{before[0]} x {before[1]} patches; check the stride and the number of frames"
         )
     if before == after:
         return positions_1PD
@@ -65,12 +68,12 @@ def resample_positions(positions_1PD: Tensor, before: Grid, after: Grid) -> Tens
 
 @dataclass(frozen=True, kw_only=True)
 class SsastDials:
-    """``size`` is one of ``SIZES``. ``stride`` is that of the patches, 10 in fine-tuning, 16 in pretraining.
+    """``size`` is one of ``SIZES``; ``stride`` is the patch stride, 10 in fine-tuning and 16 in pretraining.
 
-    ``pooling`` is the mean of the patch tokens, which pretraining has trained, or of the two class tokens (AST).
-    ``frames`` pads or cuts every clip (the authors: 1024); 0 takes it as it is. ``position_frames`` is the length of
-    the clip for which positions are stored. ``remove_mean`` and ``normalisation`` are of ``KaldiFbank``.
-    ``checkpoint_activations`` trades time for memory and changes no number.
+    ``pooling`` averages the patch tokens (``patches``, which pretraining trains) or the two class tokens (``class``,
+    AST). ``frames`` pads or cuts every clip (the authors: 1024); 0 keeps it as it is. ``position_frames`` is the clip
+    length, in frames, for which positions are stored. ``remove_mean`` and ``normalisation`` are those of
+    ``KaldiFbank``. ``checkpoint_activations`` saves memory at the cost of time; results are the same.
     """
 
     size: str = "base"
@@ -98,12 +101,12 @@ class SsastDials:
 
     @property
     def min_input_len(self) -> int:
-        """Samples of one frame where clips are padded, else of one patch."""
+        """The samples of one frame if clips are padded, else of one patch."""
         return min_samples(1 if self.frames else PATCH)
 
 
 class PatchTransformer(nn.Module):
-    """``fbank_BNF`` -> ``tokens_BPD``: the two class tokens, then the patches, normalised. For N of at least 16."""
+    """Map ``fbank_BNF`` (N of at least 16) to ``tokens_BPD``: two class tokens, then the patches, layer-normalised."""
 
     def __init__(self, dials: SsastDials) -> None:
         super().__init__()
@@ -126,7 +129,7 @@ class PatchTransformer(nn.Module):
                 nn.init.zeros_(linear.bias)
 
     def forward(self, fbank_BNF: Tensor, masked_BP: Tensor | None = None, mask_token_D: Tensor | None = None) -> Tensor:
-        """In pretraining, ``mask_token_D`` stands where ``masked_BP`` is true."""
+        """Run the transformer. In pretraining, ``mask_token_D`` replaces the patches where ``masked_BP`` is true."""
         image_B1FN = fbank_BNF.transpose(1, 2).unsqueeze(1)
         patches_BPD = self.embed(image_B1FN).flatten(2).transpose(1, 2)
         if masked_BP is not None and mask_token_D is not None:
@@ -140,7 +143,7 @@ class PatchTransformer(nn.Module):
 
 
 class SsastTagger(nn.Module):
-    """``wave_BT`` -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: SsastDials."""
+    """Map ``wave_BT`` to ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: SsastDials."""
 
     Dials = SsastDials
 
@@ -149,7 +152,7 @@ class SsastTagger(nn.Module):
         check_whole(num_tags=num_tags)
         self.dials = SsastDials(**dials)
         self.fbank = KaldiFbank(self.dials.normalisation, self.dials.frames, self.dials.remove_mean)
-        # Before the normalisation, as the authors have it: what is masked becomes a raw 0.
+        # Applied before the normalisation, as in the authors' code: masked cells are a raw 0.
         self.spec_augment: nn.Module = nn.Identity()
         self.backbone = PatchTransformer(self.dials)
         width, _ = SIZES[self.dials.size]
@@ -163,9 +166,9 @@ class SsastTagger(nn.Module):
         return self.head(self.head_norm(pooled.mean(dim=1)))
 
     def fit_weights(self, weights: Mapping[str, Tensor], dials: Mapping[str, Any]) -> dict[str, Tensor]:
-        """A parent's weights, its positions brought from the grid of its ``dials`` to this one's.
+        """Return a parent's weights with its positions resampled to this model's grid.
 
-        Those of a network without positions are returned as they are.
+        ``dials`` are the parent's. Weights of a network without positions are returned unchanged.
         """
         if "backbone.positions" not in weights or "stride" not in dials:
             return dict(weights)
@@ -173,14 +176,14 @@ class SsastTagger(nn.Module):
 
 
 def fit_positions(state: Mapping[str, Tensor], model: SsastTagger, stride: int | None = None) -> dict[str, Tensor]:
-    """``state`` with its positions brought to the model's grid: what pretraining (or other tagging) hands on.
+    """Return ``state`` with its positions resampled to the model's grid.
 
-    ``stride`` is the one that ``state`` was trained with: if None, 16 where it holds a mask token, which only
-    pretraining has, else the model's own. Raises ValueError where its positions are no such grid.
+    ``stride`` is the patch stride that ``state`` was trained with. If None: 16 if ``state`` holds a mask token, which
+    only pretraining has, else the model's own. Raises ValueError if the positions do not form such a grid.
     """
     key = "backbone.positions"
     if key not in state:
-        raise ValueError(f"the weights have no {key!r}: they are not those of an SSAST or AST")
+        raise ValueError(f"the weights have no {key!r}, so they are not those of an SSAST or AST")
     if stride is None:
         stride = PATCH if "mask_token" in state else model.dials.stride
     rows = patch_grid(PATCH, stride)[0]

@@ -1,16 +1,18 @@
-"""Masked-patch pretraining of SSAST (Gong et al. 2022, section 2), without labels, with both of its objectives.
+"""``ssast_pretraining``: masked-patch pretraining of SSAST (Gong et al. 2022, section 2), with both objectives.
 
-Most patches of a clip (400 of 512) are replaced by one learned token, in clusters of C x C patches with C from
-{3, 4, 5}. From the tokens that come out, one head has to tell which of the masked patches stood where (discriminative:
-InfoNCE among the masked patches of the same clip), another has to redraw them (generative: mean squared error). Each
-objective has a masking, and a pass, of its own; the loss ``pretext`` (``genrescale.losses``) is ``L_d + 10 L_g``.
+It needs no labels. Most patches of a clip (400 of 512) are replaced by one learned token, in clusters of C x C patches
+with C from {3, 4, 5}. From the output tokens, one head must tell which masked patch was at which position
+(discriminative: InfoNCE among the masked patches of the clip); another must reconstruct them (generative: mean squared
+error). Each objective has its own mask and forward pass. The loss ``pretext`` (``genrescale.losses``) is ``L_d + 10
+L_g``.
 
 Shapes: B batch, T samples, P patches, M masked patches, D width, Q cells of a patch (256).
 
-As the authors' code, not equation 1: the softmax of InfoNCE runs along the predictions. Their recipe: Adam 1e-4 with
-betas (.95, .999) and weight decay 5e-7, batches of 24, 1,000 steps of warm-up, 10.24 s clips (``frames=1024``).
-Maskings come from torch's generator, which the engine seeds: by step in training, always alike in validation.
-Differs: they cut surplus masked patches at the end of the clip's list of patches, here the last cluster is cut short.
+As in the authors' code, and unlike equation 1, the softmax of InfoNCE runs over the predictions. Their recipe: Adam
+1e-4 with betas (.95, .999) and weight decay 5e-7, batches of 24, 1,000 steps of warm-up, 10.24 s clips
+(``frames=1024``). Masks come from torch's generator, which the engine seeds: by step in training, with one fixed seed
+in validation. Difference: they drop surplus masked patches at the end of the clip's list of patches; here the last
+cluster is cut short.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ CELLS = PATCH * PATCH
 
 @dataclass(frozen=True, kw_only=True)
 class SsastPretrainingDials(SsastDials):
-    """SsastDials with patches side by side; ``masked_share`` of them are masked. ``pooling`` is of no use here."""
+    """SsastDials with adjacent patches, of which ``masked_share`` are masked. ``pooling`` has no effect here."""
 
     stride: int = PATCH
     masked_share: float = 400 / 512
@@ -40,23 +42,23 @@ class SsastPretrainingDials(SsastDials):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stride != PATCH:
-            raise ValueError(f"stride={self.stride}: overlapping patches would give masked cells away; use {PATCH}")
+            raise ValueError(f"stride={self.stride}: overlapping patches would reveal masked cells; use {PATCH}")
         if not 0 < self.masked_share < 1:
             raise ValueError(f"masked_share={self.masked_share!r} must be between 0 and 1")
 
 
 def random_masks(clips: int, grid: Grid, count: int, device: torch.device) -> Tensor:
-    """Indices ``masked_BM`` of ``count`` patches of every clip, in clusters of C x C, C drawn for each clip.
+    """Draw indices ``masked_BM`` of ``count`` patches of every clip, in clusters of C x C, with one C for each clip.
 
-    A cluster starts at a random patch and goes C patches to the right and C up; over the edge in time it goes on in
-    the next row, as the authors' flat indices do. Patch 0 is never masked. Clusters are drawn until ``count`` patches
-    are masked. Drawing the start patches without repetition gives the same masks, as a repeated one adds nothing: so
-    each patch is masked when the first of the clusters that hold it is drawn, and all clips are drawn at once.
+    A cluster starts at a random patch and extends C patches to the right and C up. Beyond the edge in time it continues
+    in the next row, as the authors' flat indices do. Patch 0 is never masked. Clusters are drawn until ``count``
+    patches are masked. Start patches are drawn without repetition: a repeated one would mask nothing new. So a patch is
+    masked when the first cluster that covers it is drawn, which is computed for all clips at once.
     """
     rows, columns = grid
     patches = rows * columns
     if not 0 < count < patches:
-        raise ValueError(f"{count} patches to mask of {patches}: at least one, and not all, can be masked")
+        raise ValueError(f"{count} patches to mask of {patches}: mask at least one, and fewer than all")
     turn_BP = torch.rand(clips, patches, device=device).argsort(dim=1).argsort(dim=1)
     size_B1 = torch.randint(min(CLUSTERS), max(CLUSTERS) + 1, (clips, 1), device=device)
     first_BP = turn_BP.clone()
@@ -71,20 +73,20 @@ def random_masks(clips: int, grid: Grid, count: int, device: torch.device) -> Te
 
 
 def take(values_BPX: Tensor, indices_BM: Tensor) -> Tensor:
-    """The rows ``indices_BM`` of each clip, (B, M, X)."""
+    """Select the rows ``indices_BM`` of each clip: (B, M, X)."""
     return values_BPX.gather(1, indices_BM.unsqueeze(2).expand(-1, -1, values_BPX.shape[2]))
 
 
 def pretext_head(width: int) -> nn.Sequential:
-    """The authors' two layers from a token to the cells of a patch."""
+    """Make the authors' two-layer head, from a token to the cells of a patch."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, CELLS))
 
 
 class SsastPretraining(nn.Module):
-    """``wave_BT`` -> ``pretext_B3``, for any T of at least ``dials.min_input_len``. Dials: SsastPretrainingDials.
+    """Map ``wave_BT`` to ``pretext_B3``, for any T of at least ``dials.min_input_len``. Dials: SsastPretrainingDials.
 
-    A clip's columns: its discriminative loss, its generative loss, and the share of its masked patches that were told
-    apart, which has no gradient. ``backbone`` is the part that fine-tuning goes on with (``SsastTagger.fit_weights``).
+    The columns are a clip's discriminative loss, its generative loss, and the share of its masked patches that were
+    identified, which has no gradient. Fine-tuning starts from ``backbone`` (``SsastTagger.fit_weights``).
     """
 
     Dials = SsastPretrainingDials
@@ -110,7 +112,7 @@ class SsastPretraining(nn.Module):
         return torch.stack([discriminative_B, generative_B, accuracy_B], dim=1)
 
     def _predict(self, fbank_BNF: Tensor, patches_BPQ: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
-        """What a head makes of the masked patches, and what they are, in float32, under a masking of its own."""
+        """Draw a mask; return the head's predictions of the masked patches, in float32, and the patches themselves."""
         clips, patches, _ = patches_BPQ.shape
         grid = patch_grid(fbank_BNF.shape[1], PATCH)
         masked_BM = random_masks(clips, grid, round(self.dials.masked_share * patches), fbank_BNF.device)
@@ -120,10 +122,10 @@ class SsastPretraining(nn.Module):
 
 
 def info_nce(predicted_BMQ: Tensor, target_BMQ: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each clip (B,): the mean InfoNCE loss of its masked patches among each other, and the share of right choices.
+    """Return, for each clip (B,), the mean InfoNCE loss over its masked patches and the share of patches identified.
 
-    The score of a patch and a prediction is their dot product. The softmax runs along the predictions; a choice is
-    right if a prediction has no higher probability under another patch than under its own.
+    The score of a patch and a prediction is their dot product. The softmax runs over the predictions. A patch counts as
+    identified if no other patch gives its prediction a higher probability than it does itself.
     """
     with torch.autocast(device_type=predicted_BMQ.device.type, enabled=False):
         log_share_BMM = (target_BMQ @ predicted_BMQ.transpose(1, 2)).log_softmax(dim=2)

@@ -1,15 +1,15 @@
-"""``timbre_cnn``: the timbre filters of Pons et al. 2017 as the baseline of Pons et al. 2018, table 3 (220k).
+"""``timbre_cnn``: the timbre filters of Pons et al. 2017, a baseline of Pons et al. 2018, table 3 (220k).
 
-wave_BT -> log-mel of Pons, 96 bins (B, 96, N) -> batch norm of one channel -> twelve shapes of filters (76, 57 and 19
-bins high; 7, 5, 3 and 1 frames long), each convolution (zero-padded in time), ReLU, BN and maximum over frequency: 92
-features a frame -> convolution of 8 frames with 32 filters, ReLU, max-pool 4 -> flattened -> dense 100, ReLU -> dense
--> logits_BK.
+wave_BT -> log-mel of Pons, 96 bins (B, 96, N) -> one-channel batch norm -> twelve filter shapes (76, 57 and 19 bins
+high; 7, 5, 3 and 1 frames long), each with convolution (zero-padded in time), ReLU, BN and maximum over frequency: 92
+features a frame -> convolution of 8 frames with 32 filters, ReLU, max-pool 4 -> flatten -> dense 100, ReLU -> dense ->
+logits_BK.
 
-The count depends on the input's length: 221,056 for 231 frames (59,049 samples, the default), 185,856 for 3 s; 220,870
-for 231 frames without batch norm. The paper prints 220k; which of them is meant cannot be decided, so batch norm is as
-in the released code and ``batch_norm=False`` the other reading. Differs: logits instead of a sigmoid.
+The parameter count depends on the input length: 221,056 for 231 frames (59,049 samples, the default), 185,856 for 3 s;
+220,870 for 231 frames without batch norm. The paper says 220k, which does not decide between them. The default has
+batch norm, as the released code; ``batch_norm=False`` is the other reading. Difference: logits, no sigmoid.
 
-The dense layer is as wide as the input is long, so only one length is taken: the dial ``input_len``.
+The size of the dense layer depends on the input length, so one length is accepted: the dial ``input_len``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from genrescale.models.parts.backend import (
 from genrescale.models.parts.blocks import check_fixed_length
 from genrescale.models.parts.frontend import PONS_MEL, RawLogMel
 
-# filter height in mel bins: (frames, filters) of its shapes
+# height in mel bins: (frames, number of filters) of each shape
 SHAPES = {
     int(0.8 * PONS_MEL.num_mels): ((7, 3), (5, 3), (3, 6), (1, 10)),
     int(0.6 * PONS_MEL.num_mels): ((7, 5), (5, 5), (3, 10), (1, 15)),
@@ -44,7 +44,7 @@ POOL = 4
 
 @dataclass(frozen=True, kw_only=True)
 class TimbreCnnDials:
-    """``times`` multiplies the filters of every timbre shape; ``norm_momentum`` 0.01 is TensorFlow's."""
+    """``times`` multiplies the filters of every timbre shape; ``norm_momentum`` 0.01 is TensorFlow's default."""
 
     times: int = 1
     backend_filters: int = 32
@@ -71,7 +71,7 @@ class TimbreCnnDials:
 
     @property
     def num_frames(self) -> int:
-        """Frames that are left for the dense layer."""
+        """The number of frames that reach the dense layer."""
         return (PONS_MEL.num_frames(self.input_len) - KERNEL + 1) // POOL
 
     @property
@@ -84,7 +84,7 @@ class TimbreCnnDials:
 
 
 class TimbreCnn(nn.Module):
-    """``wave_BT`` (float32) -> ``logits_BK``, for T of ``dials.input_len`` only. Dials: TimbreCnnDials."""
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for T equal to ``dials.input_len`` only. Dials: TimbreCnnDials."""
 
     Dials = TimbreCnnDials
 

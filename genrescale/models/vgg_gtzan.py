@@ -4,7 +4,7 @@ wave_BT -> dB mel of 128 bins (windows of 25 ms every 10 ms in a transform of 20
 3x3 convolution, BN, ReLU and max-pool 2, 32-64-128-256 channels -> mean over frequency and time -> dense 128, ReLU ->
 dropout -> dense -> logits_BK. 422,986 parameters with 10 classes. Published input: 1,024 frames (10.24 s).
 
-Differs from the project: nothing that is known. Any length from 0.15 s (16 frames) on.
+No known difference from the project. Shortest input: 0.15 s (16 frames).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ POOL = 2
 
 @dataclass(frozen=True, kw_only=True)
 class VggGtzanDials(CnnDials):
-    """See CnnDials; ``width`` multiplies the units of the dense layer as well."""
+    """CnnDials; ``width`` also multiplies the units of the dense layer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,10 +38,13 @@ class VggGtzanDials(CnnDials):
 
 
 class VggGtzan(nn.Module):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: VggGtzanDials."""
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``.
+
+    Dials: VggGtzanDials.
+    """
 
     Dials = VggGtzanDials
-    masked_value = None  # the clip's mean: 0 dB is loud
+    masked_value = None  # SpecAugment fills with the clip's mean, because 0 dB would be loud
 
     def __init__(self, num_tags: int, **dials: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The waveform model of Pons et al. 2018, section 4: a stack of sample-level filters of 3, then the shared back end.
+"""``waveform``: the waveform model of Pons et al. 2018, section 4: a stack of filters of 3 samples, then the back end.
 
 Shapes: B batch, T samples, C channels, N frames, K tags. ``wave_BT`` is mono 16 kHz in [-1, 1], not normalised.
 """
@@ -23,7 +23,7 @@ from genrescale.models.parts.backend import (
 )
 from genrescale.models.parts.fused import ReluNormPool2d, one_channel
 
-# The paper's 7 (basic) and 9 (1.2M songs) are 3 x 64, then 128s, then 256: so are the counts around them.
+# The paper's 7 layers (basic) and 9 (1.2M songs) are 3 x 64, then 128s, then 256. Other counts follow that pattern.
 CHANNELS = {layers: (64,) * 3 + (128,) * (layers - 4) + (256,) for layers in range(5, 10)}
 KERNEL = 3
 POOL = 3
@@ -31,7 +31,7 @@ POOL = 3
 
 @dataclass(frozen=True, kw_only=True)
 class WaveformDials(BackendDials):
-    """``frontend_layers`` is one of ``CHANNELS``; ``frontend_width`` multiplies every channel count (1/8 to 4)."""
+    """``frontend_layers`` is one of ``CHANNELS``; ``frontend_width`` (1/8 to 4) multiplies every channel count."""
 
     frontend_layers: int = 7
     frontend_width: float = 1.0
@@ -51,7 +51,7 @@ class WaveformDials(BackendDials):
 
     @property
     def min_input_len(self) -> int:
-        """The fewest samples that reach the back end as ``min_frames`` frames: the layers, walked backwards."""
+        """The fewest samples that give the back end ``min_frames`` frames, computed backwards through the layers."""
         length = self.min_frames
         for _ in range(self.frontend_layers - 1):
             length = length * POOL + KERNEL - 1
@@ -59,11 +59,11 @@ class WaveformDials(BackendDials):
 
 
 class WaveformFrontend(nn.Module):
-    """``wave_BT`` -> ``features_BCN``. Layer 1 has stride 3 and no pool; the others stride 1, then max-pool 3/3.
+    """Map ``wave_BT`` to ``features_BCN``. Layer 1 has stride 3 and no pool; the others stride 1, then max-pool 3/3.
 
-    Each is conv (valid) -> ReLU -> BN -> pool, the last three as one (fused.py). A signal is treated as an image of
-    height 1 with its channels last: the arithmetic of Conv1d, about twice as fast on a CPU, where memory traffic is
-    the cost.
+    Each layer is conv (unpadded) -> ReLU -> BN -> pool; the last three are one fused layer (fused.py). The signal is
+    treated as an image of height 1 in channels-last memory. The arithmetic is that of Conv1d, about twice as fast on a
+    CPU, where memory traffic dominates.
     """
 
     def __init__(self, channels: list[int]) -> None:
@@ -82,7 +82,10 @@ class WaveformFrontend(nn.Module):
 
 
 class WaveformTagger(nn.Module):
-    """``wave_BT`` (float32) -> ``logits_BK``, for any T of at least ``dials.min_input_len``. Dials: WaveformDials."""
+    """Map ``wave_BT`` (float32) to ``logits_BK``, for any T of at least ``dials.min_input_len``.
+
+    Dials: WaveformDials.
+    """
 
     Dials = WaveformDials
 

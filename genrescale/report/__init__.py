@@ -1,6 +1,6 @@
-"""A sweep's report: from its plan and the rows of its finished runs to a page, a figure, two CSV files and a table.
+"""Write a sweep's report: a page, a figure, two CSV files and a table, from the sweep's plan and result rows.
 
-``build_report`` only reads; ``write_report`` puts ``report.html``, ``figure.png``, ``table.csv`` and ``runs.csv`` into
+``build_report`` only reads; ``write_report`` writes ``report.html``, ``figure.png``, ``table.csv`` and ``runs.csv`` to
 the sweep's folder. The same rows give the same bytes.
 """
 
@@ -47,7 +47,7 @@ _NOT_IN_CSV = {"run_id", "model", "size", "seed", "lr", "config"}
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything that a report shows, computed from result rows; the writers only lay it out."""
+    """All that a report shows, computed from result rows; the writers only format it."""
 
     uri: str
     trials: list[TrialOutcome]
@@ -70,8 +70,8 @@ class Report:
 
 
 def _curves(files: Store, grid: Sequence[TrialOutcome]) -> dict[str, list[CurveLine]]:
-    """Per curve column, one line for each finished grid run that validated."""
-    found: dict[str, list[CurveLine]] = {name: [] for name in CURVES}
+    """Read the validation curves of finished grid runs, by curve column."""
+    lines_of: dict[str, list[CurveLine]] = {name: [] for name in CURVES}
     for trial in grid:
         table = read_curve(files, trial.planned.run_id) if trial.row else None
         if table is None:
@@ -81,20 +81,20 @@ def _curves(files: Store, grid: Sequence[TrialOutcome]) -> dict[str, list[CurveL
             known = [(step, value) for step, value in pairs if value is not None and not math.isnan(value)]
             if known:
                 steps, values = zip(*known, strict=True)
-                found[name].append(CurveLine(trial.family, trial.planned.size, trial.planned.seed, steps, values))
-    return found
+                lines_of[name].append(CurveLine(trial.family, trial.planned.size, trial.planned.seed, steps, values))
+    return lines_of
 
 
 def build_report(files: Store) -> Report:
-    """The report of the sweep in ``files``. Raises FileNotFoundError where no sweep was planned there."""
+    """Build the report of the sweep in ``files``. Raises FileNotFoundError if no sweep was planned there."""
     trials = read_trials(files)
     grid = [trial for trial in trials if trial.planned.axis == "grid"]
     scored = any(trial.value(ACCURACY) is not None for trial in planned_only(trials))
     metrics = [*TABLE_1_METRICS, *([ACCURACY] if scored else [])]
     families, lines = order_families(grid), comparison_lines(grid, metrics)
-    found = differences(lines, metrics)
+    differences_ = differences(lines, metrics)
     fits = [family_fit(family, metric, lines) for metric in metrics for family in families]
-    crossed = crossings(fits, found)
+    crossed = crossings(fits, differences_)
     same, differ = config_values(trials)
     return Report(
         uri=files.uri,
@@ -102,13 +102,13 @@ def build_report(files: Store) -> Report:
         metrics=metrics,
         families=families,
         lines=lines,
-        differences=found,
+        differences=differences_,
         fits=fits,
         crossings=crossed,
         lr_lines=axis_lines(trials, "lr", metrics),
         layer_lines=axis_lines(trials, "layers", metrics),
         curves=_curves(files, grid),
-        answer=answer(found, fits, crossed),
+        answer=answer(differences_, fits, crossed),
         notes=notes(trials, lines, differ),
         facts=facts(trials),
         same_config=same,
@@ -127,7 +127,7 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
 
 
 def table_csv(report: Report) -> bytes:
-    """One line per family and size. ``missing`` where no run finished, empty where a value is undefined."""
+    """One line per family and size: ``missing`` if no run finished, empty if a value is undefined."""
     header = ["family", "size", "seeds_planned", "seeds_finished"]
     header += [f"{metric.key}_{part}" for metric in report.metrics for part in ("mean", "sd", "seeds")]
     rows = []
@@ -145,7 +145,7 @@ def _csv_value(value: object) -> object:
 
 
 def runs_csv(report: Report) -> bytes:
-    """One line per run: its coordinates, status, error and every field of its row."""
+    """One line per run: its settings, status, error and all fields of its row."""
     names = [field.name for field in fields(ResultRow) if field.name not in _NOT_IN_CSV]
     header = ["run_id", "axes", "status", "family", "size", "seed", "lr", "setting", "error", *names]
     rows = []
@@ -158,7 +158,7 @@ def runs_csv(report: Report) -> bytes:
 
 
 def write_report(files: Store) -> Report:
-    """Builds the report and writes REPORT_FILES beside the sweep's plan."""
+    """Build the report and write REPORT_FILES beside the sweep's plan."""
     report = build_report(files)
     panels = [
         ([fit for fit in report.fits if fit.metric == metric], [c for c in report.crossings if c.metric == metric])
@@ -167,7 +167,7 @@ def write_report(files: Store) -> Report:
     files.write_bytes("figure.png", scaling_png(panels if report.families else [], report.families))
     files.write_bytes("table.csv", table_csv(report))
     files.write_bytes("runs.csv", runs_csv(report))
-    # The page last: where it lies, all four are there.
+    # The page is written last: if it exists, all four files do.
     files.write_bytes("report.html", render_page(report).encode())
     return report
 
@@ -179,7 +179,7 @@ def report_sweep(files: Store) -> str:
 
 
 def format_table(report: Report) -> str:
-    """The comparison for a terminal: the paper's Table 1 layout, the answer, and what limits it."""
+    """Format the comparison for a terminal: the paper's Table 1, the answer, and its limitations."""
     table = Table(title="Mean ± standard deviation over seeds", title_justify="left")
     for name in ("Family", "Songs", *(metric.label for metric in report.metrics), "Seeds"):
         table.add_column(name, justify="left" if name == "Family" else "right")

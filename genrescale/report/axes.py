@@ -1,4 +1,4 @@
-"""The small axes of a sweep, learning rate and layers, and the list of all its runs."""
+"""The axes of a sweep beside its grid, learning rate and layers, and the list of all its runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AXIS_ORDER = ("grid", "lr", "layers")
 
 @dataclass(frozen=True)
 class Run:
-    """A run with the axes that it is a point of, and its setting on the small ones."""
+    """A run, the axes that it belongs to, and its setting on the axes beside the grid."""
 
     trial: TrialOutcome
     axes: str
@@ -21,13 +21,13 @@ class Run:
 
     @property
     def place(self) -> str:
-        """``grid``, or what differs from the grid; both where the run is a point of both."""
+        """``grid``, or the setting that differs from the grid; both if the run belongs to both."""
         outside = [axis for axis in self.axes.split(", ") if axis not in ("lr", "layers")]
         return "; ".join([*outside, *([self.setting] if self.setting else [])])
 
 
 def list_runs(trials: Sequence[TrialOutcome]) -> list[Run]:
-    """Each run once: the grid first, then the small axes, by family, size and seed."""
+    """List each run once, grid first, then the other axes, by family, size and seed."""
     places: dict[str, list[TrialOutcome]] = {}
     for trial in trials:
         places.setdefault(trial.planned.run_id, []).append(trial)
@@ -39,10 +39,10 @@ def list_runs(trials: Sequence[TrialOutcome]) -> list[Run]:
         return rank, families.index(run.trial.family), plan.size, plan.lr, run.setting, plan.seed
 
     runs = []
-    for found in places.values():
-        axes = dict.fromkeys(trial.planned.axis for trial in found)
-        settings = dict.fromkeys(_setting(trial) for trial in found)
-        runs.append(Run(found[0], ", ".join(axes), ", ".join(text for text in settings if text)))
+    for same_run in places.values():
+        axes = dict.fromkeys(trial.planned.axis for trial in same_run)
+        settings = dict.fromkeys(_setting(trial) for trial in same_run)
+        runs.append(Run(same_run[0], ", ".join(axes), ", ".join(text for text in settings if text)))
     return sorted(runs, key=position)
 
 
@@ -54,7 +54,10 @@ def _setting(trial: TrialOutcome) -> str:
 
 @dataclass(frozen=True)
 class AxisLine:
-    """One value of an axis for one family and size. ``best`` has the lowest mean validation loss of its axis."""
+    """One value of an axis for one family and size. ``best`` marks the lowest mean validation loss on the axis.
+
+    ``at_edge`` means that the best value is the smallest or largest one tested.
+    """
 
     family: str
     size: int
@@ -66,7 +69,7 @@ class AxisLine:
 
     @property
     def value_text(self) -> str:
-        """The setting in words: ``0.001`` of a learning rate, ``backend_layers 2`` of a dial."""
+        """The setting as text: ``0.001`` for a learning rate, ``backend_layers 2`` for a dial."""
         return ", ".join(f"{value:g}" if key == "lr" else f"{key} {value:g}" for key, value in self.value) or "default"
 
 
@@ -83,15 +86,16 @@ def _axis_value(trial: TrialOutcome, keys: Sequence[str]) -> tuple[tuple[str, fl
 
 
 def _rest(trial: TrialOutcome, keys: Sequence[str]) -> str:
-    """A trial's configuration without the axis: equal texts differ in nothing else."""
+    """Serialise a trial's configuration without the axis, to find trials that differ in nothing else."""
     rest = {key: value for key, value in flat_config(trial.planned.config).items() if key not in keys}
     return json.dumps([trial.family, trial.planned.size, trial.planned.seed, rest], sort_keys=True)
 
 
 def axis_lines(trials: Sequence[TrialOutcome], axis: str, metrics: Sequence[Metric]) -> list[AxisLine]:
-    """The lines of one axis (``lr`` or ``layers``) per family, size and dial, ascending.
+    """Return the lines of one axis (``lr`` or ``layers``) by family, size and dial, in ascending order.
 
-    A grid trial that differs from one of the axis in nothing but the axis is a point of it: it is not run twice.
+    A grid trial that differs from a trial of the axis only in the axis is one of its points, because it is not run
+    twice.
     """
     lines: list[AxisLine] = []
     chosen = [trial for trial in trials if trial.planned.axis == axis]
@@ -112,7 +116,7 @@ def _lines_of_axis(
     groups = {value: tuple(trial for trial in members if _axis_value(trial, keys) == value) for value in values}
     losses = {value: cell(group, VAL_LOSS).mean for value, group in groups.items()}
     known = {value: loss for value, loss in losses.items() if loss is not None}
-    # Chosen on validation songs: a choice made on test songs would flatter the chosen.
+    # Chosen on validation songs: a choice on test songs would bias the chosen value's test score.
     best = {value for value, loss in known.items() if loss == min(known.values())} if len(known) > 1 else set()
     return [
         AxisLine(

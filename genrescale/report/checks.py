@@ -1,4 +1,4 @@
-"""What a reader must know before believing the numbers: the protocol, what differs between runs, what is missing."""
+"""What qualifies a report's numbers: the protocol, differences between runs, and missing runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIALS = "model.dials."
 
 @dataclass(frozen=True)
 class ConfigDifference:
-    """A key of the science configuration, outside the axes, that has several values: value -> whose runs have it."""
+    """A config key outside the axes that has several values, with the runs of each value."""
 
     key: str
     values: tuple[tuple[str, str], ...]
@@ -29,7 +29,7 @@ def planned_only(trials: Sequence[TrialOutcome]) -> list[TrialOutcome]:
 
 
 def _compared(trial: TrialOutcome) -> dict[str, Any]:
-    """A trial's configuration without its own axis. A dial is compared within its family: families have their own."""
+    """Return a trial's configuration without its own axis. Dials are keyed by family: each family has its own."""
     dropped = set(_COORDINATES)
     if trial.planned.axis == "lr":
         dropped.add("optim.lr")
@@ -44,7 +44,7 @@ def _compared(trial: TrialOutcome) -> dict[str, Any]:
 
 
 def config_values(trials: Sequence[TrialOutcome]) -> tuple[dict[str, str], list[ConfigDifference]]:
-    """The keys with one value over all planned trials (key -> value), and the keys that differ."""
+    """Return the config keys with one value over all planned trials (key -> value), and the keys that differ."""
     whose: dict[str, dict[str, dict[str, int]]] = {}
     for trial in planned_only(trials):
         place = f"{trial.family}, {count_text(trial.planned.size, 'song')}"
@@ -67,13 +67,13 @@ def config_values(trials: Sequence[TrialOutcome]) -> tuple[dict[str, str], list[
 
 
 def _several(rows: Sequence[ResultRow], name: str) -> str:
-    """The values of one field over the rows, as text; usually one."""
+    """Return the values of one field over the rows as text; usually there is one."""
     values = {str(getattr(row, name)) for row in rows}
     return ", ".join(sorted(values)) or "unknown: no finished run"
 
 
 def scoring_text(trials: Sequence[TrialOutcome]) -> str:
-    """The scoring protocol of the runs in words."""
+    """Describe the scoring protocol of the runs."""
     flats = [flat_config(trial.planned.config) for trial in planned_only(trials)]
     texts = []
     for scoring, crop_s in sorted({(flat.get("data.scoring"), flat.get("data.crop_s")) for flat in flats}, key=str):
@@ -83,19 +83,17 @@ def scoring_text(trials: Sequence[TrialOutcome]) -> str:
         windows = parse_scoring(scoring)
         length = "" if crop_s is None else f" of {crop_s:g} s"
         texts.append(
-            f"consecutive windows{length}, side by side"
-            if windows is None
-            else f"{windows} windows{length}, spread evenly"
+            f"consecutive, adjacent windows{length}" if windows is None else f"{windows} evenly spaced windows{length}"
         )
     return (
         "; ".join(texts)
-        + ". Probabilities are averaged over a song's windows, metrics computed over songs, "
+        + ". Probabilities are averaged over a song's windows. Metrics are computed over songs, "
         + ("then averaged over tags.")
     )
 
 
 def facts(trials: Sequence[TrialOutcome]) -> list[tuple[str, str]]:
-    """Name and value of what the comparison rests on."""
+    """Return names and values of the facts that the comparison depends on."""
     rows = [trial.row for trial in planned_only(trials) if trial.row]
     left_out = sorted({tag for row in rows for tag in row.unscored_tags})
     return [
@@ -117,7 +115,7 @@ def facts(trials: Sequence[TrialOutcome]) -> list[tuple[str, str]]:
 
 
 def capped(row: ResultRow) -> bool:
-    """Whether training ended because its steps ran out, not because validation stopped improving."""
+    """Whether training used all its steps before validation stopped improving."""
     return row.steps >= row.max_steps and not row.stopped_early
 
 
@@ -129,10 +127,10 @@ def _run_notes(unique: Sequence[TrialOutcome], trials: Sequence[TrialOutcome]) -
     if missing:
         cause = f", {failed} of them failed" if failed else ""
         notes.append(
-            f"{len(missing)} of {count_text(len(unique), 'planned run')} missing{cause}. Means are over the rest."
+            f"{len(missing)} of {count_text(len(unique), 'planned run')} missing{cause}. Means are over the others."
         )
     if extra:
-        notes.append(f"{count_text(extra, 'finished run')} outside the plan: listed under Runs, in no mean.")
+        notes.append(f"{count_text(extra, 'finished run')} outside the plan: listed under Runs, not in any mean.")
     return notes
 
 
@@ -144,35 +142,35 @@ def _data_notes(rows: Sequence[ResultRow]) -> list[str]:
         ("test_songs", "numbers of test songs"),
     ):
         if len({getattr(row, name) for row in rows}) > 1:
-            notes.append(f"The runs used different {label} ({_several(rows, name)}): their scores do not compare.")
+            notes.append(f"The runs used different {label} ({_several(rows, name)}): their scores cannot be compared.")
     digests: dict[tuple[int, str], set[str]] = {}
     for row in rows:
         digests.setdefault((row.size, row.labels), set()).add(row.data_digest)
-    mixed = sorted(size for (size, _), found in digests.items() if len(found) > 1)
+    mixed = sorted(size for (size, _), different in digests.items() if len(different) > 1)
     if mixed:
         sizes = ", ".join(f"{size:,}" for size in mixed)
-        notes.append(f"At {sizes} songs the runs did not see the same data (their digests differ).")
+        notes.append(f"At {sizes} songs the runs did not use the same data (their digests differ).")
     return notes
 
 
 def notes(trials: Sequence[TrialOutcome], lines: Sequence[Line], differ: Sequence[ConfigDifference]) -> list[str]:
-    """What limits the comparison, most severe first."""
+    """List the limitations of the comparison, most severe first."""
     unique = list({trial.planned.run_id: trial for trial in planned_only(trials)}.values())
     rows = [trial.row for trial in unique if trial.row]
-    found = _run_notes(unique, trials) + _data_notes(rows)
+    texts = _run_notes(unique, trials) + _data_notes(rows)
     if differ:
-        found.append(
+        texts.append(
             f"Outside the axes the runs differ in: {', '.join(change.key for change in differ)} (see Configuration)."
         )
     single = sorted({line.size for line in lines if line.finished == 1})
     if single:
         sizes = ", ".join(f"{size:,}" for size in single)
-        found.append(f"One finished seed only, so no spread, at {sizes} songs.")
+        texts.append(f"Only one seed is finished at {sizes} songs, so there is no spread.")
     if hit := sum(capped(row) for row in rows):
-        found.append(
+        texts.append(
             f"{hit} of {count_text(len(rows), 'finished run')} used all their steps before validation stopped "
-            "improving: longer training might change them."
+            "improving: longer training might change their results."
         )
     if len({row.device for row in rows}) > 1 or len({row.workers for row in rows}) > 1:
-        found.append("The runs used different devices or worker counts: compare their costs with care.")
-    return found
+        texts.append("The runs used different devices or worker counts: compare their costs with care.")
+    return texts

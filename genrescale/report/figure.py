@@ -1,7 +1,7 @@
-"""The figures of a report: metric against dataset size, and learning curves. Drawn on Figure objects, no global state.
+"""Figures of a report, metrics against dataset size and learning curves, drawn on Figure objects without global state.
 
-Families differ in colour, marker and line style, so that the figures also read in grey. The size axis is logarithmic
-while the fit is linear in songs, as in Pons et al. 2018: a straight line is therefore drawn curved.
+Families differ in colour, marker and line style, so that figures are readable in grey, too. The size axis is
+logarithmic but the fit is linear in songs, as in Pons et al. 2018, so straight lines look curved.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from genrescale.report.fits import Crossing, FamilyFit
 
 @dataclass(frozen=True)
 class CurveLine:
-    """One run's validation curve: a value per validated step."""
+    """One run's validation curve: a value for each validated step."""
 
     family: str
     size: int
@@ -50,7 +50,7 @@ def color_of(families: Sequence[str], family: str) -> str:
 
 
 def _draw_family(axes: Axes, fit: FamilyFit, position: int, shift: float, sizes: Sequence[int]) -> None:
-    """``shift`` is a factor that puts the families' points side by side, where they would cover each other."""
+    """Draw one family. ``shift`` multiplies the sizes, so that points of different families do not overlap."""
     color = COLORS[position % len(COLORS)]
     if fit.line:
         grid = np.geomspace(min(sizes), max(sizes), 120)
@@ -71,7 +71,7 @@ def _draw_family(axes: Axes, fit: FamilyFit, position: int, shift: float, sizes:
 
 
 def _limit_values(axes: Axes, fits: Sequence[FamilyFit]) -> None:
-    """The points and lines set the value axis: a band from three points may be wider than all of it."""
+    """Set the value axis by points and lines only, because a band from three points may be much wider."""
     values = [value for fit in fits for _, value in fit.points]
     values += [float(v) for fit in fits if fit.line for v in fit.line.predict(list(fit.seeds_by_size))]
     margin = 0.12 * (max(values) - min(values)) or 0.01
@@ -79,7 +79,7 @@ def _limit_values(axes: Axes, fits: Sequence[FamilyFit]) -> None:
 
 
 def _mark_crossing(axes: Axes, c: Crossing, row: int, rising: bool) -> None:
-    """A vertical line where the lines cross; in words only where that is outside the measured sizes or no evidence."""
+    """Draw a vertical line at the crossing; or write text if it is outside the measured sizes or not evidence."""
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
     common: dict[str, Any] = {"va": "bottom", "fontsize": 8, "bbox": box, "textcoords": "offset points"}
     height = 0.02 + 0.13 * row
@@ -89,11 +89,11 @@ def _mark_crossing(axes: Axes, c: Crossing, row: int, rising: bool) -> None:
         text = f"lines cross at\nabout {song_text(c.at)}" + (" (one seed)" if c.num_seeds < 2 else "")
         axes.annotate(text, (c.at, height), xycoords=("data", "axes fraction"), xytext=(offset, 0), ha=side, **common)
     elif c.at is not None and (c.inside or (c.at > 0 and c.evidence)):
-        # The corner that a rising or a falling metric leaves free.
+        # the corner that a rising or falling metric leaves free
         place, side = (0.99, "right") if rising else (0.01, "left")
         text = f"lines would cross at about\n{song_text(c.at)}: not measured"
         if not c.evidence:
-            text = "two sizes: where the lines\ncross is no evidence"
+            text = "two sizes only: the crossing\nis not evidence"
         axes.annotate(
             text,
             (place, height),
@@ -107,7 +107,7 @@ def _mark_crossing(axes: Axes, c: Crossing, row: int, rising: bool) -> None:
 
 
 def draw_scaling(axes: Axes, fits: Sequence[FamilyFit], crossed: Sequence[Crossing]) -> None:
-    """One metric against songs: a point per seed, a line with its 95 % band per family, the crossing if inside."""
+    """Draw one metric against songs: points for seeds, a line with its 95 % band per family, and the crossing."""
     metric = fits[0].metric
     sizes = sorted({size for fit in fits for size in fit.seeds_by_size})
     if sizes:
@@ -130,13 +130,13 @@ def draw_scaling(axes: Axes, fits: Sequence[FamilyFit], crossed: Sequence[Crossi
 
 
 def _shade(color: str, strength: float) -> tuple[float, float, float]:
-    """``color`` mixed with white; strength 1 is the colour itself."""
+    """Mix ``color`` with white; strength 1 is the colour itself."""
     red, green, blue = (1 - strength * (1 - channel) for channel in to_rgb(color))
     return red, green, blue
 
 
 def draw_curves(axes: Axes, lines: Sequence[CurveLine], title: str, note: str, color: str) -> None:
-    """Validation against steps: one line per run, darker and thicker for more songs, the size at its end."""
+    """Draw validation against steps, one line per run; more songs give a darker, thicker line."""
     sizes = sorted({line.size for line in lines})
     for line in lines:
         rank = (sizes.index(line.size) + 1) / len(sizes)
@@ -154,7 +154,7 @@ def draw_curves(axes: Axes, lines: Sequence[CurveLine], title: str, note: str, c
 
 
 def scaling_png(panels: Sequence[tuple[Sequence[FamilyFit], Sequence[Crossing]]], families: Sequence[str]) -> bytes:
-    """All metrics side by side, with a legend of the families."""
+    """Draw all metrics side by side, with a legend of the families."""
     with style():
         width, height = PANEL_INCHES
         figure = Figure(figsize=(width * max(len(panels), 1), height + 0.5), layout="constrained", facecolor="white")

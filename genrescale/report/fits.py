@@ -1,4 +1,4 @@
-"""The fits of a report: a line per family and metric, where two lines cross, and what the raw means do instead."""
+"""Fits of a report: a line per family and metric, the crossing of two lines, and lead changes of the raw means."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from genrescale.report.tables import Difference, Line, Metric
 
 @dataclass(frozen=True, eq=False)
 class FamilyFit:
-    """One family, one metric, over the values of all seeds. ``line`` is None below two sizes, ``power`` below four.
+    """The fits of one family and metric, over the values of all seeds.
 
-    ``departure`` is how far the mean of a size lies from the line at most; ``spread`` the seeds' pooled deviation.
+    ``line`` is None for fewer than two sizes, ``power`` for fewer than four. ``departure`` is the largest distance of a
+    size's mean from the line; ``spread`` is the pooled standard deviation over seeds.
     """
 
     family: str
@@ -31,7 +32,7 @@ class FamilyFit:
 
     @property
     def departs(self) -> bool:
-        """Whether a straight line is too simple: a mean misses it by more than the seeds differ."""
+        """Whether a straight line is too simple: some mean is further from it than the seeds' spread."""
         return self.departure is not None and self.spread is not None and self.departure > self.spread
 
 
@@ -50,11 +51,11 @@ def family_fit(family: str, metric: Metric, lines: Sequence[Line]) -> FamilyFit:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where the lines of two families meet for one metric. ``at`` is None where a line lacks or they are parallel.
+    """Where the lines of two families cross for one metric. ``at`` is None if a line is missing or they are parallel.
 
-    ``smallest`` and ``largest`` are the measured sizes common to both; ``lead_changes`` are the pairs
-    of neighbouring sizes between which the raw means change places, None where a size lacks; ``rough`` says that a line
-    misses a mean by more than the seeds differ. ``num_sizes`` and ``num_seeds`` are what the weaker line has at least.
+    ``smallest`` and ``largest`` are the extreme sizes measured for both. ``lead_changes`` are the pairs of neighbouring
+    sizes between which the lead in the raw means changes, None if a size is missing. ``rough`` means that some mean is
+    further from its line than the seeds' spread. ``num_sizes`` and ``num_seeds`` are the minimum over both lines.
     """
 
     metric: Metric
@@ -73,7 +74,7 @@ class Crossing:
 
     @property
     def evidence(self) -> bool:
-        """Whether the lines can be wrong at all: through two sizes each passes exactly, whatever the truth is."""
+        """Whether the lines are tested by the data: a line through two sizes fits exactly, whatever the truth is."""
         return self.num_sizes > 2
 
     @property
@@ -81,9 +82,9 @@ class Crossing:
         return self.at is not None and self.smallest <= self.at <= self.largest
 
 
-def _crossing(a: FamilyFit, b: FamilyFit, found: Sequence[Difference]) -> Crossing:
+def _crossing(a: FamilyFit, b: FamilyFit, all_differences: Sequence[Difference]) -> Crossing:
     common = sorted(set(a.seeds_by_size) & set(b.seeds_by_size)) or [0]
-    raw = {d.size: d.value for d in found if (d.metric, d.first, d.second) == (a.metric, a.family, b.family)}
+    raw = {d.size: d.value for d in all_differences if (d.metric, d.first, d.second) == (a.metric, a.family, b.family)}
     known = [value for value in raw.values() if value is not None]
     at = interval = ahead = None
     if a.line and b.line:
@@ -107,7 +108,7 @@ def _crossing(a: FamilyFit, b: FamilyFit, found: Sequence[Difference]) -> Crossi
     )
 
 
-def crossings(fits: Sequence[FamilyFit], found: Sequence[Difference]) -> list[Crossing]:
-    """One per metric and pair of families; none for a metric that no run defines."""
+def crossings(fits: Sequence[FamilyFit], all_differences: Sequence[Difference]) -> list[Crossing]:
+    """Compute the crossings for each metric and pair of families; none for a metric that no run defines."""
     pairs = itertools.combinations([fit for fit in fits if fit.points], 2)
-    return [_crossing(a, b, found) for a, b in pairs if a.metric == b.metric]
+    return [_crossing(a, b, all_differences) for a, b in pairs if a.metric == b.metric]

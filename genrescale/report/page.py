@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file with its style and figures inside, which asks for nothing else."""
+"""Render the page of a report: one HTML file with inline styles and figures, which loads nothing else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CURVE_LABELS = {"val_loss": ("Validation loss", VAL_LOSS.better), "val_pr_auc":
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure of the page: its image as a data URI, what it shows in words, and its caption."""
+    """One figure of the page: a data URI, an alternative text and a caption."""
 
     key: str
     uri: str
@@ -39,7 +39,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Swatch:
-    """A legend entry: the family's colour and the shapes that tell it apart without colour."""
+    """A legend entry: the family's colour, marker and line style."""
 
     family: str
     color: str
@@ -48,7 +48,7 @@ class Swatch:
 
 
 def _scaling_alt(metric: Metric, fits: Sequence[FamilyFit]) -> str:
-    """The means that the panel shows, for readers who do not see it."""
+    """Describe the means in the panel, for readers who cannot see it."""
     parts = []
     for fit in fits:
         means = [f"{sum(v) / len(v):.4f} at {count_text(size, 'song')}" for size, v in fit.seeds_by_size.items()]
@@ -70,7 +70,7 @@ def scaling_pictures(report: Report) -> list[Picture]:
 
 
 def _curve_limits(lines: Sequence[CurveLine]) -> tuple[float, float] | None:
-    """The same value axis for every family, so that their panels compare."""
+    """Return value limits common to all families, so that their panels can be compared."""
     values = [value for line in lines for value in line.values]
     if not values:
         return None
@@ -108,7 +108,7 @@ def _swatches(report: Report) -> list[Swatch]:
 
 
 def cost_text(trials: Sequence[TrialOutcome]) -> str:
-    """What the finished runs took together."""
+    """Describe the total cost of the finished runs."""
     unique = {trial.planned.run_id: trial.row for trial in planned_only(trials) if trial.row}
     rows = list(unique.values())
     if not rows:
@@ -129,13 +129,13 @@ def bytes_text(count: int) -> str:
 
 
 def slope_scale(report: Report) -> int:
-    """The number of songs that slopes are given for: the largest power of ten among the sizes."""
+    """Return the number of songs that slopes refer to: the largest power of ten among the sizes."""
     largest = max((line.size for line in report.lines), default=1)
     return 10 ** (len(str(largest)) - 1)
 
 
 def render_page(report: Report) -> str:
-    """The whole page as text."""
+    """Render the whole page as text."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

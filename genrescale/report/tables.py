@@ -1,7 +1,7 @@
 """The numbers of a report: trials with their result rows, cells over seeds, the comparison and its differences.
 
-A cell is one metric over the seeds of one setting. Its spread is the standard deviation over seeds (n - 1), none with
-one seed. A planned trial without a result row is missing: never zero, never left out.
+A cell is one metric over the seeds of one setting. Its spread is the standard deviation over seeds (n - 1), None with
+one seed. A planned trial without a result row is shown as missing, not as zero, and is not left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from genrescale.storage.store import Store
 MISSING = "missing"
 UNDEFINED = "–"  # noqa: RUF001
 UNPLANNED = "unplanned"
-FIRST_FAMILY = "waveform"  # differences read waveform - spectrogram, as the paper discusses them
+FIRST_FAMILY = "waveform"  # differences are waveform - spectrogram, as the paper discusses them
 
 
 PR_AUC, ACCURACY, VAL_LOSS = METRICS["pr_auc"], METRICS["accuracy"], METRICS["val_loss"]
@@ -30,7 +30,7 @@ TABLE_1_METRICS = (METRICS["roc_auc"], PR_AUC, METRICS["rmse"])
 
 
 def flat_config(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"data": {"size": 1}}`` -> ``{"data.size": 1}``."""
+    """Flatten a config: ``{"data": {"size": 1}}`` -> ``{"data.size": 1}``."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         flat |= flat_config(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -39,7 +39,7 @@ def flat_config(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """A planned trial, the row of its run where that is finished, and the error it failed with last, if any."""
+    """A planned trial, its result row (None if not finished), and its last error, if any."""
 
     planned: PlannedTrial
     row: ResultRow | None
@@ -55,7 +55,7 @@ class TrialOutcome:
         return "finished" if self.row else MISSING
 
     def value(self, metric: Metric) -> float | None:
-        """The row's value; None where the run is missing or the metric undefined."""
+        """Return the metric's value; None if the run is missing or the metric is undefined."""
         value = getattr(self.row, metric.key) if self.row else None
         return None if value is None or math.isnan(value) else float(value)
 
@@ -65,7 +65,7 @@ def _unplanned(row: ResultRow) -> PlannedTrial:
 
 
 def read_trials(files: Store) -> list[TrialOutcome]:
-    """The planned trials in the order of the plan, then rows that no plan names."""
+    """Read the planned trials in the order of the plan, then the rows of unplanned runs."""
     rows, errors = read_results(files), read_failures(files)
     planned = read_planned(files)
     extra = [_unplanned(rows[run_id]) for run_id in sorted(set(rows) - {trial.run_id for trial in planned})]
@@ -73,7 +73,7 @@ def read_trials(files: Store) -> list[TrialOutcome]:
 
 
 def read_failures(files: Store) -> dict[str, str]:
-    """The last error of each failed run by run id, from ``failures.json``; empty where nothing failed."""
+    """Read the last error of each failed run (run id -> error) from ``failures.json``; empty if there is none."""
     if not files.exists("failures.json"):
         return {}
     return {failure["run_id"]: failure["error"] for failure in json.loads(files.read_bytes("failures.json"))}
@@ -81,7 +81,7 @@ def read_failures(files: Store) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Cell:
-    """One metric over seeds: the values of the finished runs that define it, and how many runs were planned."""
+    """One metric over seeds: its values in finished runs, and the numbers of finished and planned runs."""
 
     values: tuple[float, ...]
     finished: int
@@ -113,7 +113,7 @@ def cell(trials: Sequence[TrialOutcome], metric: Metric) -> Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the comparison: a family at a size, a cell per metric."""
+    """One line of the comparison: a family at a size, with a cell per metric."""
 
     family: str
     size: int
@@ -131,12 +131,12 @@ class Line:
 
 
 def order_families(trials: Sequence[TrialOutcome]) -> list[str]:
-    """In the order of the plan, the waveform family first."""
+    """Return the families in the order of the plan, but waveform first."""
     return sorted(dict.fromkeys(trial.family for trial in trials), key=lambda name: name != FIRST_FAMILY)
 
 
 def comparison_lines(grid: Sequence[TrialOutcome], metrics: Sequence[Metric]) -> list[Line]:
-    """Family x size in the order of the paper's Table 1: the largest size first, families side by side."""
+    """Return a line for each size and family, as in the paper's Table 1: largest size first."""
     sizes = sorted({trial.planned.size for trial in grid}, reverse=True)
     lines = []
     for size, family in itertools.product(sizes, order_families(grid)):
@@ -148,10 +148,10 @@ def comparison_lines(grid: Sequence[TrialOutcome], metrics: Sequence[Metric]) ->
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of ``first`` minus mean of ``second`` at one size; ``value`` is None where a side has no value.
+    """Mean of ``first`` minus mean of ``second`` at one size; ``value`` is None if either is missing.
 
-    ``spread`` is the seeds' standard deviation pooled over both; ``t_interval`` is Welch's, ``bootstrap`` resamples
-    the seeds.
+    ``spread`` is the standard deviation over seeds, pooled over both. ``t_interval`` is Welch's; ``bootstrap``
+    resamples the seeds.
     """
 
     metric: Metric
@@ -176,7 +176,7 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether Welch's 95 % interval excludes zero: more than seeds alone explain."""
+        """Whether Welch's 95 % interval excludes zero, i.e. the difference exceeds the variation over seeds."""
         return self.t_interval is not None and self.t_interval[0] * self.t_interval[1] > 0
 
 
@@ -197,8 +197,8 @@ def _difference(metric: Metric, first: Line, second: Line) -> Difference:
 
 
 def differences(lines: Sequence[Line], metrics: Sequence[Metric]) -> list[Difference]:
-    """Per pair of families and size (ascending), one difference per metric."""
-    found = []
+    """Compute the differences for each pair of families, size (ascending) and metric."""
+    computed = []
     by_place = {(line.family, line.size): line for line in lines}
     families = sorted(dict.fromkeys(line.family for line in lines), key=lambda name: name != FIRST_FAMILY)
     for (first, second), size in itertools.product(
@@ -206,5 +206,5 @@ def differences(lines: Sequence[Line], metrics: Sequence[Metric]) -> list[Differ
     ):
         if (first, size) in by_place and (second, size) in by_place:
             pair = by_place[first, size], by_place[second, size]
-            found.extend(_difference(metric, *pair) for metric in metrics)
-    return found
+            computed.extend(_difference(metric, *pair) for metric in metrics)
+    return computed

@@ -1,7 +1,7 @@
-"""What the numbers say, in plain words, and no more than they say.
+"""State a report's findings in words, and no more than the numbers support.
 
-A family "leads" where Welch's 95 % interval of the difference over seeds excludes zero; otherwise it is "ahead on
-average". Where a number lacks, the sentence says so.
+A family "leads" if Welch's 95 % interval of the difference over seeds excludes zero; otherwise it is only "ahead". If a
+number is missing, the sentence says so.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TIMES = {1: "once", 2: "twice"}
 
 @dataclass(frozen=True)
 class Answer:
-    """``headline`` fits a title, ``lead`` is the sentence below it, ``points`` the sentences that qualify it."""
+    """``headline`` is the title, ``lead`` the sentence below it, ``points`` are sentences that qualify it."""
 
     headline: str
     lead: str
@@ -34,7 +34,7 @@ def _amount(d: Difference) -> str:
 def _against_spread(d: Difference) -> str:
     if d.times_spread is None:
         return (
-            "with one seed per family there is no spread to judge it by" if d.spread is None else "seeds agree exactly"
+            "with one seed per family there is no spread to compare with" if d.spread is None else "seeds agree exactly"
         )
     return f"{d.times_spread:.1f} times the seed spread"
 
@@ -54,7 +54,7 @@ def _verdict(d: Difference) -> str:
 def _headline(d: Difference) -> tuple[str, str]:
     at = count_text(d.size, "song")
     if d.leader is None:
-        return f"Level at {at}", f"With {at} both families have the same mean {d.metric.label}."
+        return f"No difference at {at}", f"With {at} both families have the same mean {d.metric.label}."
     other = d.second if d.leader == d.first else d.first
     ahead = f"the {d.leader} model is ahead of the {other} model by {_amount(d)}"
     if d.clear and d.t_interval:
@@ -65,18 +65,18 @@ def _headline(d: Difference) -> tuple[str, str]:
         )
     if d.spread is None:
         return (
-            f"{d.leader.capitalize()} is ahead at {at}, in a single seed",
-            f"With {at} {ahead}. No second seed was run, so nothing says whether that is more than chance.",
+            f"{d.leader.capitalize()} is ahead at {at}, with a single seed",
+            f"With {at} {ahead}. Without a second seed, this cannot be told from chance.",
         )
     reason = "the seeds do not rule out chance"
     if d.t_interval:
         ends = sorted(d.t_interval if d.leader == d.first else (-end for end in d.t_interval))
-        reason = f"but the 95 % interval of so few seeds ({ends[0]:.4f} to {ends[1]:.4f}) holds 0"
+        reason = f"but the 95 % interval of so few seeds ({ends[0]:.4f} to {ends[1]:.4f}) contains 0"
     return f"No clear leader at {at}", f"With {at} {ahead}, {_against_spread(d)}, {reason}."
 
 
 def _growth(fit: FamilyFit) -> str | None:
-    """What more songs did for one family: first and last measured size."""
+    """Describe how one family's metric changes from the smallest to the largest measured size."""
     if len(fit.seeds_by_size) < 2:
         return None
     small, large = min(fit.seeds_by_size), max(fit.seeds_by_size)
@@ -89,19 +89,19 @@ def _growth(fit: FamilyFit) -> str | None:
 
 
 def crossing_text(c: Crossing, brief: bool = False) -> str:
-    """Where the fitted lines cross, how sure that is (unless ``brief``), and what the raw means do."""
+    """Describe where the fitted lines cross, with its interval (unless ``brief``), and the raw means' lead changes."""
     if not c.fitted:
-        return "No lines: each family needs finished runs at two sizes."
+        return "There are no fitted lines: each family needs finished runs at two sizes."
     measured = f"{c.smallest:,} to {count_text(c.largest, 'song')}"
     if c.at is None:
-        text = "The fitted lines are parallel: they do not cross."
+        text = "The fitted lines are parallel, so they do not cross."
     elif c.at <= 0:
-        text = f"The fitted lines cross at no number of songs: the line of {c.ahead_above} is ahead at every size."
+        text = f"The fitted lines do not cross: the line of {c.ahead_above} is ahead at every size."
     elif c.inside:
         text = f"The fitted lines cross at about {song_text(c.at)}; above that the line of {c.ahead_above} is ahead."
     else:
         text = (
-            f"The fitted lines would cross at about {song_text(c.at)}. That is outside the measured {measured}: "
+            f"The fitted lines would cross at about {song_text(c.at)}. That is outside the measured range, {measured}: "
             "an extrapolation, not a finding."
         )
     parts = (text, _caution_text(c), "" if brief else _interval_text(c), _raw_text(c))
@@ -109,16 +109,16 @@ def crossing_text(c: Crossing, brief: bool = False) -> str:
 
 
 def _caution_text(c: Crossing) -> str:
-    """What makes the lines worth less than they look."""
+    """State why the lines may be less reliable than they look."""
     if not c.evidence:
         return (
-            "That is no evidence: each line is drawn through two sizes only, so it meets both means exactly, whatever "
-            "lies between and beyond them."
+            "That is not evidence: each line is fitted to two sizes only, so it passes through both means exactly, "
+            "whatever happens at other sizes."
         )
     if c.rough:
-        return "Take that as rough: the means miss the lines by more than the seeds differ."
+        return "This is a rough estimate: some means are further from the lines than the seed spread."
     if c.num_seeds < 2 and c.at is not None and c.at > 0:
-        return "With one seed nothing says how far chance moves it."
+        return "With one seed, its uncertainty is unknown."
     return ""
 
 
@@ -128,7 +128,7 @@ def _interval_text(c: Crossing) -> str:
     high = "no crossing at all" if math.isinf(c.interval.high) else song_text(c.interval.high)
     low = "no crossing at all" if math.isinf(c.interval.low) else song_text(c.interval.low)
     return (
-        f"Resampling the seeds puts it between {low} and {high} (95 %); "
+        f"The 95 % interval over resampled seeds is {low} to {high}; "
         f"{c.interval.share_inside:.0%} of the resamples cross within the measured sizes."
     )
 
@@ -137,16 +137,17 @@ def _raw_text(c: Crossing) -> str:
     if c.lead_changes is None:
         return "The raw means are incomplete."
     if not c.lead_changes:
-        return "The raw means never change the lead."
+        return "In the raw means the lead never changes."
     times, places = len(c.lead_changes), [f"{small:,} and {large:,}" for small, large in c.lead_changes]
     often = _TIMES.get(times, f"{times} times")
-    return f"The raw means change the lead {often}, between {', and between '.join(places)} songs."
+    return f"In the raw means the lead changes {often}, between {', and between '.join(places)} songs."
 
 
 def answer(found: Sequence[Difference], fits: Sequence[FamilyFit], crossed: Sequence[Crossing]) -> Answer:
-    """The answer by PR-AUC (the more telling one of rare tags, section 5.1), or by the first metric that has values.
+    """State the answer by PR-AUC, or by the first metric that has values.
 
-    ``found`` is ordered by size, its first pair of families is the one that the headline is about.
+    PR-AUC says more about rare tags (section 5.1 of Pons et al. 2018). ``found`` is sorted by size; its first pair of
+    families is that of the headline.
     """
     known = [d for d in found if d.value is not None]
     if not known:
@@ -174,6 +175,6 @@ def _range_points(found: Sequence[Difference]) -> tuple[str, ...]:
     if not 0 < largest < PAPER_SMALLEST:
         return ()
     return (
-        f"The sizes end at {count_text(largest, 'song')}; the paper compares 100,000 to 1,000,000. "
-        "Nothing here says what happens there.",
+        f"The largest size is {count_text(largest, 'song')}; the paper compares 100,000 to 1,000,000. "
+        "This report cannot tell what happens there.",
     )

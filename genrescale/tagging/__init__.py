@@ -1,1 +1,1 @@
-"""Tagging songs with an exported model: files, folders, or a sharded corpus through Ray Data."""
+"""Tag songs with an exported model: files, folders, or a sharded corpus through Ray Data."""

@@ -1,4 +1,4 @@
-"""Tagging a sharded corpus: its songs, read and verified from the shards, through Ray Data."""
+"""Tag the songs of a sharded corpus, read and verified from the shards, through Ray Data."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from genrescale.data.reading.plan import ScorePlan
 from genrescale.export import Exported
 from genrescale.tagging.scores import SongTags, Untagged, tag_clip
 
-BLOCKS = 1024  # of a corpus: the songs of a block are told of together
+BLOCKS = 1024  # of a corpus; results arrive block by block
 
 
 @dataclass(frozen=True, eq=False)
 class _Songs:
-    """What every process needs, sent once to each node."""
+    """What every process needs, sent to each node once."""
 
     exported: Exported
     table: SongTable
@@ -32,7 +32,7 @@ class _Songs:
 
 
 class _TagGroups:
-    """A Ray Data actor: the songs of score groups, whole, to their tags."""
+    """A Ray Data actor that tags the songs of score groups."""
 
     def __init__(self, reference: dict[str, ray.ObjectRef[_Songs]], use_gpu: bool, embed: bool) -> None:
         self._embed, songs = embed, ray.get(reference["songs"])
@@ -40,7 +40,7 @@ class _TagGroups:
         model = songs.exported.model.to("cuda" if use_gpu else "cpu").eval()
         self._exported = songs.exported._replace(model=model)
         if not use_gpu:
-            torch.set_num_threads(1)  # as many actors as cores
+            torch.set_num_threads(1)  # because there are as many actors as cores
 
     def __call__(self, groups: pa.Table) -> pa.Table:
         rows = [self._row(song) for group in groups["id"].to_pylist() for song in self._plan.songs(group)]
@@ -81,13 +81,13 @@ _SCHEMA = pa.schema(
 def tag_corpus(
     exported: Exported, manifest: Manifest, use_gpu: bool = False, embed: bool = False
 ) -> Iterator[SongTags | Untagged]:
-    """The tags of every song of a corpus, in the manifest's order. Needs a connected Ray.
+    """Yield the tags of every song of a corpus, in the manifest's order. Needs a connected Ray.
 
-    A song whose shard is damaged is Untagged. One actor for each CPU of the cluster, or for each GPU.
+    A song whose shard is damaged is Untagged. There is one actor for each CPU of the cluster, or for each GPU.
     """
     table = SongTable.of(manifest, np.arange(len(manifest)))
     plan = ScorePlan(table.len_N, exported.spec.crop_len, exported.spec.scoring)
-    # in a dict: Ray would put the object itself in the place of a bare reference
+    # in a dict, because Ray would replace a bare reference by its object
     reference = {"songs": ray.put(_Songs(exported._replace(model=exported.model.cpu()), table, plan))}
     actors = max(1, int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1)))
     dataset = ray.data.range(plan.num_groups, override_num_blocks=min(plan.num_groups, BLOCKS)).map_batches(

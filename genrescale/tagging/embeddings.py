@@ -1,4 +1,4 @@
-"""Embeddings that are written while songs are tagged."""
+"""Write embeddings while songs are tagged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genrescale.tagging.scores import SongTags, Untagged
 
 
 def keep_embeddings(results: Iterable[SongTags | Untagged], out: Store) -> Iterator[SongTags | Untagged]:
-    """The results, as they come; the embeddings of tagged songs go into the file ``out``, which appears at the end."""
+    """Pass results through and write the embeddings of tagged songs to the file ``out``, which appears at the end."""
     with file_at(out) as file, embedding_writer(file) as add:
         for result in results:
             if isinstance(result, SongTags) and result.embedding_D is not None:

@@ -1,4 +1,4 @@
-"""Which songs are meant, and tagging encoded files one after the other."""
+"""List the songs to tag, and tag encoded files one by one."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from genrescale.tagging.scores import SongTags, Untagged, tag_clip
 
 
 def is_corpus(place: Store) -> bool:
-    """Whether this is a sharded corpus, not a file or a folder of files."""
+    """Whether ``place`` is a sharded corpus, not a file or a folder of files."""
     return not is_audio(place.uri) and place.exists(MANIFEST_PATH)
 
 
 def list_audio(places: Sequence[Store]) -> list[str]:
-    """The addresses of the songs at ``places``: files as they are, folders with every audio file below, sorted.
+    """List the addresses of the songs at ``places``: files, and all audio files in folders, sorted by folder.
 
-    Raises FileNotFoundError for what does not exist, ValueError for a folder without audio and for a corpus beside
-    other songs.
+    Raises FileNotFoundError for a missing file, and ValueError for a folder without audio and for a corpus, which must
+    be tagged separately.
     """
     return [song for place in places for song in _songs_at(place)]
 
@@ -38,20 +38,20 @@ def _songs_at(place: Store) -> list[str]:
             raise FileNotFoundError(f"{local} does not exist")
         return [place.uri]
     if is_corpus(place):
-        raise ValueError(f"{place.uri} is a sharded corpus: tag it alone")
-    found = [f"{root_of(place)}/{path}" for path in listed_files(place) if is_audio(path)]
-    if not found:
+        raise ValueError(f"{place.uri} is a sharded corpus: tag it separately")
+    songs = [f"{root_of(place)}/{path}" for path in listed_files(place) if is_audio(path)]
+    if not songs:
         raise ValueError(f"{place.uri} holds no song (a file with one of the endings {', '.join(AUDIO_SUFFIXES)})")
-    return found
+    return songs
 
 
 def decode_song(address: str) -> Clip:
-    """A song's audio; its key is the address. Raises DecodeError."""
+    """Decode a song; its key is the address. Raises DecodeError."""
     return decode_pcm(fetch_bytes(address), address)
 
 
 def tag_files(exported: Exported, addresses: Sequence[str], embed: bool = False) -> Iterator[SongTags | Untagged]:
-    """The tags of every song, in order; one that cannot be decoded is Untagged."""
+    """Yield the tags of every song, in order; a song that cannot be decoded is Untagged."""
     for address in addresses:
         try:
             clip = decode_song(address)

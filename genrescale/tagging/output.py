@@ -1,4 +1,4 @@
-"""Tagged songs as lines: for people (``text``), JSON lines, and CSV with a row for every tag of every song."""
+"""Write tagged songs as text, as JSON lines, or as CSV with a row for every tag of every song."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from genrescale.telemetry.progress import Progress
 
 FORMATS = ("text", "json", "csv")
 CSV_COLUMNS = ("song", "seconds", "windows", "tag", "score", "whole_song")
-BAR = 30  # characters of a score of 1
+BAR = 30  # characters for a score of 1
 
 
 @dataclass(frozen=True)
 class Show:
-    """How songs are written: at most ``top`` tags each (0: all) with a score of at least ``threshold``."""
+    """Output format, and the tags to show: at most ``top`` a song (0: all), with a score of at least ``threshold``."""
 
     format: str = "text"
     top: int = 10
@@ -37,10 +37,10 @@ class Show:
         if self.top < 0:
             raise ValueError(f"top={self.top} must not be negative; 0 shows all tags")
         if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold={self.threshold} must be from 0 to 1, as scores are")
+            raise ValueError(f"threshold={self.threshold} must be from 0 to 1, like scores")
 
     def chosen(self, score_K: np.ndarray) -> list[int]:
-        """The outputs to show, the highest score first."""
+        """Return the indices of the tags to show, highest score first."""
         order = np.argsort(-score_K, kind="stable")[: self.top or None]
         return [int(k) for k in order if score_K[k] >= self.threshold]
 
@@ -48,9 +48,9 @@ class Show:
 def write_tags(
     results: Iterable[SongTags | Untagged], num_songs: int, vocabulary: Vocabulary, show: Show, out: Store | None
 ) -> int:
-    """Write every song as it comes, to ``out`` (a file, which appears when all are in it) or to the terminal.
+    """Write each song as it is tagged, to the file ``out`` (which appears at the end) or to the terminal.
 
-    A song that could not be tagged is a line on stderr. Returns the exit status: 1 where there was one.
+    A song that could not be tagged is reported on stderr. Returns the exit status: 1 if there was one, else 0.
     """
     tagged, failed = 0, 0
     with ExitStack() as stack:
@@ -73,7 +73,7 @@ def write_tags(
 
 
 def file_at(out: Store) -> AbstractContextManager[IO[bytes]]:
-    """A file to write to that appears at the address ``out`` when the block ends."""
+    """Open a file for writing that appears at the address ``out`` when the block ends."""
     folder, _, name = out.uri.rpartition("/")
     return Store(folder or "/").whole_file(name)
 
@@ -86,21 +86,21 @@ def _write(file: IO[bytes] | None, text: str) -> None:
 
 
 def head(show: Show) -> str:
-    """What stands before the first song."""
+    """Return the text before the first song."""
     return _csv_line(CSV_COLUMNS) if show.format == "csv" else ""
 
 
 def lines(tags: SongTags, vocabulary: Vocabulary, show: Show) -> str:
-    """One song, with the newline at its end."""
-    found = list(_shown(tags, vocabulary, show))
+    """Format one song, with a final newline."""
+    shown = list(_shown(tags, vocabulary, show))
     if show.format == "json":
-        rows = [{"tag": tag, "score": score, "whole_song": whole} for tag, score, whole in found]
+        rows = [{"tag": tag, "score": score, "whole_song": whole} for tag, score, whole in shown]
         facts = {"song": tags.song, "seconds": round(tags.seconds, 3), "windows": tags.windows, "padded": tags.padded}
         return json.dumps({**facts, "tags": rows}, ensure_ascii=False) + "\n"
     if show.format == "csv":
         song = (tags.song, round(tags.seconds, 3), tags.windows)
-        return "".join(_csv_line((*song, tag, score, "" if whole is None else whole)) for tag, score, whole in found)
-    return _text(tags, found)
+        return "".join(_csv_line((*song, tag, score, "" if whole is None else whole)) for tag, score, whole in shown)
+    return _text(tags, shown)
 
 
 def _shown(tags: SongTags, vocabulary: Vocabulary, show: Show) -> Iterator[tuple[str, float, float | None]]:
@@ -109,22 +109,22 @@ def _shown(tags: SongTags, vocabulary: Vocabulary, show: Show) -> Iterator[tuple
         yield vocabulary.names[k], round(float(tags.score_K[k]), 4), whole
 
 
-def _text(tags: SongTags, found: list[tuple[str, float, float | None]]) -> str:
+def _text(tags: SongTags, shown: list[tuple[str, float, float | None]]) -> str:
     windows = "1 window" if tags.windows == 1 else f"mean of {tags.windows} windows"
     rows = [f"{tags.song}  ({tags.seconds:.1f} s, {windows}{', padded with silence' if tags.padded else ''})"]
-    width = max((len(tag) for tag, _, _ in found), default=0)
-    if tags.whole_K is not None and found:
+    width = max((len(tag) for tag, _, _ in shown), default=0)
+    if tags.whole_K is not None and shown:
         rows.append(f"  {'':{width}}  {'windows':{BAR + 6}}  whole song")
-    for tag, score, whole in found:
+    for tag, score, whole in shown:
         at_once = "" if whole is None else f"  {whole:.2f}"
         rows.append(f"  {tag:{width}}  {score:.2f}  {bar(score):{BAR}}{at_once}".rstrip())
-    if not found:
+    if not shown:
         rows.append("  no tag reaches the threshold")
     return "\n".join(rows) + "\n"
 
 
 def bar(score: float) -> str:
-    """A bar of BAR characters for a score of 1, to an eighth of a character."""
+    """Draw a bar of BAR characters for a score of 1, with a resolution of an eighth of a character."""
     eighths = round(score * BAR * 8)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 

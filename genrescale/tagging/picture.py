@@ -1,4 +1,4 @@
-"""A song's tags over time as a heat map.
+"""Draw a song's tags over time as a heat map.
 
 Shapes: S seconds, K tags.
 """
@@ -24,21 +24,21 @@ _HUES = LinearSegmentedColormap.from_list("scores", ["#f7f5ef", "#9cc3da", COLOR
 
 
 def write_picture(to: Store, exported: Exported, clip: Clip, show: Show) -> None:
-    """The tags that ``show`` chooses, by second, as the PNG file ``to``. Raises ValueError where it chooses none."""
+    """Draw the tags that ``show`` chooses, by second, as the PNG file ``to``. Raises ValueError if it chooses none."""
     score_SK = tags_by_second(exported, clip.pcm_T)
     chosen = show.chosen(score_SK.mean(axis=0))
     if not chosen:
         raise ValueError(f"{clip.key}: no tag reaches threshold={show.threshold:g}; the picture would be empty")
     names = [exported.vocabulary.names[k] for k in chosen]
     window_s = min(exported.spec.crop_s, clip.duration_s)
-    note = f"{exported.spec.model}; a second is the mean of the windows of {window_s:.3g} s that cover it"
+    note = f"{exported.spec.model}; each second is the mean of the {window_s:.3g} s windows that cover it"
     folder, _, name = to.uri.rpartition("/")
     data = draw_tags(score_SK[:, chosen], names, clip.duration_s, clip.key.rpartition("/")[2], note)
     Store(folder or "/").write_bytes(name, data)
 
 
 def draw_tags(score_SK: np.ndarray, names: list[str], seconds: float, title: str, note: str) -> bytes:
-    """PNG with a row for every column of ``score_SK``, the first on top, and at its right its mean over the song."""
+    """Draw a row for every column of ``score_SK``, the first on top, with the mean over the song beside it, as PNG."""
     score_KS = score_SK.T
     with style():
         figure = Figure(figsize=(_WIDTH_INCHES, _MARGIN_INCHES + _ROW_INCHES * len(names)), layout="constrained")
@@ -50,7 +50,7 @@ def draw_tags(score_SK: np.ndarray, names: list[str], seconds: float, title: str
             cmap=_HUES,
             vmin=0,
             vmax=1,
-            # the last second may be a part of one
+            # the last second may be incomplete
             extent=(0, len(score_SK), len(names) - 0.5, -0.5),
         )
         axes.set_xlim(0, seconds)

@@ -1,4 +1,4 @@
-"""A song's tags: the mean over its windows, the whole song at once, and second by second. No Ray.
+"""Compute a song's tags: the mean over its windows, the whole song as one input, and by second. No Ray.
 
 Shapes: T samples, C windows, S seconds, K tags, D dimensions of an embedding.
 """
@@ -22,18 +22,18 @@ from genrescale.models.parts.head import head_name
 from genrescale.models.parts.transformer import TransformerLayer
 
 MAX_WHOLE_S = 600.0
-"""Longer songs are not given to a model at once: activations take up to 8 MB a second (short_chunk)."""
+"""Longer songs are not given to a model as one input, because activations take up to 8 MB a second (short_chunk)."""
 MAX_ATTENTION_S = 60.0
-"""The same for transformers, whose attention grows with the square of the length."""
+"""The same limit for transformers, whose attention grows with the square of the length."""
 
 
 @dataclass(frozen=True, eq=False)
 class SongTags:
-    """``score_K`` is the mean over ``windows``; ``whole_K`` the model's answer to the whole song at once.
+    """A song's scores: ``score_K`` is the mean over ``windows``, ``whole_K`` the scores of the whole song as one input.
 
-    ``whole_K`` is None where the architecture takes one length only or cuts its input, and for songs shorter than a
-    window or longer than MAX_WHOLE_S (MAX_ATTENTION_S). ``padded``: shorter than a window, so silence was added.
-    ``embedding_D``, where it was asked for, is the mean over the windows of what the model's head is given, float32.
+    ``whole_K`` is None if the architecture accepts one length only or cuts its input, and if the song is shorter than a
+    window or longer than MAX_WHOLE_S (MAX_ATTENTION_S). ``padded`` means that the song was shorter than a window and
+    was zero-padded. ``embedding_D``, if requested, is the input of the output layer, averaged over windows, float32.
     """
 
     song: str
@@ -47,14 +47,14 @@ class SongTags:
 
 @dataclass(frozen=True)
 class Untagged:
-    """A song that could not be tagged, and why."""
+    """A song that could not be tagged, and the reason."""
 
     song: str
     reason: str
 
 
 def tag_clip(exported: Exported, clip: Clip, embed: bool = False) -> SongTags:
-    """The tags of one decoded song, scored as the model's test songs were; with ``embed`` also its embedding."""
+    """Tag one decoded song, scored as the model's test songs were; with ``embed``, also compute its embedding."""
     plan = ScorePlan(np.array([len(clip.pcm_T)]), exported.spec.crop_len, exported.spec.scoring)
     starts_C = np.concatenate([plan.crops(0, group).starts_n for group in range(plan.num_groups)])
     embedding_D = None
@@ -77,7 +77,7 @@ def tag_clip(exported: Exported, clip: Clip, embed: bool = False) -> SongTags:
 
 @contextmanager
 def _head_inputs(exported: Exported) -> Iterator[list[Tensor]]:
-    """What the model's head is given in the block, a part for each forward pass."""
+    """Collect the inputs of the output layer during the block, one tensor for each forward pass."""
     parts: list[Tensor] = []
     head = exported.model.get_submodule(head_name(exported.model, len(exported.vocabulary)))
     handle = head.register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0].float().cpu()))
@@ -88,10 +88,10 @@ def _head_inputs(exported: Exported) -> Iterator[list[Tensor]]:
 
 
 def tags_by_second(exported: Exported, pcm_T: np.ndarray) -> np.ndarray:
-    """Scores (S, K) of every started second: the mean of the windows that cover it.
+    """Compute scores (S, K) for every started second: the mean of the windows that cover it.
 
-    A window starts at every second and one ends with the song. So a second hears the music around it, as far as a
-    window is long.
+    Windows start at every second, and the last one ends with the song. So the score of a second depends on the music up
+    to a window's length around it.
     """
     length, crop_len = len(pcm_T), exported.spec.crop_len
     last = max(length - crop_len, 0)
@@ -107,7 +107,10 @@ def tags_by_second(exported: Exported, pcm_T: np.ndarray) -> np.ndarray:
 
 
 def window_scores(exported: Exported, pcm_T: np.ndarray, starts_C: np.ndarray) -> np.ndarray:
-    """Scores (C, K), float64 in [0, 1], of the windows from samples ``starts_C``, padded with silence at the end."""
+    """Score the windows that start at samples ``starts_C``: (C, K), float64 in [0, 1].
+
+    Windows beyond the song's end are zero-padded.
+    """
     crop_len = exported.spec.crop_len
     parts = []
     for first in range(0, len(starts_C), SCORE_GROUP):
@@ -122,7 +125,7 @@ def window_scores(exported: Exported, pcm_T: np.ndarray, starts_C: np.ndarray) -
 
 def _whole(exported: Exported, clip: Clip) -> np.ndarray | None:
     spec = exported.spec
-    cuts = spec.dials.get("frames", 0) > 0  # the dial of models that pad or cut every input to so many frames
+    cuts = spec.dials.get("frames", 0) > 0  # models with this dial pad or cut every input to that many frames
     if cuts or fixed_crop_len(spec.model, **spec.dials) is not None:
         return None
     attends = any(isinstance(module, TransformerLayer) for module in exported.model.modules())

@@ -1,7 +1,7 @@
-"""What people see while something runs: one Progress for every long stage.
+"""Progress lines on stderr for every long stage.
 
-On a terminal the line is redrawn in place; in a log a line is written every few seconds, and more rarely as a job of
-hours goes on (``heartbeat``). Neither is silent for longer, also while a single item takes long.
+On a terminal the line is redrawn in place. In a log, a line is written every few seconds, less often as a job goes on
+for hours (``heartbeat``). Lines continue even while a single item takes long.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _REDRAW_S = 0.2
 
 
 def heartbeat(elapsed_s: float) -> float:
-    """Seconds between the lines of a log: 3 in the first ten minutes, a minute after some hours."""
+    """Return the seconds between two lines of a log: 3 in the first ten minutes, a minute after some hours."""
     return min(_MAX_HEARTBEAT_S, max(HEARTBEAT_S, elapsed_s / 200))
 
 
 def format_duration(seconds: float) -> str:
-    """``75.2`` -> ``1m15s``; ``8.25`` -> ``8s``."""
+    """Format seconds: ``75.2`` -> ``1m15s``; ``8.25`` -> ``8s``."""
     total = round(seconds)
     if total < 60:
         return f"{total}s"
@@ -35,7 +35,7 @@ def format_duration(seconds: float) -> str:
 
 
 class Progress:
-    """Counts finished items of one stage and says what runs, how far it is and how long is left.
+    """Counts finished items of a stage and prints the count, the time so far and the estimated time left.
 
     Use as a context manager; call ``advance`` from any thread. ``total=0`` means that the number is unknown.
     """
@@ -56,7 +56,7 @@ class Progress:
             self._note = note or self._note
 
     def note(self, note: str) -> None:
-        """Say what is going on right now."""
+        """Set the text that is shown at the end of the line."""
         with self._lock:
             self._note = note
 
@@ -94,7 +94,7 @@ class Progress:
 
 
 class Waiting(Progress):
-    """A stage that nobody can count while it lasts: its lines say what is going on; a short one has none."""
+    """A stage without countable items: its lines show the time and a note; a short stage prints nothing."""
 
     def __init__(self, stage: str, note: str, stream: TextIO | None = None) -> None:
         super().__init__(stage, 0, "songs", stream)

@@ -1,4 +1,4 @@
-"""StreamStats: what one worker's stream spends its time on, and which stage is slow."""
+"""StreamStats: how one worker's stream spends its time, and which stage limits it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 READ_STAGES = ("fetch", "verify", "copy")
 
 
-WAIT_SHARE = 0.05  # of its time that a worker may wait for data before the stream is what is slow
+WAIT_SHARE = 0.05  # if a worker waits for data for more of its time, the stream limits it
 
 
-_BUSY_SHARE = 0.5  # of their time that read tasks work, above which reading is what is slow
+_BUSY_SHARE = 0.5  # if read tasks are busy for more of their time, reading is the limit
 
 
 @dataclass
 class StreamStats:
-    """One worker's stream in one attempt: what its loop and its read tasks did with their seconds.
+    """Time spent by one worker's stream in one attempt: by its training loop and by its read tasks.
 
-    ``seconds`` are those of training steps and validation passes, without saving checkpoints; ``wait_s`` of them the
-    loop waited for data. All other figures are of the groups taken in the same time. ``fetch_s``, ``verify_s`` and
-    ``copy_s`` are of all its read tasks, of which ``read_tasks`` run at a time; ``ready_s`` is how long groups, once
-    read, waited for the loop (also while it saved a checkpoint).
+    ``seconds`` is the time of training steps and validation passes, without saving checkpoints; during ``wait_s`` of
+    it, the loop waited for data. All other figures are for the groups consumed in that time. ``fetch_s``, ``verify_s``
+    and ``copy_s`` are sums over read tasks, of which ``read_tasks`` run concurrently. ``ready_s`` is how long groups
+    waited for the loop after they were read (also while it saved a checkpoint).
     """
 
     rank: int = 0
@@ -38,21 +38,21 @@ class StreamStats:
 
     @property
     def wait_share(self) -> float:
-        """The part of training steps and validation passes that the loop waited for data."""
+        """The share of training and validation time that the loop waited for data."""
         return self.wait_s / self.seconds if self.seconds else 0.0
 
     @property
     def queue_depth(self) -> float:
-        """Groups that are read and wait for the loop, on average (Little's law: arrivals per second times wait)."""
+        """The mean number of groups that are read and wait for the loop (Little's law: arrival rate times wait)."""
         return self.ready_s / self.seconds if self.seconds else 0.0
 
     def clips_per_s(self, stage: str) -> float:
-        """What one stage would do alone: one of READ_STAGES in one read task, or ``train``. 0: it took no time."""
+        """The throughput of one stage alone: ``train``, or one of READ_STAGES in one read task. 0 if it took 0 s."""
         spent = self.seconds - self.wait_s if stage == "train" else getattr(self, f"{stage}_s")
         return self.clips / spent if spent > 0 else 0.0
 
     def slow_stage(self) -> str:
-        """What the worker's clips/s hang on: ``train``, one of READ_STAGES, or ``deliver`` (Ray, between the two)."""
+        """The stage that limits the worker: ``train``, one of READ_STAGES, or ``deliver`` (Ray, between the two)."""
         if self.wait_share < WAIT_SHARE:
             return "train"
         spent = {stage: getattr(self, f"{stage}_s") for stage in READ_STAGES}

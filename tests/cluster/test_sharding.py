@@ -53,7 +53,7 @@ def undisturbed(environment: dict[str, str], music: Path, tmp_path_factory: pyte
     out = tmp_path_factory.mktemp("undisturbed") / "shards"
     done = run_job(environment, "shard_corpus.py", *shard_overrides(music, out))
     assert done.returncode == 0, done.stderr
-    assert f"{NUM_SHARDS} written, 0 found" in done.stdout
+    assert f"{NUM_SHARDS} written now, 0 before" in done.stdout
     assert f"{music}/rock/10.ogg: ffmpeg: " in done.stdout
     assert f"{music}/jazz/11.wav: the file is empty" in done.stdout
     assert f"{NUM_SONGS}/{NUM_SONGS} songs" in done.stderr
@@ -90,7 +90,7 @@ def test_killed_and_run_again_gives_the_same_bytes(
 
     done = run_job(environment, "shard_corpus.py", *shard_overrides(music, out))
     assert done.returncode == 0, done.stderr
-    assert f"{NUM_SHARDS - len(before)} written, {len(before)} found" in done.stdout
+    assert f"{NUM_SHARDS - len(before)} written now, {len(before)} before" in done.stdout
     assert {name: (out / "shards" / name).stat().st_mtime_ns for name in before} == before
     assert contents(out) == contents(undisturbed)
 
@@ -175,7 +175,7 @@ def test_songs_are_added_and_taken_down_by_one_command_each(
     assert "append=true" in refused.stderr
     added = run_job(environment, "shard_corpus.py", *shard_overrides(grown, out), "append=true")
     assert added.returncode == 0, added.stderr
-    assert f"2 written, {NUM_SHARDS} found" in added.stdout
+    assert f"2 written now, {NUM_SHARDS} before" in added.stdout
     before, after = read_manifest(str(undisturbed)), read_manifest(str(out))
     assert len(after) == len(before) + 6
     assert f"version {after.version}" in added.stdout
@@ -196,7 +196,7 @@ def test_songs_are_added_and_taken_down_by_one_command_each(
     table = ("corpus=table", f"audio={grown / 'songs.csv'}", f"out={out}", *SETTINGS)
     again = run_job(environment, "shard_corpus.py", *table)
     assert "0 written" in again.stdout, again.stderr
-    assert "6 songs in quarantine, 2 of them rows of a table that give no song" in again.stdout
+    assert "6 songs in quarantine, 2 of them rows of a table without a song" in again.stdout
     assert f"{len(rows) + 2} songs given: {len(after) - 2} in shards" in again.stdout
     assert f"row {len(rows) + 1}: the path is empty" in again.stdout
     assert "2 songs, taken down: asked to" in again.stdout

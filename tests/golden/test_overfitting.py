@@ -62,7 +62,7 @@ def test_a_gap_below_zero_is_as_far_from_zero_as_one_above():
 
 
 @pytest.mark.parametrize(
-    ("train_loss", "message"), [([1.0], "one training and one validation loss"), ([1.0, float("nan")], "finite")]
+    ("train_loss", "message"), [([1.0], "one training and validation loss"), ([1.0, float("nan")], "finite")]
 )
 def test_a_curve_with_holes_is_refused(train_loss: list[float], message: str):
     with pytest.raises(ValueError, match=message):

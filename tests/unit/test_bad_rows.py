@@ -76,9 +76,9 @@ def test_bad_rows_are_named_everywhere_and_the_rest_is_a_corpus(tmp_path: Path):
     assert sorted(reasons(out)) == expected
     assert len(result.manifest) == NUM_SONGS - 3
     assert "12 songs given: 9 in shards (0 excluded as copies across splits), 3 in quarantine, 0" in result.summary()
-    assert "3 songs in quarantine, 3 of them rows of a table that give no song" in result.summary()
+    assert "3 songs in quarantine, 3 of them rows of a table without a song" in result.summary()
     assert all(reason in result.summary() for _, reason in expected)
-    assert "not in it: 1 song, row …: the path is empty (e.g. " in describe_text(result.manifest)
+    assert "quarantined: 1 song, row …: the path is empty (e.g. " in describe_text(result.manifest)
     assert verify_manifest(result.manifest) == []
     key = next(song.key for song in read_quarantine(out) if "row 5" in song.reason)
     assert "is in quarantine: row 5, column regress:energy" in "".join(inspect(result.manifest, key))
@@ -117,7 +117,7 @@ def test_a_mended_row_is_an_addition(tmp_path: Path):
     table, out = write_table(tmp_path, BAD), Store(str(tmp_path / "out"))
     shard(table, out)
     write_table(tmp_path, {6: BAD[6]})
-    with pytest.raises(ValueError, match=r"2 songs added to 9, .* 1 rows give no song, .*row 6: .*append=true"):
+    with pytest.raises(ValueError, match=r"2 songs added to 9, .* 1 rows have no song, .*row 6: .*append=true"):
         shard(table, out)
     result = shard(table, out, append=True)
     assert (len(result.manifest), len(result.quarantined), result.given) == (11, 1, NUM_SONGS)
@@ -127,14 +127,14 @@ def test_a_song_that_becomes_a_bad_row_is_missed(tmp_path: Path):
     table, out = write_table(tmp_path), Store(str(tmp_path / "out"))
     shard(table, out)
     write_table(tmp_path, {5: BAD[5]})
-    with pytest.raises(ValueError, match=r"1 of 12 songs no longer listed, .* 1 rows give no song, the first: .*row 5"):
+    with pytest.raises(ValueError, match=r"1 of 12 songs no longer listed, .* 1 rows have no song, the first: .*row 5"):
         shard(table, out)
 
 
 def test_bad_rows_count_in_the_failure_budget_before_anything_is_planned(tmp_path: Path):
     bad = BAD | {7: "6.wav,rock,a,x"}
     table, out = write_table(tmp_path, bad), Store(str(tmp_path / "out"))
-    with pytest.raises(FailureBudgetError, match=r"4 of 12 songs failed, more than the 3 .*Mend the table and run"):
+    with pytest.raises(FailureBudgetError, match=r"4 of 12 songs failed, more than the 3 .*Repair the table and run"):
         shard(table, out)
     assert (out.list(), len(reasons(out))) == (["quarantine.parquet"], 4)
     shard(write_table(tmp_path, BAD), out)  # the mended row is no addition: there was no plan

@@ -186,8 +186,8 @@ def test_damaged_songs_are_named_and_the_page_is_made(tmp_path: Path):
     (Path(manifest.uri) / manifest.shard_name(1)).unlink()
     text = page_of(manifest, DescribeSettings())
     damaged = 1 + len(manifest.shard_rows(1))
-    assert f"{damaged} songs could not be heard" in text
-    assert manifest.songs["key"][0].as_py() in text.split("could not be heard")[1]
+    assert f"{damaged} songs could not be read" in text
+    assert manifest.songs["key"][0].as_py() in text.split("could not be read")[1]
     address = write_page(Store(str(tmp_path / "page")), text)
     assert Path(address).name == PAGE_PATH
     assert Path(address).read_text() == text

@@ -182,5 +182,5 @@ def test_maps_that_cannot_be(genres: Manifest, tmp_path: Path):
     assert "none of the 1 embedded songs (/music/a.mp3, ...) is a test song" in ended.stderr
     assert "embeddings=FILE makes a map of corpus=..." in run("evaluate", *arguments).stderr
     few = genres.songs["key"].take(genres.select("test")[:3]).to_pylist()
-    with pytest.raises(ValueError, match="3 of 3 test songs have exactly one tag of 3; a map needs 4"):
+    with pytest.raises(ValueError, match="3 of 3 test songs have exactly one of 3 tags; a map needs 4"):
         map_png(file_of(few, np.eye(3)), genres)

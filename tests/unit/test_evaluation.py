@@ -96,7 +96,9 @@ def test_a_family_is_the_runs_of_the_grid_that_differ_by_seed_alone(files: Store
 def test_a_family_without_a_main_recipe_is_refused_with_its_runs(tmp_path: Path):
     files = Store(str(tmp_path))
     rows = [write_scored(files, multi_label(noise=i), MOODS, lr=lr) for i, lr in enumerate((1e-3, 1e-2))]
-    with pytest.raises(ValueError, match=r"differ by more than their seeds, name those of one recipe by runs=: ") as no:
+    with pytest.raises(
+        ValueError, match=r"differ by more than their seeds; name those of one recipe with runs=: "
+    ) as no:
         build_evaluation(files, family="waveform")
     assert all(row.run_id in str(no.value) for row in rows)
 
@@ -212,14 +214,14 @@ def test_a_regress_tag_is_seen_by_its_labels_or_asked_for(tmp_path: Path):
 def test_a_row_that_its_scores_do_not_give_is_an_error(files: Store):
     row = write_scored(files, multi_label(), MOODS, seed=5)
     write_result(files, replace(row, pr_auc=0.99))
-    with pytest.raises(ValueError, match=f"run {row.run_id}: pr_auc .* its result row says 0.99"):
+    with pytest.raises(ValueError, match=f"run {row.run_id}: pr_auc .* 0.99 in its result row"):
         build_evaluation(files, [row.run_id])
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], r"either runs=\[ID,...\] or family=NAME; finished are waveform \(100\), waveform \(400\)"),
+        ([], r"either runs=\[ID,...\] or family=NAME; finished runs: waveform \(100\), waveform \(400\)"),
         (["family=spectrogram"], r"no run of family 'spectrogram'.*waveform \(400\)"),
         (["family=waveform", "size=7"], "with size 7"),
         (["runs=[zzz]"], "run 'zzz' is none of"),
@@ -247,7 +249,7 @@ def test_the_map_of_embeddings_keeps_groups_together():
     np.testing.assert_array_equal(map_N2, embedding_map(embedding_ND))
     png = embedding_png(embedding_ND, tag_N, ["rock", "jazz", "pop"], "Embeddings of the test songs")
     assert Image.open(io.BytesIO(png)).width > 800
-    with pytest.raises(ValueError, match="4 songs or more"):
+    with pytest.raises(ValueError, match="at least 4 songs"):
         embedding_map(embedding_ND[:3])
-    with pytest.raises(ValueError, match="a place in the 2 names"):
+    with pytest.raises(ValueError, match="an index into the 2 names"):
         embedding_png(embedding_ND, tag_N, ["rock", "jazz"], "")

@@ -159,7 +159,7 @@ def test_a_run_that_is_not_there_or_left_no_weights(finished: tuple[Path, str]):
     (folder / "sweep" / "runs" / run_id / "model.safetensors").unlink()
     ended = run("export", f"out={folder}/sweep", f"run={run_id}", f"to={folder}/model")
     assert ended.returncode == 2
-    assert "left no weights" in ended.stderr
+    assert "has no stored weights" in ended.stderr
 
 
 def test_a_run_may_start_from_an_exported_folder(tmp_path: Path):

@@ -171,7 +171,7 @@ def test_without_a_compiler_pytorchs_layers_train_and_one_line_says_so(
     finally:
         fused.library.cache_clear()
     assert [record.message for record in caplog.records if "C++ compiler" in record.message] == [
-        "no C++ compiler: training takes PyTorch's own layers, which are slower (install g++)"
+        "no C++ compiler: training uses PyTorch's own layers, which are slower (install g++)"
     ]
 
 

@@ -66,7 +66,7 @@ def test_nothing_is_kept_in_vain(seed: int):
 def test_a_rule_that_no_loss_improves_by_goes_with_a_fixed_number_of_steps():
     OptimConfig(best_by="gap", schedule="cosine", patience_steps=0)
     for schedule, patience in (("plateau", 0), ("cosine", 7_500)):
-        with pytest.raises(ValueError, match="best_by=gap cannot tell when training no longer improves"):
+        with pytest.raises(ValueError, match="best_by=gap cannot detect that training no longer improves"):
             OptimConfig(best_by="gap", schedule=schedule, patience_steps=patience)
 
 

@@ -80,7 +80,7 @@ def test_additions_are_a_generation_behind_the_songs_that_were_there(songs: list
     result = shard_here([*songs, *added], out, append=True)
     after = read_manifest(out.uri)
     assert result.held_out == 1
-    assert "1 added songs held out (plan.parquet names them)" in result.summary()
+    assert "1 added songs held out (listed in plan.parquet)" in result.summary()
     assert len(after) == len(before) + 8
     assert after.version != before.version
     assert keys(after, "validation") == keys(before, "validation")
@@ -249,7 +249,7 @@ def test_the_last_song_of_a_tag_is_taken_down_and_listed_no_more(songs: list[Son
     grown = fix_plan([*rest, *added_songs(tmp_path, "new")], fewer, SETTINGS, out, append=True)
     assert len(grown.songs) == NUM_SONGS + 9
     new = replace(added_songs(tmp_path, "new")[0], labels={"ska": 1.0, "energy": 0.5})
-    with pytest.raises(ValueError, match=r"no longer there: \['polka'\]; new: \['ska'\], the first in s20"):
+    with pytest.raises(ValueError, match=r"removed: \['polka'\]; new: \['ska'\], the first in s20"):
         fix_plan([*rest, new], Vocabulary((*fewer.tags, Tag("ska"))), SETTINGS, out, append=True)
 
 
@@ -257,7 +257,7 @@ def test_a_corpus_of_one_tag_each_says_so_when_a_song_has_two(songs: list[Song],
     out, one = Store(str(tmp_path / "one")), Vocabulary.of_classes(["jazz", "rock"], exclusive=True)
     songs = [replace(song, labels={("rock", "jazz")[i % 2]: 1.0}) for i, song in enumerate(songs)]
     fix_plan(songs, one, SETTINGS, out)
-    with pytest.raises(ValueError, match="every song had exactly one tag, and not every one has now"):
+    with pytest.raises(ValueError, match="every song had exactly one tag, and now not all have"):
         fix_plan(songs, replace(one, exclusive=False), SETTINGS, out)
 
 
@@ -341,7 +341,7 @@ def test_the_same_audio_in_two_splits_is_used_in_the_one_that_judges(songs: list
     }
     assert not {"s02", "s03"} & set(keys(manifest, "train"))
     assert (len(keys(manifest, "train")), len(keys(manifest, "validation")), len(keys(manifest, "test"))) == (10, 3, 4)
-    assert "3 songs excluded from use: another split holds the same audio" in describe_text(manifest)
+    assert "3 songs excluded, because another split holds the same audio" in describe_text(manifest)
     assert len(find_duplicates(manifest)) == 4
     assert is_sound(manifest)
     take_down(Store(manifest.uri), ["s16"], "withdrawn")
@@ -415,5 +415,5 @@ def test_an_addition_that_fails_does_not_hide_in_a_large_corpus(tmp_path: Path):
 
 
 def test_adding_to_nothing_is_refused(songs: list[Song], tmp_path: Path):
-    with pytest.raises(ValueError, match="nothing holds no corpus that songs could be added to"):
+    with pytest.raises(ValueError, match="nothing holds no corpus to add songs to"):
         fix_plan(songs, VOCABULARY, SETTINGS, Store(str(tmp_path / "nothing")), append=True)

@@ -67,7 +67,7 @@ def test_its_card_says_fine_tune_and_tagging_says_so_too(pretrained: dict[str, T
     card = (tmp_path / "runs" / "gong" / "README.md").read_text()
     for words in ("They know no tags: fine-tune them", "run.init.run=NAME run.init.take=matching", "pretrained.pth"):
         assert words in card
-    with pytest.raises(FileNotFoundError, match=r"pretrained weights, which know no tags \(fine-tune them"):
+    with pytest.raises(FileNotFoundError, match=r"pretrained weights without tags \(to be fine-tuned"):
         load_exported(str(tmp_path / "runs" / "gong"))
 
 
@@ -126,4 +126,4 @@ def test_sample_cnn_gets_the_dials_of_wons_weights(tmp_path: Path):
     assert load_exported(str(tmp_path / "model")).spec.dials["norm_eps"] == 1e-5
     ended = run("import_weights", *given, "+dials.norm_eps=1e-3", f"to={tmp_path}/other")
     assert ended.returncode == 2
-    assert "of a model with norm_eps=1e-05, found norm_eps=0.001" in ended.stderr
+    assert "of a model with norm_eps=1e-05, but this model has norm_eps=0.001" in ended.stderr

@@ -65,7 +65,7 @@ def test_checkpoints_of_finished_runs_go_and_an_unfinished_runs_stays(store: Sto
 
 def test_an_earlier_version_goes_and_the_corpus_stays(store: Store, corpus: Manifest):
     files = store.child("fma/shards")
-    with pytest.raises(ValueError, match="is the corpus as it is"):
+    with pytest.raises(ValueError, match="is the current version"):
         deletion(files, "version", corpus.version)
     with pytest.raises(ValueError, match="version='nothing' is none of"):
         deletion(files, "version", "nothing")
@@ -115,7 +115,7 @@ def test_rows_of_another_version_are_runs_too(store: Store):
 
 def test_a_deletion_of_what_is_not_there_is_refused(store: Store):
     for at, what in (("fma/shards", "sweep"), ("lab/sweep", "corpus"), ("fma", "corpus")):
-        with pytest.raises(ValueError, match=r"is no (corpus|sweep)"):
+        with pytest.raises(ValueError, match=r"is not a (corpus|sweep)"):
             deletion(store.child(at), what)
     with pytest.raises(ValueError, match="delete='all' is none of"):
         deletion(store.child("lab/sweep"), "all")
@@ -190,7 +190,7 @@ def test_an_unfinished_run_without_a_sweep_is_listed_and_its_checkpoints_go_by_n
     assert runs.list() == [f"checkpoints/{'b' * 12}/checkpoint_1/best.pt"]
     with pytest.raises(ValueError, match="run=aaaaaaaaaaaa has no checkpoints in"):
         deletion(runs, "checkpoints", run="a" * 12)
-    with pytest.raises(ValueError, match="goes with delete=checkpoints"):
+    with pytest.raises(ValueError, match="works with delete=checkpoints only"):
         deletion(runs, "sweep", run="b" * 12)
     deletion(runs, "sweep").run()
     assert runs.list() == []

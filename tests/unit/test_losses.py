@@ -291,7 +291,7 @@ def test_refusals():
 
 @pytest.mark.parametrize("name", ["class_balanced", "distribution_balanced"])
 def test_a_balanced_loss_needs_songs_of_every_tag_and_says_so(name: str):
-    with pytest.raises(ValueError, match=f"loss '{name}' weighs tags by their training songs: give .*class_counts"):
+    with pytest.raises(ValueError, match=f"loss '{name}' weighs tags by their training songs: pass class_counts"):
         build_loss(name, MULTI)
     with pytest.raises(ValueError, match=r"class_counts has shape \(3,\); the vocabulary has 5 tags"):
         build_loss(name, MULTI, [1, 2, 3])

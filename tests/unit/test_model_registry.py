@@ -20,19 +20,19 @@ from genrescale.models.parts.head import head_name
 DIALS_NO_MODEL_TAKES = [
     ("sample_cnn", {"last_kernel": 2}, r"last_kernel=2 is none of \[1, 3\]"),
     ("sample_cnn", {"first_padding": 2}, "first_padding=2 must be 0 or 1"),
-    ("sample_cnn", {"width": 0.3}, r"width=0.3 must leave whole numbers of channels of \[128, 256, 512\]"),
-    ("fcn", {"width": 1 / 128}, "width=0.0078125 must leave whole numbers"),
+    ("sample_cnn", {"width": 0.3}, r"width=0.3 times \[128, 256, 512\] channels must give whole numbers"),
+    ("fcn", {"width": 1 / 128}, "width=0.0078125 times .* must give whole numbers"),
     ("fcn", {"width": 0}, "width=0.0 must be a positive number"),
     ("fcn", {"width": float("nan")}, "width=nan must be a positive number"),
     ("crnn", {"dropout": 1.0}, "dropout=1.0 must be at least 0 and below 1"),
-    ("crnn", {"width": 1 / 64}, "width=0.015625 must leave whole numbers of channels of"),
+    ("crnn", {"width": 1 / 64}, "width=0.015625 times .* must give whole numbers"),
     ("short_chunk", {"norm_momentum": 0.0}, "norm_momentum=0.0 must be above 0"),
     ("short_chunk_res", {"stride_time": 3}, r"no dials \['stride_time'\]"),
     ("mediaeval_res", {"stride_time": 5}, "stride_time=5 must be at most 4"),
     ("mediaeval_res", {"stride_freq": 1.5}, "stride_freq=1.5 must be a whole number"),
     ("musicnn", {"timbral_filters": 0}, "timbral_filters=0 must be a whole number"),
     ("musicnn_layernorm", {"dropout": -0.1}, "dropout=-0.1 must be"),
-    ("vgg_gtzan", {"width": 1 / 64}, "width=0.015625 must leave whole numbers"),
+    ("vgg_gtzan", {"width": 1 / 64}, "width=0.015625 times .* must give whole numbers"),
     ("dieleman", {"input_len": 9_000}, "input_len=9000 is too short: these layers need at least 13056 samples"),
     ("dieleman", {"first_kernel": 0}, "first_kernel=0 must be a whole number"),
     ("choi_fcn", {"channels": [8] * 4}, r"channels=\[8, 8, 8, 8\] must be a list of 5 numbers"),
@@ -102,7 +102,9 @@ def test_lengths(name):
         if fixed is not None:
             assert shortest == fixed
             for samples in (fixed - 1, fixed + 1):
-                with pytest.raises(ValueError, match=rf"takes {fixed} samples .* only, because its dense .*input_len"):
+                with pytest.raises(
+                    ValueError, match=rf"takes {fixed} samples .* only, because the size of its dense .*input_len"
+                ):
                     model(torch.zeros(1, samples))
             return
         for samples in (shortest, shortest + 1, 2 * shortest + 5_001):

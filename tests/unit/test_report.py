@@ -201,7 +201,7 @@ def test_a_deleted_result_shows_as_missing_everywhere(sweep: Store) -> None:
     assert [run["status"] for run in read_csv(sweep, "runs.csv")].count("missing") == 3
     built = report.build_report(sweep)
     assert "missing" in report.format_table(built)
-    assert built.notes[0] == "3 of 26 planned runs missing. Means are over the rest."
+    assert built.notes[0] == "3 of 26 planned runs missing. Means are over the others."
     assert "400 songs" in built.answer.headline
 
 
@@ -276,7 +276,7 @@ def test_a_lead_is_claimed_only_beyond_what_seeds_explain(tmp_path: Path) -> Non
     assert headline(0.1) == "Waveform leads spectrogram at 100 songs"
     assert headline(-0.1) == "Spectrogram leads waveform at 100 songs"
     assert headline(0.015) == "No clear leader at 100 songs"
-    assert headline(0.0) == "Level at 100 songs"
+    assert headline(0.0) == "No difference at 100 songs"
 
 
 def test_lower_rmse_leads(sweep: Store) -> None:
@@ -303,14 +303,14 @@ def test_crossing_inside_is_stated_and_outside_is_called_an_extrapolation() -> N
     inside, text, _ = _crossing_at(0.1 / 800)
     assert inside.at == pytest.approx(800)
     assert "cross at about 800 songs; above that the line of waveform is ahead" in text
-    assert "change the lead once, between 400 and 1,600 songs" in text
+    assert "the lead changes once, between 400 and 1,600 songs" in text
     outside, text, _ = _crossing_at(0.1 / 5000)
     assert outside.at == pytest.approx(5000)
-    assert "outside the measured 100 to 1,600 songs: an extrapolation" in text
-    assert "never change the lead" in text
+    assert "outside the measured range, 100 to 1,600 songs: an extrapolation" in text
+    assert "the lead never changes" in text
     never, text, _ = _crossing_at(-1e-5)
     assert never.at is not None
-    assert "cross at no number of songs: the line of spectrogram is ahead at every size" in text
+    assert "do not cross: the line of spectrogram is ahead at every size" in text
 
 
 @pytest.mark.parametrize("seeds", [(0,), SEEDS])
@@ -318,21 +318,21 @@ def test_crossing_inside_is_stated_and_outside_is_called_an_extrapolation() -> N
 def test_two_sizes_are_called_no_evidence_of_a_crossing_and_none_is_drawn(slope: float, seeds: tuple[int, ...]) -> None:
     crossed, text, fits = _crossing_at(slope, (100, 1600), seeds)
     assert not crossed.evidence
-    assert "That is no evidence: each line is drawn through two sizes only" in crossing_text(crossed)
-    assert text.count("no evidence") == 2  # in the caption and in the answer, which is brief
+    assert "That is not evidence: each line is fitted to two sizes only" in crossing_text(crossed)
+    assert text.count("not evidence") == 2  # in the caption and in the answer, which is brief
     axes = Figure().add_subplot()
     draw_scaling(axes, fits, [crossed])
     assert len([line for line in axes.lines if line.get_linestyle() != "None"]) == len(fits)
     drawn = " ".join(note.get_text() for note in axes.texts)
     assert "songs" not in drawn
-    assert ("no evidence" in drawn) is crossed.inside
+    assert ("not evidence" in drawn) is crossed.inside
 
 
 def test_a_crossing_of_one_seed_says_that_nothing_judges_it() -> None:
     crossed, text, fits = _crossing_at(0.1 / 800, seeds=(0,))
     assert crossed.evidence
     assert "cross at about 800 songs" in text
-    assert text.count("With one seed nothing says how far chance moves it.") == 2
+    assert text.count("With one seed, its uncertainty is unknown.") == 2
     axes = Figure().add_subplot()
     draw_scaling(axes, fits, [crossed])
     assert axes.texts[0].get_text() == "lines cross at\nabout 800 songs (one seed)"
@@ -452,7 +452,7 @@ def test_each_worker_of_each_run_is_on_the_page_as_jobs_streams_prints_it(sweep:
     assert [line.split() for line in printed[1:3]] == [[trial.run_id, *cells] for cells in lines]
     html = sweep.read_bytes("report.html").decode()
     assert "waveform, 400 songs, seed 1, grid: slow stage: deliver (Ray, between reading and training" in html
-    assert "No finished run has told of its streams" not in html
+    assert "No finished run has recorded its streams" not in html
 
 
 def test_runs_csv_holds_every_field_of_every_row_once(sweep: Store) -> None:

@@ -91,7 +91,7 @@ def test_a_mixture_keeps_its_weights_whatever_the_sizes():
 
 @pytest.mark.parametrize(("counts", "weights"), [((5, 5), (1.0,)), ((5, 0), (1.0, 1.0)), ((5, 5), (1.0, 0.0))])
 def test_a_mixture_of_nothing_is_refused(counts: tuple[int, ...], weights: tuple[float, ...]):
-    with pytest.raises(ValueError, match="a weight above 0 for each of its corpora"):
+    with pytest.raises(ValueError, match="songs and a weight above 0 for each corpus"):
         Mixture(np.repeat(np.arange(len(counts)), counts), weights)
 
 

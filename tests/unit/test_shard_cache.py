@@ -134,7 +134,7 @@ def test_a_full_disk_is_named(bucket: Store, tmp_path: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Store, "download", no_room)
-    with pytest.raises(StoreError, match=r"the disk of .* is full while .* use a smaller site\.shard_cache_gb"):
+    with pytest.raises(StoreError, match=r"the disk of .* became full .* use a smaller site\.shard_cache_gb"):
         ShardCache(str(tmp_path), MB).read(bucket, "shards/train-000000.tar", 0, 10)
     assert not list(tmp_path.glob("*.part"))
 

@@ -207,7 +207,7 @@ def test_same_stride_and_length_keeps_positions_to_the_bit(pretrained):
 
 
 def test_positions_of_another_grid_are_refused():
-    with pytest.raises(ValueError, match=r"66 positions are not those of 2 class tokens and a grid of 12 x 5 patches"):
+    with pytest.raises(ValueError, match=r"66 positions do not match 2 class tokens and a grid of 12 x 5 patches"):
         resample_positions(torch.zeros(1, 66, 8), (12, 5), (8, 8))
     with pytest.raises(ValueError, match=r"no 'backbone.positions'"):
         fit_positions({}, SsastTagger(3, **TINY))
@@ -229,7 +229,7 @@ def test_pooling_takes_the_patches_or_the_class_tokens():
 @pytest.mark.parametrize(
     ("dials", "message"),
     [
-        ({"stride": 10}, "stride=10: overlapping patches would give masked cells away"),
+        ({"stride": 10}, "stride=10: overlapping patches would reveal masked cells"),
         ({"masked_share": 1.0}, "masked_share=1.0 must be between 0 and 1"),
     ],
 )

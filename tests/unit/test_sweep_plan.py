@@ -136,7 +136,7 @@ def test_validation_may_be_scored_by_fewer_windows_than_the_test(corpus: Manifes
         assert (crops.songs_n == crops.songs_n[0]).sum() == windows
     same = prepare_data(RunConfig(data=replace(MEDIAEVAL, validation_scoring="")), corpus)
     assert same.plan.validation.scoring == same.test.scoring == "spread:32"
-    with pytest.raises(ValueError, match="scoring='spread' is neither"):
+    with pytest.raises(ValueError, match="scoring='spread' must be"):
         DataConfig(validation_scoring="spread")
 
 

@@ -116,7 +116,7 @@ def test_a_frozen_name_that_the_model_lacks_is_refused_before_anything_starts(co
 
 @pytest.mark.parametrize("run", ["inf", "1230000.0", "a/b"])
 def test_what_a_command_line_made_a_number_is_no_run_id(run: str):
-    with pytest.raises(ValueError, match=r"init\.run='.*' is no run id.*quote"):
+    with pytest.raises(ValueError, match=r"init\.run='.*' is not a run id.*quote"):
         InitConfig(run)
 
 

@@ -1,4 +1,4 @@
-"""Crops: verified audio read straight out of the shards by manifest offset. No Ray: a stream calls this in its tasks.
+"""Read crops from the shards by manifest offset, and verify their checksums. No Ray: the stream's tasks call this.
 
 Shapes: N songs of a table, n clips of a group, T samples of a crop, K tags.
 """
@@ -26,10 +26,11 @@ _SECOND_BYTES = SAMPLE_RATE * SAMPLE_BYTES
 
 @dataclass(frozen=True, eq=False)
 class SongTable:
-    """What reading needs to know of N selected songs, as arrays that Ray shares between processes.
+    """What is needed to read N selected songs, as arrays that Ray shares between processes.
 
-    ``offset_N`` is where a song's PCM starts in its shard (bytes), ``crc_N`` where its checksums start in ``crc32``.
-    ``part_N`` is the corpus of a mix that a song came from. With a ``cache``, shards of a bucket are fetched whole.
+    ``offset_N`` is the byte offset of a song's PCM in its shard, ``crc_N`` the index of its first checksum in
+    ``crc32``. ``part_N`` is the corpus of a mix that a song came from. With a ``cache``, shards of a bucket are fetched
+    whole.
     """
 
     store: Store
@@ -53,7 +54,10 @@ class SongTable:
         patience: Patience = PATIENCE,
         cache: ShardCache | None = None,
     ) -> SongTable:
-        """The songs in ``rows`` of the manifest; ``labels_NK`` replaces their labels (for a shuffled control)."""
+        """Make the table of the songs in ``rows`` of the manifest.
+
+        ``labels_NK`` replaces their labels (for the control with shuffled labels).
+        """
         songs = manifest.songs.select(["key", "shard", "offset", "num_samples"]).take(pa.array(rows))
         checksums, crc_N = song_checksums(manifest, rows)
         return cls(
@@ -83,7 +87,7 @@ def _span(table: SongTable, song: int, start: int, crop_len: int) -> Span:
 
 
 def _verify(table: SongTable, span: Span, data: memoryview) -> None:
-    """Raises DamagedShardError that names shard, song and second where ``data`` is not what was written."""
+    """Raise DamagedShardError, naming shard, song and second, if ``data`` does not match its checksums."""
     key = table.keys[span.song]
     if len(data) < span.num_bytes:
         raise DamagedShardError(
@@ -95,17 +99,20 @@ def _verify(table: SongTable, span: Span, data: memoryview) -> None:
     first_crc = int(table.crc_N[span.song]) + first_s
     expected = table.crc32[first_crc : first_crc + -(-len(data) // _SECOND_BYTES)].tolist()
     for i, begin in enumerate(range(0, len(data), _SECOND_BYTES)):
-        if (found := crc32(data[begin : begin + _SECOND_BYTES])) != expected[i]:
+        if (actual := crc32(data[begin : begin + _SECOND_BYTES])) != expected[i]:
             raise DamagedShardError(
                 f"shard {span.name} of {span.store.uri}: second {first_s + i} of song {key} does not match "
-                f"its checksum ({found:08x}, not {expected[i]:08x}); "
+                f"its checksum ({actual:08x}, not {expected[i]:08x}); "
                 f"run jobs/verify_corpus.py corpus={span.store.uri}"
             )
 
 
 def _read_anew(table: SongTable, span: Span, cache: ShardCache, stats: ReadStats) -> memoryview:
-    """Verified bytes of a span whose copy was damaged, or older than a takedown. Raises DamagedShardError."""
-    data = read_spans([span], cache, stats)[0]  # it may have been fetched anew for a span before
+    """Read a span again whose cached copy is damaged or older than a takedown, and verify it.
+
+    Raises DamagedShardError if the shard itself is damaged.
+    """
+    data = read_spans([span], cache, stats)[0]  # an earlier span may have refreshed the cache
     with suppress(DamagedShardError):
         _verify(table, span, data)
         return data
@@ -124,19 +131,19 @@ def read_crops(
     out_nT: np.ndarray | None = None,
     stats: ReadStats | None = None,
 ) -> np.ndarray:
-    """The crops of ``songs_n`` from samples ``starts_n``: int16 (n, T), padded with silence at a song's end.
+    """Read the crops of ``songs_n`` from samples ``starts_n`` on: int16 (n, T), zero-padded beyond a song's end.
 
-    They are written to ``out_nT`` where it is given, and what it took is added to ``stats``. A read widens to whole
-    seconds and each is checked. Raises DamagedShardError that names shard, song and second.
+    Crops are written to ``out_nT`` if given; times and bytes are added to ``stats``. A read widens to whole seconds,
+    and the checksum of each is verified. Raises DamagedShardError, naming shard, song and second.
     """
     stats, clock = stats or ReadStats(), time.perf_counter
     starts = starts_n.tolist()
     spans = [_span(table, song, start, crop_len) for song, start in zip(songs_n.tolist(), starts, strict=True)]
     wave_nT = np.empty((len(spans), crop_len), PCM_DTYPE) if out_nT is None else out_nT
     began = clock()
-    found = read_spans(spans, table.cache, stats)
+    buffers = read_spans(spans, table.cache, stats)
     stats.fetch_s += clock() - began
-    for clip_T, span, start, data in zip(wave_nT, spans, starts, found, strict=True):
+    for clip_T, span, start, data in zip(wave_nT, spans, starts, buffers, strict=True):
         began = clock()
         try:
             _verify(table, span, data)

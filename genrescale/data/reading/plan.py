@@ -1,10 +1,10 @@
-"""Plans: which crops of which songs make every group of every step of a run. Pure functions, no audio, no Ray.
+"""Plans: the crops of every group of every step of a run. Pure functions without audio or Ray.
 
-A plan depends on (seed, the songs' lengths, the run's science) alone, so any worker can compute any part of it, a run
-can start at any step, and the same run on 1, 2 or 8 workers sees the same groups.
+A plan depends only on the seed, the songs' lengths and the run's science. So any worker can compute any part of it, a
+run can resume at any step, and the same run on 1, 2 or 8 workers sees the same groups.
 
-Conventions: N songs, given by their lengths in samples ``len_N`` in nested order; a song is named by its row there.
-A *group* is the unit of work: it goes whole to one worker.
+Conventions: N songs with lengths in samples ``len_N``, in nested order; a song is identified by its row there. A
+*group* is the unit of work: one worker processes the whole group.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from genrescale.audio import Split
 from genrescale.config.data import parse_scoring
 from genrescale.data.reading.samplers import Sampler, Uniform
 
-SCORE_GROUP = 32  # windows in one scoring group: bounds memory, has no influence on scores
+SCORE_GROUP = 32  # windows in a scoring group: limits memory, does not affect scores
 
 
 @dataclass(frozen=True)
 class GroupId:
-    """The address of a group: ``group`` counts within the ``step`` (or within the pass, when scoring)."""
+    """The address of a group. ``group`` is its index within ``step``, or within the pass when scoring."""
 
     kind: Split
     step: int
@@ -33,7 +33,7 @@ class GroupId:
 
 @dataclass(frozen=True)
 class Crops:
-    """What one group reads: for each clip its song's row and its first sample."""
+    """The crops of one group: the song's row and the first sample of each clip."""
 
     id: GroupId
     songs_n: np.ndarray
@@ -44,9 +44,9 @@ class Crops:
 
 
 def group_bounds(num_clips: int, group: int) -> list[tuple[int, int]]:
-    """``num_clips`` in groups of ``group``: half-open ranges. A trailing single clip joins the group before.
+    """Split ``num_clips`` into groups of ``group``, as half-open ranges. A single last clip joins the group before it.
 
-    Batch norm needs two clips. Raises ValueError if there is only one clip at all.
+    The reason is batch norm, which needs two clips. Raises ValueError if there is only one clip.
     """
     if num_clips < 2:
         raise ValueError(f"a step of {num_clips} clip cannot be trained on: batch norm needs two; use size >= 2")
@@ -58,7 +58,7 @@ def group_bounds(num_clips: int, group: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, eq=False)
 class TrainPlan:
-    """Epochs of entries: songs as the sampler draws them, with crops, from (seed, epoch)."""
+    """The training steps of a run: songs in the sampler's order, with random crops drawn from (seed, epoch)."""
 
     len_N: np.ndarray
     seed: int
@@ -73,12 +73,12 @@ class TrainPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole and partial batches of an epoch; a last batch of a single clip joins the step before."""
+        """The number of batches in an epoch. A last batch of a single clip joins the step before it."""
         steps, rest = divmod(self.sampler.num_entries, self.batch)
         return steps + (rest > 1 or steps == 0)
 
     def step_bounds(self, step: int) -> tuple[int, int]:
-        """The range of the epoch's order that ``step`` (counted over the run) trains on."""
+        """Return the range of the epoch's order that ``step`` (counted over the run) trains on."""
         index = step % self.steps_per_epoch
         low = index * self.batch
         last = index == self.steps_per_epoch - 1
@@ -95,7 +95,7 @@ class TrainPlan:
         return step // self.steps_per_epoch
 
     def crops(self, step: int, group: int) -> Crops:
-        """The crops of one group of one step."""
+        """Return the crops of one group of one step."""
         order_E, starts_E = _epoch_draw(self, self.epoch(step))
         low, high = self.step_bounds(step)
         first, last = group_bounds(high - low, self.group)[group]
@@ -105,22 +105,22 @@ class TrainPlan:
 
 @lru_cache(maxsize=2)
 def _epoch_draw(plan: TrainPlan, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each entry of an epoch its song and the first sample of its crop (drawn once per process)."""
+    """Draw the song and the first sample of the crop of each entry of an epoch. Cached: once per process."""
     rng = np.random.default_rng([plan.seed, epoch])
     order_E = plan.sampler.draw(rng)
     room_N = np.maximum(plan.len_N - plan.crop_len, 0)
-    if isinstance(plan.sampler, Uniform):  # drawn by song, as every run before there were samplers
+    if isinstance(plan.sampler, Uniform):  # drawn in song order: keeps the crops of earlier releases
         return order_E, rng.integers(0, room_N + 1)[order_E]
     return order_E, rng.integers(0, room_N[order_E] + 1)
 
 
 @dataclass(frozen=True, eq=False)
 class ScorePlan:
-    """The windows of every song, in groups that keep a song whole, so its mean is taken in one place.
+    """The scoring windows of every song, in groups that never divide a song, so that one worker averages its windows.
 
-    ``consecutive`` windows lie side by side from the song's start and an incomplete last one is left out (Pons 2018,
-    section 4: a moving window of the crop's length). ``spread:N`` takes N windows at even distances from 0 on (Won
-    2020). A song shorter than the window has one window, padded with silence.
+    ``consecutive`` windows are adjacent from the song's start; an incomplete last one is dropped (Pons 2018, section 4:
+    a moving window of the crop's length). ``spread:N`` are N evenly spaced windows from sample 0 (Won 2020). A song
+    shorter than the window has one window, zero-padded.
     """
 
     len_N: np.ndarray
@@ -137,16 +137,16 @@ class ScorePlan:
         return int(_windows(self).count_N.sum())
 
     def songs(self, group: int) -> range:
-        """The songs whose windows make a group."""
+        """Return the songs of a group."""
         return range(*_windows(self).song_bounds[group])
 
     def group_windows(self, group: int) -> int:
-        """How many windows one group has."""
+        """Return the number of windows in a group."""
         songs = self.songs(group)
         return int(_windows(self).count_N[songs.start : songs.stop].sum())
 
     def crops(self, step: int, group: int) -> Crops:
-        """The windows of the songs of one group."""
+        """Return the windows of the songs of one group."""
         count_N, hop_N = _windows(self).count_N, _windows(self).hop_N
         songs = self.songs(group)
         songs_n = np.repeat(np.arange(songs.start, songs.stop), count_N[songs.start : songs.stop])
@@ -163,7 +163,7 @@ class _Windows:
 
 @lru_cache(maxsize=4)
 def _windows(plan: ScorePlan) -> _Windows:
-    """Windows per song, their distance, and the groups: as many whole songs as fit into SCORE_GROUP windows."""
+    """Compute windows per song, their hop, and the groups: as many whole songs as fit into SCORE_GROUP windows."""
     spread = parse_scoring(plan.scoring)
     if spread is None:
         count_N = np.maximum(plan.len_N // plan.crop_len, 1)
@@ -185,9 +185,10 @@ def _windows(plan: ScorePlan) -> _Windows:
 
 @dataclass(frozen=True, eq=False)
 class RunPlan:
-    """The whole of a run's reading as one sequence: training steps and, after every V of them, the validation pass.
+    """All reads of a run as one sequence: training steps, and a validation pass after every V of them.
 
-    One sequence means one stream: validation costs no start-up and there is no gap between epochs.
+    V is ``validate_every``. One sequence is one stream, so validation has no start-up cost and there is no gap between
+    epochs.
     """
 
     train: TrainPlan
@@ -199,7 +200,7 @@ class RunPlan:
         return (step + 1) % self.validate_every == 0 or step + 1 == self.max_steps
 
     def items(self, rank: int, num_workers: int, start_step: int = 0) -> Iterator[GroupId]:
-        """The groups that worker ``rank`` of ``num_workers`` reads from ``start_step`` on, in order."""
+        """Yield the groups that worker ``rank`` of ``num_workers`` reads from ``start_step`` on, in order."""
         for step in range(start_step, self.max_steps):
             for group in range(rank, self.train.num_groups(step), num_workers):
                 yield GroupId("train", step, group)
@@ -212,13 +213,13 @@ class RunPlan:
 
 
 def score_items(plan: ScorePlan, rank: int, num_workers: int, step: int = 0) -> Iterator[GroupId]:
-    """The groups of one scoring pass that worker ``rank`` of ``num_workers`` reads."""
+    """Yield the groups of one scoring pass that worker ``rank`` of ``num_workers`` reads."""
     for group in range(rank, plan.num_groups, num_workers):
         yield GroupId(plan.kind, step, group)
 
 
 def check_workers(batch: int, group: int, num_workers: int) -> None:
-    """Raises ValueError if some worker would never have a group to train on."""
+    """Raise ValueError if some worker would never have a group to train on."""
     groups = batch // group
     if num_workers > groups:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Samplers: which songs make an epoch, in which order. Pure functions of a random generator; no audio, no Ray.
+"""Samplers: which songs make an epoch, in which order. Pure functions of a random generator, without audio or Ray.
 
-A sampler draws ``order_E``: the song of each of an epoch's E entries. Every draw starts anew from (seed, epoch), so any
-epoch can be drawn without those before it, and a run resumes anywhere.
+A sampler draws ``order_E``, the song of each of an epoch's E entries. Each draw depends only on (seed, epoch), so an
+epoch can be drawn without the ones before it, and a run can resume anywhere.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 class Sampler(Protocol):
     @property
     def num_entries(self) -> int:
-        """E, the same in every epoch."""
+        """E, the number of entries; the same in every epoch."""
         ...
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """``order_E``, rows of songs."""
+        """Draw ``order_E``, rows of songs."""
         ...
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Every song once, in any order."""
+    """Every song once, in random order."""
 
     num_songs: int
 
@@ -39,14 +39,15 @@ class Uniform:
 
 @dataclass(frozen=True, eq=False)
 class ClassAware:
-    """Every class as often as every other, as in the MediaEval 2020 study (usc-sail) after Shen et al. 2016.
+    """Every class equally often, as in the MediaEval 2020 study (usc-sail), after Shen et al. 2016.
 
-    Classes come in shuffled rounds; a visit takes the next ``songs_per_visit`` songs of the class, which come in
-    shuffled rounds too. An epoch has max(songs of a class) * classes / ``shorten`` entries. A song of several classes
-    is drawn for each; one of none is never drawn; a class without songs is not visited. In the study, the rounds of an
-    epoch go on in the next (seed 0); here every epoch begins new ones, as it must be drawn without those before it.
+    Classes are visited in shuffled rounds. A visit takes the next ``songs_per_visit`` songs of the class, also from
+    shuffled rounds. An epoch has max(songs of a class) * classes / ``shorten`` entries. A song of several classes is
+    drawn for each of them; a song without classes is never drawn; a class without songs is skipped. In the study,
+    rounds continue from one epoch to the next (seed 0). Here every epoch starts new rounds, so that it does not depend
+    on the epochs before it.
 
-    ``songs_M`` are the songs of class 0, then of class 1, ...; those of class k end at ``ends_K[k]``.
+    ``songs_M`` holds the songs of class 0, then of class 1, ...; those of class k end at ``ends_K[k]``.
     """
 
     songs_M: np.ndarray
@@ -56,12 +57,15 @@ class ClassAware:
 
     @classmethod
     def of(cls, labels_NK: np.ndarray) -> ClassAware:
-        """``labels_NK`` > 0 where a song has a class. Raises ValueError if no song has any."""
+        """Make the sampler from labels: a song has the classes where ``labels_NK`` > 0.
+
+        Raises ValueError if no song has any.
+        """
         classes_M, songs_M = np.nonzero(labels_NK.T > 0)
         counts_K = np.bincount(classes_M, minlength=labels_NK.shape[1])
         counts_K = counts_K[counts_K > 0]
         if not len(counts_K):
-            raise ValueError("sampler=class_aware needs songs with tags; none of the training songs has any")
+            raise ValueError("sampler=class_aware needs songs with tags, but no training song has any")
         return cls(songs_M, np.cumsum(counts_K))
 
     @property
@@ -82,12 +86,12 @@ class ClassAware:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Every song once; songs of ``shards_per_window`` shards are shuffled with each other, and shards among themselves.
+    """Every song once, shuffled within windows of ``shards_per_window`` shards; the shards are shuffled, too.
 
-    A coarser shuffle, for stores that are dear to ask: what is read in a while lies in few shards, which a node fetches
-    whole (``site.shard_cache``). The sequence is cut into as many lanes as a step has groups, and group g of every step
-    takes from lane g: a worker, which gets whole groups, never needs the shards of another worker's lanes.
-    ``shard_N`` is each song's shard.
+    The shuffle is coarser, for stores where requests are slow or costly. At any time, the songs lie in few shards,
+    which a node fetches whole (``site.shard_cache``). The sequence is divided into as many lanes as a step has groups,
+    and group g of every step comes from lane g. So a worker, which gets whole groups, never needs the shards of another
+    worker's lanes. ``shard_N`` is each song's shard.
     """
 
     shard_N: np.ndarray
@@ -110,10 +114,10 @@ class Windows:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Corpora mixed by weight, whatever their sizes: each has its share of an epoch's entries.
+    """Songs of several corpora, mixed by weight: each corpus has a fixed share of an epoch, whatever its size.
 
-    ``part_N`` is each song's corpus. An epoch has as many entries as songs; within a corpus songs come in shuffled
-    rounds, so that none comes twice before all of its corpus have come.
+    ``part_N`` is each song's corpus. An epoch has as many entries as there are songs. Within a corpus, songs are drawn
+    in shuffled rounds, so no song repeats before all others of its corpus were drawn.
     """
 
     part_N: np.ndarray
@@ -123,7 +127,7 @@ class Mixture:
         counts = np.bincount(self.part_N, minlength=len(self.weights))
         if len(counts) != len(self.weights) or min(counts) < 1 or min(self.weights) <= 0:
             raise ValueError(
-                f"a mixture needs a weight above 0 for each of its corpora and songs in each; it has the weights "
+                f"a mixture needs songs and a weight above 0 for each corpus; got weights "
                 f"{list(self.weights)} for corpora of {counts.tolist()} training songs"
             )
 
@@ -132,7 +136,7 @@ class Mixture:
         return len(self.part_N)
 
     def shares(self) -> list[int]:
-        """Entries of each corpus: its weight's part of the epoch, to within one."""
+        """Return the number of entries of each corpus: its weight's share of the epoch, rounded."""
         bounds = np.cumsum(self.weights) / sum(self.weights) * self.num_entries
         return np.diff(np.round(bounds).astype(int), prepend=0).tolist()
 
@@ -142,6 +146,6 @@ class Mixture:
 
 
 def rounds(rng: np.random.Generator, values: np.ndarray, length: int) -> np.ndarray:
-    """``length`` of ``values``: all of them shuffled, then all of them shuffled anew, and so on."""
+    """Return ``length`` of ``values``: all of them shuffled, then all of them shuffled again, and so on."""
     num_rounds = -(-length // len(values))
     return rng.permuted(np.tile(values, (num_rounds, 1)), axis=1).reshape(-1)[:length]

@@ -1,7 +1,7 @@
-"""Whole shards of a bucket, kept on the disk of the node that reads them, up to a limit. No Ray.
+"""A size-limited cache of whole shards of a bucket, on the disk of each node that reads them. No Ray.
 
-One folder serves every process of a node: who needs a shard first fetches it, the others wait for it. Its audio is
-checked by its checksums like any other, at every read.
+All processes of a node share one folder: the first that needs a shard fetches it, the others wait. Cached audio is
+verified by its checksums at every read, like any other.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ Retried = Callable[[BaseException], None]
 
 @dataclass(frozen=True)
 class ShardCache:
-    """A folder that holds at most ``limit_bytes`` of shards; what was used longest ago goes first.
+    """A folder that holds at most ``limit_bytes`` of shards; the least recently used are deleted first.
 
-    The shard that is being fetched comes on top of the limit.
+    A shard that is being downloaded is in addition to the limit.
     """
 
     folder: str
     limit_bytes: int
 
     def read(self, store: Store, path: str, offset: int, length: int, retried: Retried = lambda error: None) -> bytes:
-        """``length`` bytes from ``offset`` of a shard, fewer where it ends before; fetches the shard if it is not here.
+        """Read ``length`` bytes at ``offset`` of a shard, fewer at its end; fetch the shard first if it is not cached.
 
-        Raises what fetching it raises, and StoreError that names the folder where the disk is full.
+        Raises what fetching raises, and StoreError, naming the folder, if the disk is full.
         """
         while True:
             try:
                 descriptor = os.open(self._kept(store, path), os.O_RDONLY)
-            except FileNotFoundError:  # never fetched, or another process made room
+            except FileNotFoundError:  # not fetched yet, or another process deleted it to make room
                 self.fetch(store, path, retried)
                 continue
             try:
-                os.utime(descriptor)  # used now
+                os.utime(descriptor)  # marks it as used now
                 return os.pread(descriptor, length, offset)
             finally:
                 os.close(descriptor)
 
     def fetch(self, store: Store, path: str, retried: Retried = lambda error: None) -> None:
-        """Make sure that the shard is here; ``retried`` is told of each error that was tried again."""
+        """Download the shard unless it is cached. ``retried`` is called with each error that was retried."""
         kept = self._kept(store, path)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with _locked(kept.with_suffix(".lock")):
@@ -64,7 +64,7 @@ class ShardCache:
                 if error.errno != errno.ENOSPC:
                     raise
                 raise StoreError(
-                    f"the disk of {self.folder} is full while {store.uri}/{path} is fetched; "
+                    f"the disk of {self.folder} became full while fetching {store.uri}/{path}; "
                     "use a smaller site.shard_cache_gb, or another site.shard_cache"
                 ) from None
             finally:
@@ -74,7 +74,7 @@ class ShardCache:
         return self._kept(store, path).exists()
 
     def drop(self, store: Store, path: str) -> None:
-        """Forget a shard, so that it is fetched anew."""
+        """Delete a shard from the cache, so that it is fetched again."""
         self._kept(store, path).unlink(missing_ok=True)
 
     def _kept(self, store: Store, path: str) -> Path:
@@ -82,11 +82,11 @@ class ShardCache:
         return Path(self.folder, f"{Path(path).stem}-{hashlib.sha256(address.encode()).hexdigest()[:16]}.tar")
 
     def _make_room(self, num_bytes: int) -> None:
-        """Delete the shards that were used longest ago until ``num_bytes`` more fit in."""
+        """Delete the least recently used shards until ``num_bytes`` more fit."""
         with _locked(Path(self.folder, "room.lock")):
             kept = []
             for file in Path(self.folder).glob("*.tar"):
-                with suppress(FileNotFoundError):  # dropped by another process
+                with suppress(FileNotFoundError):  # deleted by another process
                     stat = file.stat()
                     kept.append((stat.st_mtime_ns, stat.st_size, file))
             room = self.limit_bytes - num_bytes - sum(size for _, size, _ in kept)
@@ -99,7 +99,7 @@ class ShardCache:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone among the processes of this node; a process that dies lets go."""
+    """Hold an exclusive lock among the processes of this node; it is released if the process dies."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

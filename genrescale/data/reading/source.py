@@ -1,4 +1,4 @@
-"""Groups of crops: a run's songs and plans, and from a group's address its audio and labels. No Ray.
+"""A run's songs and plans, and the audio and labels of a group given its address. No Ray.
 
 Shapes: n clips of a group, T samples of a crop, K tags.
 """
@@ -19,10 +19,10 @@ from genrescale.data.reading.spans import ReadStats
 
 @dataclass(frozen=True, eq=False)
 class CropGroup:
-    """One group as a worker trains on it: ``wave_nT`` int16, ``labels_nK`` float32, ``songs_n`` rows of its table.
+    """One group as a worker receives it: ``wave_nT`` int16, ``labels_nK`` float32, ``songs_n`` rows of its table.
 
-    ``starts_n`` are the crops' first samples; ``read`` is what reading them took, ``ready_at`` when it was done (a
-    time.time(); 0 where it was not measured).
+    ``starts_n`` are the crops' first samples. ``read`` holds the cost of reading them. ``ready_at`` is the
+    ``time.time()`` when reading was done, 0 if not measured.
     """
 
     id: GroupId
@@ -39,7 +39,7 @@ class CropGroup:
 
 @dataclass(frozen=True, eq=False)
 class StreamSource:
-    """The songs of each kind and the plans over them: all that reading a run's groups needs."""
+    """All that is needed to read a run's groups: the songs of each split, and the plans over them."""
 
     tables: dict[Split, SongTable]
     plan: RunPlan
@@ -51,7 +51,7 @@ class StreamSource:
 
     @property
     def is_local(self) -> bool:
-        """Whether the shards lie in a folder; those of a mix lie where its first shard lies."""
+        """Whether the shards are in a local folder; for a mix, whether its first shard is."""
         table = self.tables["train"]
         return located(table.store, table.shard_names[0])[0].local_path() is not None
 
@@ -59,7 +59,7 @@ class StreamSource:
         return self.test.crops(id.step, id.group) if id.kind == "test" else self.plan.crops(id)
 
     def read(self, crops: Crops, out_nT: np.ndarray | None = None) -> tuple[np.ndarray, ReadStats]:
-        """The audio of one group (n, T), written to ``out_nT`` where it is given, and what reading it took."""
+        """Read the audio of one group (n, T), into ``out_nT`` if given; also return the cost of reading it."""
         table, stats = self.tables[crops.id.kind], ReadStats()
         wave_nT = read_crops(table, crops.songs_n, crops.starts_n, self.crop_len, out_nT=out_nT, stats=stats)
         return wave_nT, stats
@@ -70,15 +70,15 @@ class StreamSource:
 
 
 def local_stream(source: StreamSource, items: Iterable[GroupId]) -> Iterator[CropGroup]:
-    """The same groups without Ray, read in this process: for tests and profiling."""
+    """Read groups in this process, without Ray: for tests and profiling."""
     for id in items:
         crops = source.crops(id)
         yield source.group(crops, *source.read(crops))
 
 
-READ_CPUS = 0.25  # a read task mostly waits and copies
+READ_CPUS = 0.25  # of a read task, which mostly waits and copies
 
 
 def read_tasks(cpus: float) -> int:
-    """How many read tasks run at a time on ``cpus``."""
+    """Return how many read tasks run concurrently on ``cpus``."""
     return max(1, int(cpus / READ_CPUS))

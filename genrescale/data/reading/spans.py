@@ -1,4 +1,4 @@
-"""Spans of shards: bytes of a crop from a memory map, by range requests, or out of whole shards in a cache. No Ray."""
+"""Read byte spans of shards: from a memory map, by range requests, or from whole cached shards. No Ray."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from genrescale.audio import SAMPLE_BYTES
 from genrescale.data.reading.shard_cache import ShardCache
 from genrescale.storage.store import Store
 
-_SHARDS_AT_ONCE = 4  # fetched whole into a cache
+_SHARDS_AT_ONCE = 4  # concurrent downloads into a cache
 
 
 class DamagedShardError(ValueError):
-    """What a shard holds is not what the manifest says."""
+    """The content of a shard does not match the manifest."""
 
 
 @dataclass
 class ReadStats:
-    """What reading some crops took.
+    """The cost of reading some crops: seconds, bytes and retries.
 
-    ``fetch_s`` is the wait for a bucket; the pages of a local file are fetched while they are verified.
+    ``fetch_s`` is the wait for a bucket. The pages of a local file are loaded during ``verify_s``.
     """
 
     fetch_s: float = 0.0
     verify_s: float = 0.0
     copy_s: float = 0.0
-    num_bytes: int = 0  # fetched: crops widened to whole seconds
-    retries: int = 0  # reads of a range that failed and were tried again
+    num_bytes: int = 0  # read, with crops widened to whole seconds
+    retries: int = 0  # range reads that failed and were retried
 
 
 @dataclass(frozen=True)
 class Span:
-    """The whole seconds of a song that a crop touches: samples ``low`` to ``high`` of ``song``, in a shard."""
+    """The whole seconds of a song that a crop overlaps: samples ``low`` to ``high`` of ``song``, in a shard."""
 
     song: int
     store: Store
@@ -50,30 +50,30 @@ class Span:
         return (self.high - self.low) * SAMPLE_BYTES
 
 
-@lru_cache(maxsize=256)  # each holds a file descriptor
+@lru_cache(maxsize=256)  # limited, because each map holds a file descriptor
 def mapped_shard(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def read_spans(spans: Sequence[Span], cache: ShardCache | None, stats: ReadStats) -> list[memoryview]:
-    """The bytes of every span; those of a bucket are fetched at the same time."""
+    """Read the bytes of every span; those of a bucket are fetched concurrently."""
     places: dict[Store, list[int]] = {}
     for i, span in enumerate(spans):
         places.setdefault(span.store, []).append(i)
-    found: dict[int, memoryview] = {}
-    for store, here in places.items():
-        of_store = [spans[i] for i in here]
+    bytes_of: dict[int, memoryview] = {}
+    for store, indices in places.items():
+        of_store = [spans[i] for i in indices]
         if (folder := store.local_path()) is not None:
             data = [_mapped_bytes(folder, span) for span in of_store]
         else:
             data = _fetched(store, of_store, cache, stats)
-        found.update(zip(here, data, strict=True))
-    return [found[i] for i in range(len(spans))]
+        bytes_of.update(zip(indices, data, strict=True))
+    return [bytes_of[i] for i in range(len(spans))]
 
 
 def _fetched(store: Store, spans: Sequence[Span], cache: ShardCache | None, stats: ReadStats) -> list[memoryview]:
-    """Spans of a bucket: each by its range, or out of whole shards that a cache keeps."""
+    """Fetch spans of a bucket: by range requests, or from whole shards in the cache."""
 
     def count_retry(error: BaseException) -> None:
         stats.retries += 1
@@ -94,7 +94,7 @@ def _fetched(store: Store, spans: Sequence[Span], cache: ShardCache | None, stat
 def _mapped_bytes(folder: Path, span: Span) -> memoryview:
     try:
         return memoryview(mapped_shard(folder / span.name))[span.offset : span.offset + span.num_bytes]
-    except (FileNotFoundError, ValueError) as error:  # mmap refuses an empty file with a ValueError
+    except (FileNotFoundError, ValueError) as error:  # mmap raises ValueError for an empty file
         raise _unreadable(span.store, span.name, str(error)) from None
 
 

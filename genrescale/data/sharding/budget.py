@@ -1,4 +1,4 @@
-"""How many songs of a corpus may fail before the job stops: those that cannot be decoded, and rows that give none."""
+"""The failure budget of sharding: how many songs and table rows may fail before the job stops."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from genrescale.data.sharding.errors import FailureBudgetError
 from genrescale.data.sharding.plan import ShardPlan
 
 MIN_FAILURES = 3
-"""So many songs may fail in a corpus of any size: one bad file does not stop a folder of fifty."""
+"""This many failures are allowed in a corpus of any size, so that one bad file does not stop a folder of fifty."""
 _REMEDY = (
-    "Mend them and run again with retry_quarantined=true (rows of a table: with append=true), "
+    "Repair them and run again with retry_quarantined=true (rows of a table: with append=true), "
     "or raise max_failure_rate and run again"
 )
-_REMEDY_BEFORE = "Mend the table and run again, or raise max_failure_rate"
+_REMEDY_BEFORE = "Repair the table and run again, or raise max_failure_rate"
 
 
 def failure_limit(settings: ShardSettings, num_songs: int) -> int:
-    """How many songs may be quarantined: ``max_failure_rate`` of them, at least MIN_FAILURES; none at a rate of 0."""
+    """Return how many songs may be quarantined: ``max_failure_rate`` of them, at least MIN_FAILURES.
+
+    At a rate of 0 none may.
+    """
     if not settings.max_failure_rate:
         return 0
     return max(MIN_FAILURES, int(settings.max_failure_rate * num_songs))
 
 
 class Budget:
-    """How many songs may fail: of the corpus and of each addition, which must not hide in a large corpus.
+    """The failure budget of a corpus, checked for each addition, so that failures cannot hide in a large corpus.
 
-    A row that was rejected counts as a song that was given and failed.
+    A rejected row counts as a song that failed.
     """
 
     def __init__(self, plan: ShardPlan, takedowns: Mapping[str, str]) -> None:
@@ -43,9 +46,10 @@ class Budget:
         self._sizes = np.bincount(given)
 
     def check(self, reasons: Mapping[str, str], planned: bool = True) -> None:
-        """Raises FailureBudgetError where more songs than allowed are in ``reasons`` and were not taken down.
+        """Raise FailureBudgetError if more songs failed than allowed. Songs that were taken down do not count.
 
-        ``planned`` says that the plan is written already: then rows that are mended are additions.
+        ``reasons`` maps keys of failed songs to reasons. ``planned`` means that the plan is already written, so that
+        repaired rows would be additions.
         """
         reasons = {**reasons, **self._rejected}
         failed = [key for key in reasons if key not in self._takedowns]

@@ -1,4 +1,4 @@
-"""Songs whose audio is the same, sample for sample."""
+"""Find songs whose audio is identical, sample for sample."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from genrescale.data.manifest import SONG_SCHEMA, Manifest
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Songs with one audio: their keys and, with the same place, their splits."""
+    """Songs with the same audio: their keys and, in the same order, their splits."""
 
     keys: tuple[str, ...]
     splits: tuple[str, ...]
@@ -29,33 +29,33 @@ class Duplicates:
 
 
 def exclusions(manifest: Manifest) -> list[str]:
-    """For every song of a manifest the reason why nothing may use it, "" for most.
+    """Return for every song of a manifest why it must not be used; "" for most.
 
-    Of songs with one audio in several splits only the copies in the split that judges most are used: test, else
-    validation. So nothing is tested on what it was trained on, and official test sets stay whole.
+    If copies of one recording are in several splits, only those in the most important split are used: test, else
+    validation. So no model is tested on audio that it was trained on, and official test sets stay complete.
     """
     reason_of: dict[str, str] = {}
     for copies in find_duplicates(manifest):
-        judge = max(copies.splits, key=SPLITS.index)
-        kept = copies.keys[copies.splits.index(judge)]
+        kept_split = max(copies.splits, key=SPLITS.index)
+        kept = copies.keys[copies.splits.index(kept_split)]
         for key, split in zip(copies.keys, copies.splits, strict=True):
-            if split != judge:
-                reason_of[key] = f"the same audio as {kept} in {judge}"
+            if split != kept_split:
+                reason_of[key] = f"the same audio as {kept} in {kept_split}"
     return [reason_of.get(key, "") for key in manifest.songs["key"].to_pylist()]
 
 
 def with_exclusions(manifest: Manifest) -> Manifest:
-    """The manifest, not written, with its column ``excluded`` as ``exclusions`` says."""
+    """Return the manifest with its column ``excluded`` set by ``exclusions``; nothing is written."""
     place = SONG_SCHEMA.get_field_index("excluded")
     column = pa.array(exclusions(manifest), pa.string())
     return replace(manifest, songs=manifest.songs.set_column(place, SONG_SCHEMA.field(place), column))
 
 
 def find_duplicates(manifest: Manifest) -> list[Duplicates]:
-    """Groups of songs with the same PCM, in the order of the manifest.
+    """Find groups of songs with the same PCM, in the order of the manifest.
 
-    Candidates have the same length and CRC-32. Among a million songs of one length about a hundred pairs of different
-    songs have, too; so the checksums of every second decide, where their indexes can be read.
+    Candidates have the same length and CRC-32. Among a million songs of one length, about a hundred pairs of different
+    songs match, too. So the checksums of every second decide, where the indexes can be read.
     """
     length_N, crc_N = manifest.column("num_samples"), manifest.column("crc32")
     order = np.lexsort((np.arange(len(manifest)), crc_N, length_N))
@@ -63,28 +63,28 @@ def find_duplicates(manifest: Manifest) -> list[Duplicates]:
     starts = np.flatnonzero(new[: len(order)])
     groups = [group for group in np.split(order, starts[1:]) if len(group) > 1]
     indexes: dict[int, np.ndarray | None] = {}
-    found: list[list[int]] = []
+    duplicates: list[list[int]] = []
     for group in groups:
         same: dict[bytes, list[int]] = {}
         for row in group.tolist():
             same.setdefault(_seconds(manifest, row, indexes), []).append(row)
-        found += _merged(same)
+        duplicates += _merged(same)
     keys, splits = manifest.songs["key"], manifest.songs["split"]
     return [
         Duplicates(tuple(keys[row].as_py() for row in rows), tuple(splits[row].as_py() for row in rows))
-        for rows in sorted(found)
+        for rows in sorted(duplicates)
     ]
 
 
 def _merged(same: dict[bytes, list[int]]) -> list[list[int]]:
-    unknown = same.pop(b"", [])  # of shards without a readable index: their length and CRC-32 are all there is
+    unknown = same.pop(b"", [])  # shards without a readable index: only length and CRC-32 are known
     if unknown:
         return [sorted([*unknown, *(row for rows in same.values() for row in rows)])]
     return [rows for rows in same.values() if len(rows) > 1]
 
 
 def _seconds(manifest: Manifest, row: int, indexes: dict[int, np.ndarray | None]) -> bytes:
-    """A song's checksums of every second; empty where its index cannot be read. ``indexes`` keeps those read."""
+    """Return a song's checksums of every second; empty if its index cannot be read. ``indexes`` is a cache."""
     shard = manifest.songs["shard"][row].as_py()
     if shard not in indexes:
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class FailureBudgetError(RuntimeError):
-    """More songs went to the quarantine than the settings allow."""
+    """More songs were quarantined than the settings allow."""
 
 
 class CorpusChangedError(RuntimeError):
-    """Somebody else wrote into a corpus while a job did."""
+    """Another job wrote to the corpus while this one ran."""

@@ -1,4 +1,4 @@
-"""A whole corpus: plan, one Ray task per missing shard, quarantine, manifest."""
+"""Shard a whole corpus: plan, one Ray task per missing shard, quarantine, manifest."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True, eq=False)
 class ShardingResult:
-    """``written`` and ``skipped`` count the shards made now and those that were finished before.
+    """The result of a sharding job: ``written`` counts new shards, ``skipped`` those that were finished before.
 
-    ``held_out`` counts added songs that no shard holds, because their artists are validated or tested on; ``overlap``
-    is what official splits share, None where the splits are ours. ``rejected_rows`` of those in quarantine are rows of
-    a table that give no song.
+    ``held_out`` counts added songs that are in no shard because their artists are in validation or test. ``overlap`` is
+    the artist overlap of official splits, None if the splits are ours. ``rejected_rows`` counts the quarantined entries
+    that are rows of a table without a song.
     """
 
     manifest: Manifest
@@ -50,26 +50,25 @@ class ShardingResult:
 
     @property
     def given(self) -> int:
-        """Songs and rejected rows that the corpus listed: those in shards, in quarantine and held out."""
+        """The number of songs and rejected rows that the corpus listed: in shards, in quarantine or held out."""
         return len(self.manifest) + len(self.quarantined) + self.held_out
 
     def summary(self) -> str:
-        """What the job did, in words."""
+        """Describe in text what the job did."""
         manifest = self.manifest
         num_bytes = sum(manifest.shards["num_bytes"].to_pylist())
         excluded = sum(bool(reason) for reason in manifest.songs["excluded"].to_pylist())
-        rows = f", {self.rejected_rows} of them rows of a table that give no song" if self.rejected_rows else ""
+        rows = f", {self.rejected_rows} of them rows of a table without a song" if self.rejected_rows else ""
         lines = [
             f"{self.given} songs given: {len(manifest)} in shards ({excluded} excluded as copies across splits), "
             f"{len(self.quarantined)} in quarantine, {self.held_out} held out",
-            f"{len(manifest.shards)} shards, {num_bytes:,} bytes; {self.written} written, {self.skipped} found",
+            f"{len(manifest.shards)} shards, {num_bytes:,} bytes; {self.written} written now, {self.skipped} before",
             f"{len(self.quarantined)} songs in quarantine{rows}",
             *(f"  {song.path or song.key}: {song.reason}" for song in self.quarantined[:_SHOWN]),
         ]
         if self.held_out:
             lines.append(
-                f"{self.held_out} added songs held out ({PLAN_PATH} names them): "
-                f"their artists are validated or tested on"
+                f"{self.held_out} added songs held out (listed in {PLAN_PATH}): their artists are in validation or test"
             )
         if self.overlap is not None:
             lines.append(f"official splits: {self.overlap.sentence()}")
@@ -79,10 +78,10 @@ class ShardingResult:
 
 
 def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -> ShardingResult:
-    """Write the plan's shards that ``out`` lacks, as Ray tasks, then the manifest.
+    """Write the plan's missing shards to ``out``, as Ray tasks, then the manifest.
 
-    ``retry_quarantined`` makes the shards again that have songs in quarantine which were not taken down. Raises
-    FailureBudgetError, with the quarantine written, where too many songs fail.
+    ``retry_quarantined`` rewrites the shards with quarantined songs (other than those that were taken down). Raises
+    FailureBudgetError, after writing the quarantine, if too many songs fail.
     """
     with Waiting("shard_corpus", "looking for finished shards"):
         _remove_parts(out)
@@ -101,7 +100,7 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
         budget.check(reasons)
         if missing:
             _write_missing(missing, reasons, budget, len(finished))
-            _remove_parts(out)  # of tasks whose process died
+            _remove_parts(out)  # left by tasks whose process died
     finally:
         quarantined = _quarantined(plan, reasons, takedowns)
         write_quarantine(out, quarantined)
@@ -114,7 +113,7 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     if given != len(manifest) + len(quarantined) + held_out:
         raise AssertionError(
             f"{given} songs were given, but {len(manifest)} are in the shards of {out.uri}, {len(quarantined)} in "
-            f"quarantine and {held_out} held out: this is a fault of genrescale, please report it"
+            f"quarantine and {held_out} held out: this is a bug in genrescale, please report it"
         )
     num_rows = len(plan.rejected)
     return ShardingResult(manifest, quarantined, len(missing), len(finished), held_out, plan.overlap, num_rows)
@@ -123,7 +122,7 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
 def _finished_manifest(
     plan: ShardPlan, tasks: Sequence[ShardTask], out: Store, takedowns: Mapping[str, str]
 ) -> Manifest:
-    """The manifest of shards that are all written. Raises CorpusChangedError where somebody else wrote meanwhile."""
+    """Build the manifest once all shards are written. Raises CorpusChangedError if another job wrote meanwhile."""
     indexes = read_indexes(out, tasks)
     if None in indexes:
         raise CorpusChangedError(
@@ -138,7 +137,7 @@ def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget
     songs_of = {task.name: len(task.songs) for task in missing}
     with Progress("shard_corpus", sum(songs_of.values()), "songs") as progress:
         progress.note(f"{len(missing)} shards to write, {num_finished} finished before")
-        # a song that crashes its process is found by the second attempt, which gives every song a process of its own
+        # the second attempt decodes every song in its own process, which identifies a song that crashes the decoder
         isolated = partial(replace, isolated=True)
         for report in run_tasks(write_shard, missing, name="write_shard", again=isolated):
             reasons.update(report.quarantined)
@@ -148,7 +147,7 @@ def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget
 
 
 def _recover_indexes(out: Store, tasks: Iterable[ShardTask]) -> None:
-    """Write lost indexes anew from tars that the manifest knows, whose songs may not be had a second time."""
+    """Rebuild lost indexes from tars that the manifest knows, because the encoded songs may no longer be available."""
     files = set(out.list("shards"))
     blind = [task.name for task in tasks if task.name in files and index_path(task.name) not in files]
     if not blind or not out.exists(MANIFEST_PATH):
@@ -157,12 +156,12 @@ def _recover_indexes(out: Store, tasks: Iterable[ShardTask]) -> None:
     row_of = {name: shard for shard, name in enumerate(manifest.shards["name"].to_pylist())}
     for name in blind:
         if name in row_of:
-            with suppress(ValueError):  # another tar than the manifest's: its songs are decoded
+            with suppress(ValueError):  # not the manifest's tar: its songs are decoded again
                 rebuild_index(out, manifest, row_of[name], planned.get(name, PlannedShard()))
 
 
 def shard_tasks(plan: ShardPlan, out: Store, takedowns: Mapping[str, str]) -> list[ShardTask]:
-    """One task for each shard of the plan; ``takedowns`` (key -> reason) are songs that may not be in any."""
+    """Make one task for each shard of the plan. ``takedowns`` (key -> reason) must not be in any shard."""
     return [
         ShardTask(
             store=out,
@@ -181,7 +180,7 @@ def shard_tasks(plan: ShardPlan, out: Store, takedowns: Mapping[str, str]) -> li
 
 
 def read_indexes(out: Store, tasks: Iterable[ShardTask]) -> list[ShardIndex | None]:
-    """Per task the index of its finished shard; None where the shard has to be made."""
+    """Read the index of each task's finished shard; None if the shard has to be written."""
     files = set(out.list("shards"))
 
     def read(task: ShardTask) -> ShardIndex | None:
@@ -200,7 +199,7 @@ def read_indexes(out: Store, tasks: Iterable[ShardTask]) -> list[ShardIndex | No
 
 
 def _remove_parts(out: Store) -> None:
-    """Take away what a killed job left half-written."""
+    """Delete partial files left by a killed job."""
     for path in out.list():
         if path.rsplit("/", 1)[-1].startswith(".") and path.endswith(".part"):
             out.delete(path)
@@ -218,7 +217,7 @@ def _quarantined(plan: ShardPlan, reasons: Mapping[str, str], takedowns: Mapping
 
 
 def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[ShardIndex], out: Store) -> Manifest:
-    """The manifest follows from the plan and the indexes alone, whichever runs wrote the shards."""
+    """Build the manifest from the plan and the indexes only; which runs wrote the shards does not matter."""
     starts = [rows.start - task.first_order for task, (_, _, rows) in zip(tasks, plan.shards(), strict=True)]
     rows = np.concatenate([start + index.order for start, index in zip(starts, indexes, strict=True)])
     if not any(plan.split[row] == "train" for row in rows):

@@ -1,7 +1,7 @@
-"""Songs whose audio is far from the length that their corpus states: clips cut short, tracks that are other recordings.
+"""Find songs whose audio length is far from the length that their corpus states: clips cut short, wrong recordings.
 
-They are kept, and named: in the job's summary, in ``describe``, and in ``odd_lengths.parquet`` beside the shards, which
-is there only where there are such songs. Songs under ``min_s`` are in the quarantine, like all others.
+They are kept and reported: in the job's summary, in ``describe``, and in ``odd_lengths.parquet`` beside the shards,
+which exists only if there are such songs. Songs shorter than ``min_s`` are in the quarantine, as always.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from genrescale.storage.store import Store
 
 ODD_LENGTHS_PATH = "odd_lengths.parquet"
 TOLERANCE, TOLERANCE_S = 0.05, 1.0
-"""How far from its stated length a song may be: a share of it, at least so many seconds. Encoders pad, tables round."""
+"""Allowed difference from the stated length: this share, at least this many seconds. Encoders pad, tables round."""
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class OddLength:
-    """A song in the shards with the seconds that its corpus states (of an excerpt: no more than ``max_s``) and has."""
+    """A song in the shards with its stated and its actual length; for an excerpt, at most ``max_s`` is expected."""
 
     key: str
     path: str
@@ -37,7 +37,7 @@ class OddLength:
 
 
 def odd_lengths(songs: Sequence[Song], manifest: Manifest) -> list[OddLength]:
-    """The songs of a manifest that are far from their ``expected_s``, in its order."""
+    """List the songs of a manifest that are far from their ``expected_s``, in the manifest's order."""
     stated = {song.key: song.expected_s for song in songs if song.expected_s}
     if not stated:
         return []
@@ -45,38 +45,38 @@ def odd_lengths(songs: Sequence[Song], manifest: Manifest) -> list[OddLength]:
     keys = manifest.songs["key"].to_pylist()
     expected_N = np.minimum([stated.get(key, np.nan) for key in keys], max_s)
     found_N = manifest.column("num_samples") / SAMPLE_RATE
-    far_N = np.abs(found_N - expected_N) > np.maximum(TOLERANCE * expected_N, TOLERANCE_S)  # never where none is stated
+    far_N = np.abs(found_N - expected_N) > np.maximum(TOLERANCE * expected_N, TOLERANCE_S)  # NaN: none is stated
     return [
         OddLength(keys[row], manifest.songs["path"][row].as_py(), float(expected_N[row]), float(found_N[row]))
         for row in np.flatnonzero(far_N).tolist()
     ]
 
 
-def write_odd_lengths(out: Store, found: Sequence[OddLength]) -> None:
-    """Nothing is written where there are none, and what was there is taken away."""
-    if found:
+def write_odd_lengths(out: Store, songs: Sequence[OddLength]) -> None:
+    """Write the list, or delete the file if the list is empty."""
+    if songs:
         names = ("key", "path", "expected_s", "found_s")
-        columns = {name: pa.array([getattr(song, name) for song in found]) for name in names}
+        columns = {name: pa.array([getattr(song, name) for song in songs]) for name in names}
         out.write_bytes(ODD_LENGTHS_PATH, table_bytes(pa.table(columns)))
     elif out.exists(ODD_LENGTHS_PATH):
         out.delete(ODD_LENGTHS_PATH)
 
 
 def read_odd_lengths(manifest: Manifest) -> list[OddLength]:
-    """Those that are still in the corpus: some may have been taken down."""
+    """Read the list, without songs that were taken down since."""
     store = Store(manifest.uri)
     if not store.exists(ODD_LENGTHS_PATH):
         return []
-    there = set(manifest.songs["key"].to_pylist())
+    keys = set(manifest.songs["key"].to_pylist())
     rows = table_of(store.read_bytes(ODD_LENGTHS_PATH)).to_pylist()
-    return [OddLength(**row) for row in rows if row["key"] in there]
+    return [OddLength(**row) for row in rows if row["key"] in keys]
 
 
-def sentence(found: Sequence[OddLength]) -> str:
-    """How many there are, and the first of them."""
-    short = sum(song.found_s < song.expected_s for song in found)
-    more = f"; all are in {ODD_LENGTHS_PATH}" if len(found) > _SHOWN else ""
+def sentence(songs: Sequence[OddLength]) -> str:
+    """Describe how many such songs there are, with the first of them."""
+    short = sum(song.found_s < song.expected_s for song in songs)
+    more = f"; all are in {ODD_LENGTHS_PATH}" if len(songs) > _SHOWN else ""
     return (
-        f"{len(found)} songs are far from the length that their corpus states, {short} of them shorter: "
-        f"{'; '.join(map(str, found[:_SHOWN]))}{more}"
+        f"{len(songs)} songs are far from the length that their corpus states, {short} of them shorter: "
+        f"{'; '.join(map(str, songs[:_SHOWN]))}{more}"
     )

@@ -1,7 +1,7 @@
-"""The plan of a sharded corpus: which song lies in which split, at which place, in which shard.
+"""The plan of a sharded corpus: split, position and shard of every song.
 
-It is fixed before any audio is read (``plan_file`` keeps it beside the shards). Songs that are added later are a
-*generation* of their own behind the songs that are there, so the nested order of a split only grows at its end.
+It is fixed before any audio is read, and stored beside the shards (``plan_file``). Songs added later form a new
+*generation* after the existing songs, so the nested order of a split only grows at its end.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from genrescale.data.quarantine import Rejected
 from genrescale.data.sharding.splits import ArtistOverlap, artist_overlap, assign_splits, nested_order
 
 HELD_OUT = "held out"
-"""In place of a split: an added song that may not be trained on, because its artist is validated or tested on."""
+"""Used in place of a split for an added song that must not be trained on: its artist is in validation or test."""
 _ORDER = (*SPLITS, HELD_OUT)
 PLAN_PATH = "plan.parquet"
 
 
 @dataclass(frozen=True, eq=False)
 class ShardPlan:
-    """Songs in the order of splits and shards: song i has ``split[i]``, ``order[i]`` in it, and ``labels_NK[i]``.
+    """Songs sorted by split and shard: song i has ``split[i]``, the position ``order[i]`` in it, and ``labels_NK[i]``.
 
-    ``generation`` (N,) is 0 for the songs that the corpus began with, then 1 for the first addition. Songs that are
-    HELD_OUT come last, and no shard holds them. ``rejected`` are rows of the corpus' tables that give no song; no
-    digest depends on them.
+    ``generation`` (N,) is 0 for the initial songs, 1 for the first addition, and so on. HELD_OUT songs come last and
+    are in no shard. ``rejected`` are rows of the corpus's tables without a song; no digest depends on them.
     """
 
     songs: list[Song]
@@ -49,26 +48,26 @@ class ShardPlan:
 
     @property
     def overlap(self) -> ArtistOverlap | None:
-        """What official splits share, None where the splits are ours."""
+        """The artist overlap of official splits; None if the splits are ours."""
         if not any(song.split for song in self.songs):
             return None
         num_used = len(self.songs) - self.num_held_out
         return artist_overlap(self.songs[:num_used], self.split[:num_used])
 
     def shards(self) -> list[tuple[str, str, slice]]:
-        """Per shard its name, its split and its rows."""
-        found, size = [], self.settings.songs_per_shard
+        """List the shards: name, split and rows of each."""
+        listed, size = [], self.settings.songs_per_shard
         start = 0
         for (split, generation), members in groupby(zip(self.split, self.generation.tolist(), strict=True)):
             end = start + len(list(members))
             added = f"-g{generation:03d}" if generation else ""
             for i, first in enumerate(range(start, end, size) if split != HELD_OUT else ()):
-                found.append((f"shards/{split}{added}-{i:06d}.tar", split, slice(first, min(first + size, end))))
+                listed.append((f"shards/{split}{added}-{i:06d}.tar", split, slice(first, min(first + size, end))))
             start = end
-        return found
+        return listed
 
     def digest(self, rows: slice) -> str:
-        """SHA-256 of what decides the bytes of a shard with these rows (never of paths: music may move)."""
+        """SHA-256 of all that determines the bytes of a shard with these rows; not of paths, because files may move."""
         text = canonical_json(
             {
                 "settings": self.settings.of_plan(),
@@ -82,9 +81,9 @@ class ShardPlan:
 
 
 def make_plan(songs: Sequence[Song], vocabulary: Vocabulary, settings: ShardSettings) -> ShardPlan:
-    """Splits, nested order and shards of a corpus, before any audio is read.
+    """Assign splits, nested order and shards to a corpus, before any audio is read.
 
-    Raises ValueError for an empty corpus, repeated keys, labels outside the vocabulary, and impossible splits.
+    Raises ValueError for an empty corpus, repeated keys, labels outside the vocabulary, and splits that cannot be made.
     """
     songs, labels_NK = checked(songs, vocabulary)
     split = assign_splits(songs, labels_NK, settings.val_fraction, settings.test_fraction, settings.seed)
@@ -93,18 +92,18 @@ def make_plan(songs: Sequence[Song], vocabulary: Vocabulary, settings: ShardSett
 
 
 def extend_plan(plan: ShardPlan, added: Sequence[Song]) -> ShardPlan:
-    """The plan with ``added`` songs as its next generation, each split's nested order going on where it ends.
+    """Append ``added`` songs to a plan as its next generation, which continues the nested order of each split.
 
-    Validation and test songs stay what they are where genrescale chose them: new songs are trained on, or held out
-    where their artist is validated or tested on. Official splits are kept. Raises ValueError for songs that are there
-    already, and where official splits are given for one part of the songs only.
+    If genrescale made the splits, validation and test do not change: new songs are added to train, or held out if their
+    artist is in validation or test. Official splits are kept. Raises ValueError for songs that the plan already has,
+    and if only the old or only the new songs have official splits.
     """
     added, labels_NK = checked([*added], plan.vocabulary)
     official = {song.split for song in plan.songs if song.split}
     for song in added:
         if bool(song.split) != bool(official):
             have = "an official split" if song.split else "no official split"
-            raise ValueError(f"the added song {song.key} has {have}, unlike the songs before; give one to all, or none")
+            raise ValueError(f"the added song {song.key} has {have}, unlike the songs before; give one to all or none")
     unknown = sorted({song.split for song in added if song.split} - set(SPLITS))
     if unknown:
         raise ValueError(f"splits {unknown} are none of {list(SPLITS)}")
@@ -127,7 +126,7 @@ def extend_plan(plan: ShardPlan, added: Sequence[Song]) -> ShardPlan:
 
 
 def _places(split_N: np.ndarray, labels_NK: np.ndarray, seed: int, first: dict[str, int]) -> np.ndarray:
-    """(N,) the place of every song in its split's nested order, which begins at ``first``."""
+    """Return each song's position (N,) in the nested order of its split, starting at ``first``."""
     place = np.zeros(len(split_N), dtype=np.int64)
     for split in _ORDER:
         rows = np.flatnonzero(split_N == split)
@@ -136,9 +135,9 @@ def _places(split_N: np.ndarray, labels_NK: np.ndarray, seed: int, first: dict[s
 
 
 def checked(songs: Sequence[Song], vocabulary: Vocabulary) -> tuple[list[Song], np.ndarray]:
-    """The songs by key, so that the plan does not depend on the order in which they were listed, and their labels.
+    """Sort songs by key, so that the plan does not depend on the order of the listing, and encode their labels.
 
-    Raises ValueError for no songs, a key that is there twice, and labels that the vocabulary lacks.
+    Raises ValueError for an empty list, a repeated key, and labels outside the vocabulary.
     """
     if not songs:
         raise ValueError("the corpus has no songs")
@@ -164,8 +163,8 @@ def arranged(
     vocabulary: Vocabulary,
     settings: ShardSettings,
 ) -> ShardPlan:
-    """Songs with their split, place and generation, sorted into the rows of a plan."""
-    # as numbers: sorting a million names would take seconds
+    """Sort songs with their split, position and generation into the rows of a plan."""
+    # sort by integer codes: sorting a million names would take seconds
     code_of = np.array([_ORDER.index(name) for name in sorted(_ORDER)])
     split_code = code_of[np.searchsorted(sorted(_ORDER), split_N)]
     rows = np.lexsort((place, split_code))

@@ -1,4 +1,4 @@
-"""The plan beside the shards, ``plan.parquet``: what was begun is continued, added to, or refused in words."""
+"""Store the plan beside the shards (``plan.parquet``), and continue, extend or refuse a corpus that was begun."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def fix_plan(
     append: bool = False,
     rejected: Sequence[Rejected] = (),
 ) -> ShardPlan:
-    """The plan that ``out`` was begun with, or a new one, now written there.
+    """Return the plan that ``out`` was begun with, or make a new one and write it there.
 
-    A plan that was begun is kept as it is, also where another machine or version would break ties otherwise; with
-    ``append`` the songs that it lacks become its next generation. Songs that were taken down need not be listed any
-    more. ``rejected`` rows are those of the listing: each is remembered with the addition that it came with.
+    A begun plan is kept unchanged, even if another machine or version would break ties differently. With ``append``,
+    songs that it does not have become its next generation. Songs that were taken down need not be listed any more.
+    ``rejected`` are the rejected rows of the listing, each recorded with the addition that it came with.
 
-    Raises ValueError that says what changed where the songs, labels or settings are not those of the begun plan, and
-    FailureBudgetError, with the quarantine written and no plan, where too many rows were rejected.
+    Raises ValueError, saying what changed, if songs, labels or settings differ from the begun plan. Raises
+    FailureBudgetError, after writing the quarantine but no plan, if too many rows were rejected.
     """
     if not out.exists(PLAN_PATH):
         if out.list("shards"):
@@ -53,7 +53,7 @@ def fix_plan(
         if not songs:
             raise ValueError("the corpus has no songs")
         if append:
-            raise ValueError(f"{out.uri} holds no corpus that songs could be added to; begin one without append=true")
+            raise ValueError(f"{out.uri} holds no corpus to add songs to; start one without append=true")
         plan = replace(make_plan(songs, vocabulary, _sized(settings, songs)), rejected=tuple(rejected))
         return _written(plan, out)
     table = table_of(out.read_bytes(PLAN_PATH))
@@ -61,29 +61,29 @@ def fix_plan(
     settings = replace(settings, songs_per_shard=settings.songs_per_shard or meta["settings"]["songs_per_shard"])
     row_of = {key: i for i, key in enumerate(table["key"].to_pylist())}
     begun = Vocabulary.from_json(meta["vocabulary"])
-    gone = _taken_down(table, {song.key for song in songs}, read_takedowns(out), begun)
-    if gone and set(vocabulary.tags) <= set(begun.tags):
-        vocabulary = begun  # of tags that only they had, the songs that are listed say nothing
+    taken_down = _taken_down(table, {song.key for song in songs}, read_takedowns(out), begun)
+    if taken_down and set(vocabulary.tags) <= set(begun.tags):
+        vocabulary = begun  # the listed songs do not show tags that only these songs had
     if vocabulary == begun:
-        songs = [*songs, *gone]
+        songs = [*songs, *taken_down]
     added = [song for song in songs if song.key not in row_of] if append else []
     listed, labels_NK = checked([song for song in songs if song.key in row_of] if added else songs, vocabulary)
     changes = _changes(table, meta["settings"], begun, row_of, listed, labels_NK, vocabulary, settings)
     if changes:
         remedy = "" if append else "add songs with append=true, "
         raise ValueError(
-            f"{out.uri} was begun with another plan: {'; '.join(changes)}.{_first(rejected)} Go back to it, {remedy}"
-            f"take songs out with jobs/take_down.py, choose another folder for out, or delete {out.uri} to start over"
+            f"{out.uri} was begun with another plan: {'; '.join(changes)}.{_first(rejected)} Restore it, {remedy}"
+            f"remove songs with jobs/take_down.py, choose another folder for out, or delete {out.uri} to start over"
         )
     rows = np.array([row_of[song.key] for song in listed])
     split_N, place, generation = (table[name].to_numpy()[rows] for name in ("split", "order", "generation"))
     plan = arranged(listed, labels_NK, split_N, place, generation, vocabulary, settings)
     if added:
         plan = extend_plan(plan, added)
-    # rows that were bad before belong to what they came with; a row that the plan does not know came last
+    # a row that was rejected before keeps its generation; a row unknown to the plan came with the last one
     known, last = meta.get(_REJECTED, {}), int(plan.generation.max())
-    came = [replace(row, generation=known.get(row.key, last)) for row in rejected if row.key not in row_of]
-    plan = replace(plan, rejected=tuple(came))
+    latest = [replace(row, generation=known.get(row.key, last)) for row in rejected if row.key not in row_of]
+    plan = replace(plan, rejected=tuple(latest))
     return _written(plan, out) if added else plan
 
 
@@ -93,19 +93,19 @@ def _written(plan: ShardPlan, out: Store) -> ShardPlan:
         Budget(plan, takedowns).check({}, planned=False)
     except FailureBudgetError:
         rows = [row.quarantined(takedowns) for row in plan.rejected]
-        there = {row.key for row in rows}
-        write_quarantine(out, [*rows, *(song for song in read_quarantine(out) if song.key not in there)])
+        rejected_keys = {row.key for row in rows}
+        write_quarantine(out, [*rows, *(song for song in read_quarantine(out) if song.key not in rejected_keys)])
         raise
     out.write_bytes(PLAN_PATH, _plan_bytes(plan))
     return plan
 
 
 def _first(rejected: Sequence[Rejected]) -> str:
-    return f" {len(rejected)} rows give no song, the first: {rejected[0]}." if rejected else ""
+    return f" {len(rejected)} rows have no song, the first: {rejected[0]}." if rejected else ""
 
 
 def read_plan(out: Store) -> ShardPlan:
-    """The plan as it was written. Its songs have no paths: the plan does not know where music lies."""
+    """Read the stored plan. Its songs have no paths, because the plan does not record where audio files are."""
     table = table_of(out.read_bytes(PLAN_PATH))
     meta = json.loads(table.schema.metadata[_META])
     songs = [
@@ -131,9 +131,9 @@ def _labels(table: pa.Table) -> np.ndarray:
 
 
 def _sized(settings: ShardSettings, songs: Sequence[Song]) -> ShardSettings:
-    """Settings with as many songs to a shard as make SHARD_MB, by the mean of the first songs that can be decoded.
+    """Set the number of songs per shard to give SHARD_MB, by the mean size of a sample of songs that can be decoded.
 
-    The songs are taken in the order of their keys, so a plan does not depend on how they were listed.
+    The sample is taken in the order of keys, so the plan does not depend on the order of the listing.
     """
     if settings.songs_per_shard:
         return settings
@@ -141,7 +141,7 @@ def _sized(settings: ShardSettings, songs: Sequence[Song]) -> ShardSettings:
     lengths = []
     for song in by_key[:: max(1, len(by_key) // _SAMPLED)]:
         try:
-            # isolated: this is the job's own process, which a song that crashes the decoder must not end
+            # isolated: a song that crashes the decoder must not end the job's own process
             lengths.append(len(decode_song(song, settings, isolated=True).pcm_T))
         except DecodeError:
             continue
@@ -150,9 +150,9 @@ def _sized(settings: ShardSettings, songs: Sequence[Song]) -> ShardSettings:
 
 
 def _taken_down(table: pa.Table, listed: set[str], takedowns: dict[str, str], vocabulary: Vocabulary) -> list[Song]:
-    """Songs of the plan that were taken down and are listed no more, as the plan knows them."""
-    gone = [key in takedowns and key not in listed for key in table["key"].to_pylist()] if takedowns else []
-    rows = table.filter(pa.array(gone)).to_pylist() if any(gone) else []
+    """Return the songs of the plan that were taken down and are no longer listed."""
+    removed = [key in takedowns and key not in listed for key in table["key"].to_pylist()] if takedowns else []
+    rows = table.filter(pa.array(removed)).to_pylist() if any(removed) else []
     return [
         Song(row["key"], "", row["artist"], vocabulary.decode(np.array(row["labels"], np.float32)), row["official"])
         for row in rows
@@ -188,7 +188,7 @@ def _changes(
     vocabulary: Vocabulary,
     settings: ShardSettings,
 ) -> list[str]:
-    """What is not as in the begun plan, in words."""
+    """Describe what differs from the begun plan."""
     now = settings.of_plan()
     changes = [f"{name} was {value} and is {now[name]}" for name, value in begun_settings.items() if value != now[name]]
     if begun != vocabulary:
@@ -200,10 +200,11 @@ def _changes(
     if removed:
         changes.append(f"{len(removed)} of {table.num_rows} songs no longer listed, the first is {removed[0]}")
     differ: dict[str, list[str]] = {"labels": [], "artist": [], "official split": []}
-    for low in range(0, len(songs), _COMPARED):  # in parts, so that not all labels lie in memory once more
+    for low in range(0, len(songs), _COMPARED):  # in parts, to avoid a second copy of all labels
         part = [(song, i) for i, song in enumerate(songs[low : low + _COMPARED], low) if song.key in row_of]
-        there = table.take([row_of[song.key] for song, _ in part] or pa.array([], pa.int64()))
-        begun_nK, artists, splits = _labels(there), there["artist"].to_pylist(), there["official"].to_pylist()
+        begun_rows = table.take([row_of[song.key] for song, _ in part] or pa.array([], pa.int64()))
+        begun_nK = _labels(begun_rows)
+        artists, splits = begun_rows["artist"].to_pylist(), begun_rows["official"].to_pylist()
         for j, (song, i) in enumerate(part):
             if not np.array_equal(begun_nK[j], labels_NK[i]):
                 differ["labels"].append(song.key)
@@ -217,12 +218,12 @@ def _changes(
 
 
 def _tag_changes(begun: Vocabulary, now: Vocabulary, songs: Sequence[Song]) -> str:
-    gone, new = set(begun.names) - set(now.names), set(now.names) - set(begun.names)
-    if gone or new:
+    removed, new = set(begun.names) - set(now.names), set(now.names) - set(begun.names)
+    if removed or new:
         first = next((f", the first in {song.key}" for song in songs if not new.isdisjoint(song.labels)), "")
-        return f"the tags differ (no longer there: {sorted(gone)[:5]}; new: {sorted(new)[:5]}{first})"
+        return f"the tags differ (removed: {sorted(removed)[:5]}; new: {sorted(new)[:5]}{first})"
     if begun.tags != now.tags:
         return "the tags have another order, kind or group"
     if begun.exclusive:
-        return "every song had exactly one tag, and not every one has now"
-    return "not every song had exactly one tag, and now every one has"
+        return "every song had exactly one tag, and now not all have"
+    return "not every song had exactly one tag, and now all have"

@@ -1,4 +1,4 @@
-"""The index of a shard, recomputed from its tar."""
+"""Rebuild the index of a shard from its tar."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from genrescale.storage.store import Store
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """What an index holds of the plan: the shard's plan digest, and its quarantined songs (key -> reason).
+    """The parts of an index that come from the plan: the plan digest, and the quarantined songs (key -> reason).
 
-    Without a plan the digest is empty: jobs/shard_corpus.py would then make the shard again, to the same bytes.
+    Without a plan the digest is empty, and jobs/shard_corpus.py would write the shard again, with the same bytes.
     """
 
     digest: str = ""
@@ -30,7 +30,7 @@ class PlannedShard:
 
 
 def planned_shards(store: Store) -> dict[str, PlannedShard]:
-    """Every planned shard by its name; none where plan and quarantine do not lie beside the shards."""
+    """Return every planned shard by name; none if plan and quarantine are not beside the shards."""
     if not store.exists(QUARANTINE_PATH) or not store.exists(PLAN_PATH):
         return {}
     plan = read_plan(store)
@@ -44,18 +44,18 @@ def planned_shards(store: Store) -> dict[str, PlannedShard]:
 
 
 def rebuild_index(store: Store, manifest: Manifest, shard: int, planned: PlannedShard) -> str:
-    """Write the index of an intact shard anew; returns its SHA-256.
+    """Rewrite the index of an intact shard; return the SHA-256 of the index.
 
-    The bytes are those of the lost index where ``planned`` is of the plan and pyarrow is the version that wrote it.
-    Otherwise the manifest needs the new SHA-256 (``with_indexes``). Raises ValueError, with nothing written, where the
-    tar is not the one that the manifest knows.
+    The bytes equal those of the lost index if ``planned`` comes from the plan and the pyarrow version is the same.
+    Otherwise the manifest needs the new SHA-256 (``with_indexes``). Raises ValueError, and writes nothing, if the tar
+    is not the one that the manifest knows.
     """
     path = manifest.shard_name(shard)
     if not store.exists(path):
-        raise ValueError("it is missing: its index cannot be rebuilt")
+        raise ValueError("it is missing, so its index cannot be rebuilt")
     scan = scan_shard(store, path)
     if scan.sha256 != manifest.shards["sha256"][shard].as_py():
-        raise ValueError("it is not what was written: its index cannot be rebuilt")
+        raise ValueError("its SHA-256 is not the manifest's, so its index cannot be rebuilt")
     rows = manifest.shard_rows(shard)
     row_of = {manifest.songs["key"][row].as_py(): row for row in rows.tolist()}
     pcm = [store.read_range(path, song.offset, song.num_bytes) for song in scan.songs]

@@ -1,7 +1,7 @@
-"""What the members of a shard's tar say, read in one pass without its audio.
+"""Scan the members of a shard's tar in one pass, without its audio.
 
-Shards are read from start to end in large ranges and hashed on the way, so that a bucket is asked a few times for each
-shard and the bytes whose members are looked at are the bytes whose SHA-256 is compared.
+Shards are read from start to end in large ranges, and hashed on the way. So a bucket gets few requests for each shard,
+and the SHA-256 is of exactly the bytes whose members were read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Readable(Protocol):
 
 @dataclass(frozen=True)
 class StoredSong:
-    """A song as its shard holds it: what its .json member says (None: not readable) and where its PCM lies (bytes)."""
+    """A song in a shard: the content of its .json member (None if unreadable), and the byte range of its PCM."""
 
     key: str
     facts: dict[str, Any] | None
@@ -34,14 +34,14 @@ class StoredSong:
 
 @dataclass(frozen=True)
 class ShardScan:
-    """One pass over a shard; ``songs`` ends where the tar can be read no further."""
+    """The result of one pass over a shard. ``songs`` ends where the tar becomes unreadable."""
 
     sha256: str
     songs: list[StoredSong]
 
 
 class _HashedReader:
-    """A stored file from start to end, for tarfile's stream mode."""
+    """Reads a stored file from start to end and hashes it, for tarfile's stream mode."""
 
     def __init__(self, store: Store, path: str) -> None:
         self._store, self._path, self._size = store, path, store.size(path)
@@ -59,9 +59,9 @@ class _HashedReader:
 
 
 def read_members(file: _Readable, base: int = 0) -> list[StoredSong]:
-    """The songs of a tar, or of a part of one that starts at a member, ``base`` bytes from the start of the tar.
+    """Read the songs of a tar, or of a part that starts at a member, ``base`` bytes from the start of the tar.
 
-    A tar that is cut off or garbled gives the songs before the damage.
+    If the tar is truncated or corrupt, the songs before the damage are returned.
     """
     songs, facts = [], {}
     try:
@@ -86,9 +86,9 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
 
 
 def scan_shard(store: Store, path: str) -> ShardScan:
-    """Raises FileNotFoundError where there is no such shard."""
+    """Scan a shard. Raises FileNotFoundError if it does not exist."""
     file = _HashedReader(store, path)
     songs = read_members(file)
-    while file.read(_CHUNK_BYTES):  # what tarfile did not ask for is part of the SHA-256 too
+    while file.read(_CHUNK_BYTES):  # the SHA-256 includes the bytes that tarfile did not read
         pass
     return ShardScan(file.sha256.hexdigest(), songs)

@@ -1,14 +1,14 @@
-"""Which songs train, validate and test, and in which order a split grows.
+"""Assign songs to train, validation and test, and order each split so that its prefixes are nested.
 
-Splits that we make are artist-disjoint and stratified; official ones are kept. A split's nested order lets any prefix
-stand for the whole, so that dataset sizes are nested: the first 100k songs are inside the first 500k.
+Splits that we make are artist-disjoint and stratified; official ones are kept. In the nested order any prefix
+represents the whole split, so dataset sizes are nested: the first 100k songs are part of the first 500k.
 
 Both follow the iterative stratification of Sechidis et al. 2011 ("On the stratification of multi-label data", ECML
-PKDD) in that each song goes where its tags are wanted most, given all that was dealt before. What differs: their
-method deals single songs, tag by tag from the rarest; ``artist_disjoint`` deals whole artists, from the largest, by all
-tags at once, each weighed by its rarity. ``nested_order`` begins as they do, from the rarest tag of a song.
+PKDD): each song goes where its tags are needed most, given all songs assigned before. Differences: their method assigns
+single songs, tag by tag from the rarest. ``artist_disjoint`` assigns whole artists, from the largest, by all tags at
+once, weighed by rarity. ``nested_order`` starts from a song's rarest tag, as they do.
 
-Shapes: N songs, A artists, S splits, K tags, W songs that wait for their place.
+Shapes: N songs, A artists, S splits, K tags, W songs waiting to be placed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WINDOW = 256
 
 @dataclass(frozen=True)
 class ArtistOverlap:
-    """What official splits share: artists in more than one split, and held-out songs by artists of train songs.
+    """The artist overlap of official splits: artists in several splits, and held-out songs by artists of train songs.
 
     Songs without an artist (``unknown_songs``) cannot be compared.
     """
@@ -43,7 +43,7 @@ class ArtistOverlap:
 
 
 def artist_overlap(songs: Sequence[Song], splits: Sequence[str]) -> ArtistOverlap:
-    """Counts over songs and the split of each."""
+    """Count the artist overlap of songs, given the split of each."""
     homes: dict[str, set[str]] = {}
     for song, split in zip(songs, splits, strict=True):
         homes.setdefault(song.artist, set()).add(split)
@@ -59,10 +59,10 @@ def artist_overlap(songs: Sequence[Song], splits: Sequence[str]) -> ArtistOverla
 def assign_splits(
     songs: Sequence[Song], labels_NK: np.ndarray, val_fraction: float, test_fraction: float, seed: int
 ) -> list[str]:
-    """The split of every song: its official one, or ours where no song has one.
+    """Return the split of every song: the official one, or ours if no song has one.
 
-    Official splits without a validation split get one of ``val_fraction`` of their train songs, by our rule. Raises
-    ValueError where only some songs have an official split, and where a split would be empty.
+    If the official splits have no validation split, ``val_fraction`` of their train songs become one, by our rule.
+    Raises ValueError if only some songs have an official split, and if a split would be empty.
     """
     official = [song.split for song in songs if song.split]
     if not official:
@@ -95,24 +95,24 @@ def _require_songs(splits: Sequence[str], wanted: Sequence[str]) -> None:
     empty = [name for name in wanted if name not in splits]
     if empty:
         raise ValueError(
-            f"no song is left for {empty}: {len(splits)} songs have too few artists to keep the splits "
-            f"artist-disjoint; give official splits, or set the fraction of a split to 0"
+            f"no song is left for {empty}: the {len(splits)} songs have too few artists for artist-disjoint "
+            f"splits; give official splits, or set the fraction of a split to 0"
         )
 
 
 def artist_disjoint(
     songs: Sequence[Song], labels_NK: np.ndarray, fractions: tuple[float, float], seed: int
 ) -> list[str]:
-    """Split names with about ``fractions`` (validation, test) of the songs and of every tag, no artist in two splits.
+    """Assign splits with about ``fractions`` (validation, test) of the songs and of every tag, with disjoint artists.
 
-    Greedy: artists from the largest to the smallest (ties in seeded order) each go where the squared deviation from
-    the wanted counts, relative to them, grows least.
+    Greedy: artists are placed from the largest to the smallest (ties in seeded order), each where the squared deviation
+    from the target counts, relative to them, grows least.
     """
     artist_N = _artist_ids(songs)
     num_artists = int(artist_N.max()) + 1
     total_K = np.maximum(labels_NK.sum(axis=0, dtype=np.float64), 1e-9)
     num_tags = labels_NK.shape[1]
-    # per artist its share of every tag, and of the songs, which weigh as much as all tags together
+    # each artist's share of every tag, and of the songs, which weigh as much as all tags together
     share_AK = np.zeros((num_artists, num_tags + 1), dtype=np.float32)
     np.add.at(share_AK[:, :num_tags], artist_N, labels_NK / total_K.astype(np.float32))
     size_A = np.bincount(artist_N)
@@ -133,17 +133,17 @@ def artist_disjoint(
 
 
 def _artist_ids(songs: Sequence[Song]) -> np.ndarray:
-    """(N,) one number per artist; a song without an artist is its own."""
+    """Return a number (N,) for each song's artist; a song without an artist counts as its own."""
     ids: dict[str, int] = {}
     names = (f"a{song.artist}" if song.artist else f"k{song.key}" for song in songs)
     return np.array([ids.setdefault(name, len(ids)) for name in names], dtype=np.int64)
 
 
 def nested_order(labels_NK: np.ndarray, seed: int) -> np.ndarray:
-    """A permutation (N,) of the rows: every prefix of it has about the tag proportions of all rows.
+    """Return a permutation (N,) of the rows such that every prefix has about the tag proportions of all rows.
 
-    Songs are dealt by their rarest tag at even distances (exact where a song has one tag); then, where songs have
-    several, the next song is always the one of ``_WINDOW`` waiting songs that best reduces the deviation.
+    Songs are first spread evenly by their rarest tag, which is exact if each song has one tag. If songs have several
+    tags, the next song is always the one of ``_WINDOW`` waiting songs that best reduces the deviation.
     """
     dealt = _deal_by_rarest_tag(labels_NK, np.random.default_rng(seed))
     one_tag = ((labels_NK == 0) | (labels_NK == 1)).all() and ((labels_NK > 0).sum(axis=1) <= 1).all()
@@ -166,7 +166,7 @@ def _deal_by_rarest_tag(labels_NK: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 def _reduce_deviation(labels_NK: np.ndarray, dealt: np.ndarray) -> np.ndarray:
-    """``dealt`` reordered so that the tag counts of every prefix stay close to proportional."""
+    """Reorder ``dealt`` so that the tag counts of every prefix stay close to proportional."""
     mean_K = labels_NK.mean(axis=0, dtype=np.float64)
     scale_K = np.maximum(labels_NK.std(axis=0, dtype=np.float64), 1e-6)
     waiting = dealt[:_WINDOW].copy()
@@ -174,7 +174,7 @@ def _reduce_deviation(labels_NK: np.ndarray, dealt: np.ndarray) -> np.ndarray:
     deviation_K = np.zeros(labels_NK.shape[1])
     order = np.empty_like(dealt)
     for i in range(len(dealt)):
-        # rounded, so that equal label sets tie whatever the order of the machine's additions; the first one wins
+        # rounded, so that equal label sets tie on every machine, whatever its order of summation; the first one wins
         best = int(np.rint(1e6 * (unit_WK @ deviation_K)).argmin())
         order[i] = waiting[best]
         deviation_K += unit_WK[best]

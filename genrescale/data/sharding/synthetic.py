@@ -1,4 +1,4 @@
-"""The embedded corpus: synthesised as encoded files and sharded from them, for a machine that has no music."""
+"""Make the embedded corpus, synthesised as encoded files and then sharded, for a machine without music."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
 
 SONGS_PER_TASK = 16
-ENCODED_BYTES_PER_S = 92_000  # measured over the mix of formats, most of it FLAC
+ENCODED_BYTES_PER_S = 92_000  # measured over the mix of formats; most of it is FLAC
 
 
 def synthesize_corpus(folder: Store, config: SynthesisConfig) -> None:
-    """Write the songs as MP3, FLAC and OGG files and their table into ``folder``; what is there is kept."""
+    """Write the songs as MP3, FLAC and OGG files, and their table, to ``folder``; existing files are kept."""
     _refuse_other_songs(folder, config)
     indices = iter(range(config.songs))
     chunks = iter(lambda: (folder, config, list(islice(indices, SONGS_PER_TASK))), (folder, config, []))
@@ -39,12 +39,15 @@ def synthesize_corpus(folder: Store, config: SynthesisConfig) -> None:
 
 
 def _refuse_other_songs(folder: Store, config: SynthesisConfig) -> None:
-    """Files are kept and told apart by number alone, so a folder belongs to one seed and one range of lengths."""
+    """Raise ValueError if ``folder`` holds songs of another seed or range of lengths.
+
+    Existing files are recognised by number only, so a folder belongs to one seed and one range.
+    """
     facts = {"seed": config.seed, "min_s": config.min_s, "max_s": config.max_s}
     if not folder.exists(FACTS_FILE):
         folder.write_bytes(FACTS_FILE, json.dumps(facts).encode())
-    elif (found := json.loads(folder.read_bytes(FACTS_FILE))) != facts:
-        raise ValueError(f"{folder.uri} holds songs of {found}, not of {facts}; use another folder or delete it")
+    elif (stored := json.loads(folder.read_bytes(FACTS_FILE))) != facts:
+        raise ValueError(f"{folder.uri} holds songs of {stored}, not of {facts}; use another folder or delete it")
 
 
 def _write_songs(task: tuple[Store, SynthesisConfig, Sequence[int]]) -> list[SongRow]:
@@ -53,45 +56,45 @@ def _write_songs(task: tuple[Store, SynthesisConfig, Sequence[int]]) -> list[Son
 
 
 def announce_disk(out: Store, synthesis: SynthesisConfig) -> None:
-    """Say on stderr what the songs and shards will take. Raises ValueError where a local disk has not so much left."""
+    """Print the expected disk usage of songs and shards. Raises ValueError if a local disk has less space."""
     seconds = synthesis.songs * (synthesis.min_s + synthesis.max_s) / 2
     need = seconds * (ENCODED_BYTES_PER_S + SAMPLE_RATE * SAMPLE_BYTES) / 1e9
     print(f"[synthesize_corpus] {synthesis.songs:,} songs and their shards take about {need:.1f} GB", file=sys.stderr)
     if (folder := out.local_path()) is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    there = sum(sum(out.sizes(name).values()) for name in ("audio", "shards"))
-    have = (shutil.disk_usage(folder).free + there) / 1e9
+    used = sum(sum(out.sizes(name).values()) for name in ("audio", "shards"))
+    have = (shutil.disk_usage(folder).free + used) / 1e9
     if need > have:
         raise ValueError(
-            f"{folder} has {have:.1f} GB left for them; take another out= or fewer songs (synthesis.songs)"
+            f"{folder} has {have:.1f} GB left for {need:.1f} GB; use another out= or fewer songs (synthesis.songs)"
         )
 
 
 def is_made(out: Store, facts: dict[str, Any]) -> bool:
-    """Whether ``out`` holds the finished corpus of these facts. Raises ValueError where it is one of others.
+    """Whether ``out`` holds the finished corpus with these facts. Raises ValueError if it holds another corpus.
 
     The encoded songs may have been deleted since.
     """
     if not (out.exists(FACTS_FILE) and out.child("shards").exists(MANIFEST_PATH)):
         return False
-    if (found := json.loads(out.read_bytes(FACTS_FILE))) != facts:
-        changed = sorted(name for name in {*found, *facts} if found.get(name) != facts.get(name))
+    if (stored := json.loads(out.read_bytes(FACTS_FILE))) != facts:
+        changed = sorted(name for name in {*stored, *facts} if stored.get(name) != facts.get(name))
         raise ValueError(
-            f"{out.uri} holds a corpus of other songs or shards ({', '.join(changed)} changed); take another out="
+            f"{out.uri} holds a corpus of other songs or shards ({', '.join(changed)} changed); use another out="
         )
     return True
 
 
 def embedded_corpus(out: Store, synthesis: SynthesisConfig, settings: ShardSettings) -> None:
-    """The synthetic corpus, encoded under ``out``/audio and sharded into ``out``/shards; a finished part is kept."""
+    """Make the synthetic corpus, encoded in ``out``/audio and sharded in ``out``/shards; finished parts are kept."""
     facts = {"synthesis": asdict(synthesis), "shards": settings.of_plan()}
     if is_made(out, facts):
         return
     audio, shards = out.child("audio"), out.child("shards")
     announce_disk(out, synthesis)
-    if not shards.exists(MANIFEST_PATH):  # a corpus that is there already may be another
-        out.write_bytes(FACTS_FILE, json.dumps(facts).encode())  # from now on the songs are known as this sweep's
+    if not shards.exists(MANIFEST_PATH):  # an existing corpus may be another one
+        out.write_bytes(FACTS_FILE, json.dumps(facts).encode())  # marks the songs as those of this sweep
     synthesize_corpus(audio, synthesis)
     songs, vocabulary = list_songs("synthetic", audio.uri)
     write_corpus(fix_plan(songs, vocabulary, settings, shards), shards)

@@ -1,8 +1,8 @@
-"""Songs to WebDataset shards: decode, write, index, and at the end the manifest.
+"""Write songs to WebDataset shards: decode, write the tar, write its index.
 
-One Ray task writes one shard. A shard appears whole or not at all, and its index after it, so the job may be killed at
-any moment: run again, it finds the shards whose index says that they were written for the same plan, makes the others,
-and ends with the same bytes as an undisturbed run.
+One Ray task writes one shard. A shard appears complete or not at all, and its index after it, so the job may be killed
+at any time. When run again, it keeps the shards whose index shows that they were written for the same plan, writes the
+others, and ends with the same bytes as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _PROBES = 3
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Everything that the task of one shard needs.
+    """All inputs of the task that writes one shard.
 
-    ``first_order`` is the place of its first song in the split; ``labels_nK`` has a row for every song; ``taken_down``
-    maps the key of a song that may not be read any more to the reason.
-    ``isolated`` decodes every song in a child process (slower, the same bytes): one that crashes it is quarantined.
+    ``first_order`` is the position of its first song in the split. ``labels_nK`` has a row for every song.
+    ``taken_down`` maps the keys of songs that must not be read any more to the reasons. With ``isolated`` every song is
+    decoded in a child process (slower, same bytes), so that a song that crashes it is quarantined.
     """
 
     store: Store
@@ -63,7 +63,7 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """A finished shard: songs written, and key -> reason of those in quarantine."""
+    """The result of a finished shard: the number of songs written, and key -> reason of quarantined ones."""
 
     name: str
     num_songs: int
@@ -71,7 +71,7 @@ class ShardReport:
 
 
 class _HashedFile:
-    """What TarWriter writes to: counts and hashes on the way to the file."""
+    """The file that TarWriter writes to; it counts and hashes the bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -85,9 +85,9 @@ class _HashedFile:
 
 
 def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
-    """A song as a WebDataset sample: its PCM and its JSON.
+    """Convert a song to a WebDataset sample: its PCM and its JSON.
 
-    The labels name every tag: libraries that infer a table's columns from its first rows would drop the others.
+    The labels include every tag: libraries that infer a table's columns from its first rows would drop missing ones.
     """
     facts = {
         "key": song.key,
@@ -105,7 +105,7 @@ def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
 
 
 def decode_song(song: Song, settings: ShardSettings, isolated: bool = False) -> Clip:
-    """Raises DecodeError where the song gives no usable audio. A decoder that hangs ends the process that it is in."""
+    """Decode a song. Raises DecodeError if it has no usable audio. A decoder that hangs ends its process."""
     source = fetch.fetch_bytes(song.path)
     if isolated:
         clip = decode_isolated(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
@@ -116,14 +116,14 @@ def decode_song(song: Song, settings: ShardSettings, isolated: bool = False) -> 
 
 
 class ShardWriter:
-    """Songs into one tar: deterministic bytes, and per song its row of the index."""
+    """Writes songs to one tar, with deterministic bytes, and collects the rows of its index."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        # imported here, because it imports torch: seconds that a job which is refused should not cost
+        # imported here, because it imports torch, which takes seconds that a refused job should not cost
         from webdataset.writer import TarWriter
 
         self.file = _HashedFile(file)
-        # GNU format: a key may be longer than the 100 bytes of a plain header
+        # GNU format, because a key may exceed the 100 bytes of a plain header
         self._tar = TarWriter(
             cast(BinaryIO, self.file),
             user="genrescale",
@@ -139,7 +139,7 @@ class ShardWriter:
     def add(self, song: Song, split: str, order: int, clip: Clip) -> None:
         sample = to_sample(song, split, clip)
         self._tar.write(sample)
-        # the PCM is the sample's last member: padded to whole blocks, it ends where the tar ends so far
+        # the PCM is the sample's last member, so padded to whole blocks it ends at the tar's current end
         num_bytes = len(clip.pcm_T) * SAMPLE_BYTES
         offset = self._tar.tarstream.offset - -(-num_bytes // _BLOCK) * _BLOCK
         self.rows.append((song.key, order, offset, len(clip.pcm_T), crc32(sample["pcm"])))
@@ -149,7 +149,7 @@ class ShardWriter:
         self._tar.close()
 
     def index(self, plan_digest: str, quarantined: dict[str, str]) -> ShardIndex:
-        """The index of what was added; the writer has to be closed."""
+        """Return the index of the added songs. Close the writer first."""
         keys, order, offset, num_samples, crc32s = zip(*self.rows, strict=True) if self.rows else ((),) * 5
         return ShardIndex(
             keys=list(keys),
@@ -166,13 +166,14 @@ class ShardWriter:
 
 
 def write_shard(task: ShardTask) -> ShardReport:
-    """Decode the songs of one shard and write its tar, then its index. Broken songs go to the quarantine.
+    """Decode the songs of one shard and write its tar, then its index. Songs that fail are quarantined.
 
-    So does a song whose HTTP server fails at it for as long as patience lasts but gives another song of the shard. A
-    server that gives none, and a bucket that fails, raise StoreError: the job stops, and continues when run again.
+    A song is also quarantined if its HTTP server fails for it until the patience ends but serves another song of the
+    shard. A server that serves none, and a bucket that fails, raise StoreError: the job stops, and continues when run
+    again.
 
-    Songs that the shard holds already are taken from it: one that is made again for the sake of others loses none, also
-    where encoded files are gone by now.
+    Songs that the shard already holds are taken from it. So rewriting a shard for some songs loses no others, even if
+    their encoded files no longer exist.
     """
     quarantined, stored = {}, _stored_songs(task)
     with task.store.whole_file(task.name) as file:
@@ -197,14 +198,14 @@ def write_shard(task: ShardTask) -> ShardReport:
             except (OSError, MemoryError) as error:
                 error.add_note(f"while {song.path} was read")
                 raise
-            except Exception as error:  # a decoder's bug, met by one song of a million
+            except Exception as error:  # a bug in a decoder must not stop a job of a million songs
                 quarantined[song.key] = f"decoding failed: {type(error).__name__}: {error}"
                 continue
             labelled = replace(song, labels=task.vocabulary.decode(task.labels_nK[i]))
             writer.add(labelled, task.split, task.first_order + i, clip)
         writer.close()
         if task.store.exists(index_path(task.name)):
-            # of a shard that is made again: it must not pass for the index of the new tar
+            # the old index of a rewritten shard must not be taken for that of the new tar
             task.store.delete(index_path(task.name))
     index = writer.index(task.plan_digest, quarantined)
     task.store.write_bytes(index_path(task.name), index_to_bytes(index))
@@ -212,7 +213,7 @@ def write_shard(task: ShardTask) -> ShardReport:
 
 
 def _gives_other_songs(songs: Sequence[Song], failed: Song) -> bool:
-    """Whether the HTTP server that fails at a song gives one of a few others of its shard: then it is not down."""
+    """Whether the HTTP server that fails for a song serves one of a few others of its shard, i.e. is not down."""
     if not failed.path.startswith(("http://", "https://")):
         return False
     others = [s.path for s in songs if s.key != failed.key and urlsplit(s.path)[:2] == urlsplit(failed.path)[:2]]
@@ -225,7 +226,7 @@ def _gives_other_songs(songs: Sequence[Song], failed: Song) -> bool:
 
 @dataclass(frozen=True)
 class _Stored:
-    """Where a song's PCM lies in a shard that is there (bytes), and its CRC-32."""
+    """The byte range and CRC-32 of a song's PCM in an existing shard."""
 
     offset: int
     num_bytes: int
@@ -233,9 +234,10 @@ class _Stored:
 
 
 def _stored_songs(task: ShardTask) -> dict[str, _Stored]:
-    """The songs in the shard as it was written before for the same plan.
+    """Return the songs in an existing shard that was written for the same plan.
 
-    Their places are those of the tar, not of the index: a takedown that was killed leaves the index of the tar before.
+    Positions are read from the tar, not from the index: a takedown that was killed leaves the index of the previous
+    tar.
     """
     if not task.store.exists(task.name) or not task.store.exists(index_path(task.name)):
         return {}
@@ -251,8 +253,8 @@ def _stored_songs(task: ShardTask) -> dict[str, _Stored]:
 
 
 def _stored_clip(task: ShardTask, song: Song, stored: Mapping[str, _Stored]) -> Clip | None:
-    """A song's audio out of the shard that is there; None where that does not hold it, or holds it damaged."""
-    if (there := stored.get(song.key)) is None:
+    """Read a song's audio from the existing shard; None if it is not there or is damaged."""
+    if (place := stored.get(song.key)) is None:
         return None
-    data = task.store.read_range(task.name, there.offset, there.num_bytes)
-    return Clip(song.key, np.frombuffer(data, PCM_DTYPE)) if crc32(data) == there.crc32 else None
+    data = task.store.read_range(task.name, place.offset, place.num_bytes)
+    return Clip(song.key, np.frombuffer(data, PCM_DTYPE)) if crc32(data) == place.crc32 else None

@@ -1,4 +1,4 @@
-"""The back end that both Pons models share (Pons et al. 2018, section 4 and figure 2), and its TensorFlow details.
+"""The back end that both Pons models share (Pons et al. 2018, section 4 and figure 2), as its TensorFlow code has it.
 
 Shapes: B batch, M features of the front end, F filters, N frames, U units, K tags.
 """
@@ -14,25 +14,25 @@ from torch import Tensor, nn
 
 from genrescale.audio import SAMPLE_RATE
 
-# tf.layers.batch_normalization: epsilon 1e-3 and momentum 0.99, which PyTorch counts from the other end.
+# tf.layers.batch_normalization: epsilon 1e-3 and momentum 0.99, which is 1 - 0.99 in PyTorch's convention.
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.01
 DROPOUT = 0.5
 KERNEL = 7
 POOL = 2
-# tf.contrib's variance_scaling_initializer widens the normal by 1.3 to make up for cutting it at two deviations.
+# tf.contrib's variance_scaling_initializer scales the variance by 1.3, because truncation at two deviations reduces it.
 HE_FACTOR = 2.0 * 1.3
 
 
 def check_whole(**values: object) -> None:
-    """Raise ValueError for a count that is not a whole number of at least 1."""
+    """Raise ValueError for a value that is not a whole number of at least 1."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
 
 
 def check_training(dropout: float, norm_momentum: float) -> None:
-    """Raise ValueError for a dropout rate or a batch norm's momentum outside of their ranges."""
+    """Raise ValueError for a dropout rate or batch norm momentum outside its range."""
     if not 0 < norm_momentum <= 1:
         raise ValueError(f"norm_momentum={norm_momentum!r} must be above 0 and at most 1")
     if not 0 <= dropout < 1:
@@ -40,7 +40,7 @@ def check_training(dropout: float, norm_momentum: float) -> None:
 
 
 def scale_filters(filters: int, width: float) -> int:
-    """``filters`` times the multiplier ``frontend_width``, which must be from 1/8 to 4 and give a whole number."""
+    """Return ``filters * width``. Raises ValueError unless width is from 1/8 to 4 and the product is whole."""
     scaled = filters * width
     if not 1 / 8 <= width <= 4 or scaled != int(scaled):
         raise ValueError(
@@ -51,7 +51,7 @@ def scale_filters(filters: int, width: float) -> int:
 
 
 def check_length(num_samples: int, min_len: int) -> None:
-    """Raise ValueError that names the shortest input, where ``num_samples`` is shorter."""
+    """Raise ValueError, naming the shortest valid input, if ``num_samples`` is less than ``min_len``."""
     if num_samples < min_len:
         min_s = math.ceil(min_len / SAMPLE_RATE * 1000) / 1000
         raise ValueError(
@@ -62,10 +62,11 @@ def check_length(num_samples: int, min_len: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class BackendDials:
-    """``backend_layers`` counts CNN layers: the first, then residual ones; 3 is the paper's.
+    """Dials of the back end.
 
-    ``norm_momentum`` is the weight of a step's statistics in the running ones. The paper's 0.01 needs some 500 steps
-    to settle; a run of fewer steps needs more. ``dropout`` stands before both dense layers.
+    ``backend_layers`` counts convolutional layers: the first one, then the residual ones; the paper has 3.
+    ``norm_momentum`` is the weight of the current step in batch norm's running statistics. The paper's 0.01 needs about
+    500 steps to settle, so a shorter run needs more. ``dropout`` is applied before both dense layers.
     """
 
     backend_filters: int = 512
@@ -84,12 +85,15 @@ class BackendDials:
 
     @property
     def min_frames(self) -> int:
-        """The fewest frames of the front end that leave one frame to pool over."""
+        """The fewest frames of the front end that leave at least one frame for the pooling over time."""
         return KERNEL if self.backend_layers == 1 else KERNEL - 1 + POOL
 
 
 def init_he_truncated(module: nn.Module) -> None:
-    """tf.contrib's ``variance_scaling_initializer()``: truncated-normal He, fan-in; biases 0. Use with ``apply``."""
+    """Initialise as tf.contrib's ``variance_scaling_initializer()``, for ``Module.apply``.
+
+    Weights: He, fan-in, truncated normal. Biases: 0.
+    """
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
         std = math.sqrt(HE_FACTOR / module.weight[0].numel())
         nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
@@ -98,17 +102,17 @@ def init_he_truncated(module: nn.Module) -> None:
 
 
 def set_norm_momentum(module: nn.Module, momentum: float) -> None:
-    """Give every batch norm of a model the same momentum."""
+    """Set the momentum of every batch norm in ``module``."""
     for norm in module.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm):
             norm.momentum = momentum
 
 
 class Residual(nn.Module):
-    """h + BN(ReLU(conv7(h))), length kept.
+    """h + BN(ReLU(conv7(h))); the length is kept.
 
-    The released code normalises after a transpose, on an axis of size 1: one gamma and one beta for all filters.
-    Only that reading gives the paper's counts (222k, 524k).
+    The released code normalises after a transpose, on an axis of size 1, so there is one gamma and one beta for all
+    filters. Only this reading gives the paper's parameter counts (222k, 524k).
     """
 
     def __init__(self, filters: int) -> None:
@@ -122,11 +126,11 @@ class Residual(nn.Module):
 
 
 class Backend(nn.Module):
-    """``features_BMN`` -> ``logits_BK``, for any N of at least ``dials.min_frames``.
+    """Map ``features_BMN`` to ``logits_BK``, for any N of at least ``dials.min_frames``.
 
-    The first convolution sees all M features and is valid in time (N - 6). ``backend_layers - 1`` residual layers
-    follow; max-pool 2/2 comes after the first of them, and is absent where there is none. Then max and mean over
-    time, dropout, U units (ReLU, BN), dropout, K logits.
+    The first convolution covers all M features and has no padding in time (N - 6 frames). ``backend_layers - 1``
+    residual layers follow; max-pool 2/2 comes after the first of them, so with one layer there is no pool. Then: max
+    and mean over time, dropout, U units (ReLU, BN), dropout, K logits.
     """
 
     def __init__(self, num_features: int, num_tags: int, dials: BackendDials) -> None:

@@ -1,4 +1,4 @@
-"""Parts that several convolutional models share: dials, the mel input with its batch norm, layers and heads.
+"""Parts that several convolutional models share: dials, the mel input with its batch norm, and layers.
 
 Shapes: B batch, T samples, C channels, F mel bins, N frames, K tags.
 """
@@ -20,9 +20,10 @@ from genrescale.models.parts.fused import one_channel
 
 @dataclass(frozen=True, kw_only=True)
 class CnnDials:
-    """``width`` multiplies every channel count; ``dropout`` is the rate before the dense layers.
+    """Dials that several CNNs share. ``width`` multiplies every channel count.
 
-    ``norm_momentum`` is the weight of a step's statistics in the running ones; 0.1 is PyTorch's.
+    ``dropout`` is the rate before the dense layers. ``norm_momentum`` is the weight of the current step in batch norm's
+    running statistics; PyTorch's default is 0.1.
     """
 
     width: float = 1.0
@@ -35,30 +36,30 @@ class CnnDials:
             raise ValueError(f"width={self.width!r} must be a positive number")
 
     def scaled(self, *channels: int) -> list[int]:
-        """``channels`` times ``width``. Raises ValueError where they do not stay whole."""
+        """Return ``channels`` times ``width``. Raises ValueError if a product is not a whole number."""
         scaled = [count * self.width for count in channels]
         if any(count < 1 or count != int(count) for count in scaled):
-            raise ValueError(f"width={self.width!r} must leave whole numbers of channels of {sorted(set(channels))}")
+            raise ValueError(f"width={self.width!r} times {sorted(set(channels))} channels must give whole numbers")
         return [int(count) for count in scaled]
 
 
 def check_fixed_length(num_samples: int, input_len: int) -> None:
-    """Raise ValueError where a model that takes one length only is given another."""
+    """Raise ValueError if ``num_samples`` is not ``input_len``, the one length that the model accepts."""
     if num_samples != input_len:
         raise ValueError(
             f"input of {num_samples} samples ({num_samples / SAMPLE_RATE:.3f} s): this model takes {input_len} samples "
-            f"({input_len / SAMPLE_RATE:.3f} s) only, because its dense layer is as wide as its input is long; "
-            "its dial input_len sets another length"
+            f"({input_len / SAMPLE_RATE:.3f} s) only, because the size of its dense layer depends on the input length; "
+            "set the dial input_len for another length"
         )
 
 
 class NormedMelTagger(nn.Module):
-    """The input of Won's models: log-mel, then batch norm of one channel, which learns scale and offset.
+    """Base of Won's models: a log-mel front end, then a one-channel batch norm that learns scale and offset.
 
-    Published checkpoints call the front end ``spec.``, which is ``log_mel.mel.`` here; other names are as theirs.
+    Published checkpoints name the front end ``spec.``, which is ``log_mel.mel.`` here; all other names are the same.
     """
 
-    masked_value = None  # the clip's mean: 0 dB is loud
+    masked_value = None  # SpecAugment fills with the clip's mean, because 0 dB would be loud
 
     def __init__(self, settings: MelSettings, min_input_len: int) -> None:
         super().__init__()
@@ -68,10 +69,10 @@ class NormedMelTagger(nn.Module):
         self.spec_bn = nn.BatchNorm2d(1)
 
     def image(self, wave_BT: Tensor) -> Tensor:
-        """``wave_BT`` -> ``logmel_B1FN``. Raises ValueError for a wave that is too short."""
+        """Compute ``logmel_B1FN`` from ``wave_BT``. Raises ValueError if the wave is too short."""
         check_length(wave_BT.shape[1], self.min_input_len)
         image_B1FN = self.spec_bn(self.spec_augment(self.log_mel(wave_BT)).unsqueeze(1))
-        # In fp32 PyTorch's batch norm of channels-last maps adds up cell by cell, and loses digits that fp32 has.
+        # In fp32, PyTorch's channels-last batch norm sums cell by cell and loses digits, so only autocast uses it.
         return one_channel(image_B1FN.squeeze(1)) if torch.is_autocast_enabled("cpu") else image_B1FN
 
 
@@ -85,14 +86,14 @@ class ConvPool2d(nn.Module):
         self.pool = pool
 
     def forward(self, h_BCFN: Tensor) -> Tensor:
-        # ReLU after the pool gives the same numbers (both keep order) and works on a fraction of the cells.
+        # ReLU and max-pool commute; ReLU after the pool has fewer cells to process.
         return F.relu(F.max_pool2d(self.bn(self.conv(h_BCFN)), self.pool), inplace=True)
 
 
 class ResidualBlock2d(nn.Module):
-    """ReLU(BN(conv(ReLU(BN(conv_s(h))))) + BN(conv_s(h))): 3x3 convolutions, those marked s with the stride (F, N).
+    """ReLU(BN(conv(ReLU(BN(conv_s(h))))) + BN(conv_s(h))), with 3x3 convolutions; conv_s has the stride (F, N).
 
-    The shortcut is always a strided convolution with batch norm, also where the channel count stays.
+    The shortcut is always a strided convolution with batch norm, even if the channel count does not change.
     """
 
     def __init__(self, before: int, after: int, stride: int | tuple[int, int] = 2) -> None:

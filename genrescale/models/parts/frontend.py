@@ -1,8 +1,8 @@
-"""Log-mel front ends, computed on the training device in fp32: one validated record for the settings of each system.
+"""Log-mel front ends, computed on the training device in fp32, with one validated record of settings for each system.
 
-Shapes: B batch, T samples, R bins of the Fourier transform, F mel bins, N frames. ``wave_BT`` is mono 16 kHz in
-[-1, 1]; frames are centred (reflected at the ends), so T samples give ``T // hop_len + 1`` frames: with a hop of 256,
-188 for 3 s and 938 for 15 s. Input batch norm, where a model has it, is a module of the model.
+Shapes: B batch, T samples, R bins of the Fourier transform, F mel bins, N frames. ``wave_BT`` is mono 16 kHz in [-1,
+1]. Frames are centred, with reflection at the ends, so T samples give ``T // hop_len + 1`` frames: with a hop of 256,
+188 for 3 s and 938 for 15 s. Where a model has an input batch norm, it is a module of the model, not of these.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Compression = Literal["log10", "db"]
 
 @dataclass(frozen=True, kw_only=True)
 class MelSettings:
-    """What a log-mel spectrogram is: lengths in samples at 16 kHz, frequencies in Hz.
+    """Settings of a log-mel spectrogram: lengths in samples at 16 kHz, frequencies in Hz.
 
-    ``scale``: ``slaney`` has Slaney's mel scale and bands of equal area (librosa's default), ``htk`` the HTK formula
-    and bands that peak at 1 (torchaudio's default). ``compression``: ``log10`` is log10(10000 x + 1) of the power x,
-    ``db`` is 10 log10(max(x, 1e-10)), without a limit below the maximum. The window is a periodic Hann window of
+    ``scale``: ``slaney`` is Slaney's mel scale with bands of equal area (librosa's default); ``htk`` is the HTK formula
+    with bands that peak at 1 (torchaudio's default). ``compression`` of the power x: ``log10`` is log10(10000 x + 1);
+    ``db`` is 10 log10(max(x, 1e-10)), without torchaudio's ``top_db`` limit. The window is a periodic Hann window of
     ``win_len``, centred in ``n_fft``.
     """
 
@@ -51,32 +51,34 @@ class MelSettings:
                 raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
         if not self.hop_len <= self.win_len <= self.n_fft:
             raise ValueError(
-                f"hop_len={self.hop_len}, win_len={self.win_len}, n_fft={self.n_fft}: a window must not be shorter "
-                "than the hop (samples would be lost) nor longer than the transform"
+                f"hop_len={self.hop_len}, win_len={self.win_len}, n_fft={self.n_fft}: the window must be at "
+                "least as long as the hop (or samples are lost) and at most as long as the transform"
             )
         if not 0 <= self.f_min < self.f_max <= SAMPLE_RATE / 2:
-            raise ValueError(f"f_min={self.f_min!r} and f_max={self.f_max!r} must rise within 0 and {SAMPLE_RATE / 2}")
+            raise ValueError(
+                f"f_min={self.f_min!r} and f_max={self.f_max!r} must satisfy 0 <= f_min < f_max <= {SAMPLE_RATE / 2}"
+            )
         for name, choices in (("scale", get_args(Scale)), ("compression", get_args(Compression))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} is none of {sorted(choices)}")
 
     @property
     def min_len(self) -> int:
-        """The fewest samples: reflection at the ends needs more of them than it reflects."""
+        """The fewest samples accepted: reflection needs more samples than it reflects."""
         return self.n_fft // 2 + 1
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames that ``num_samples`` give."""
+        """Return the number of frames in ``num_samples`` samples."""
         return num_samples // self.hop_len + 1
 
     def min_samples(self, frames: int) -> int:
-        """The fewest samples that give at least ``frames`` frames."""
+        """Return the fewest samples that give at least ``frames`` frames."""
         return max((frames - 1) * self.hop_len, self.min_len)
 
 
-# Pons et al. 2018 as in musicnn-training; Kroher et al. 2024 has the same.
+# Pons et al. 2018 as in musicnn-training; also Kroher et al. 2024.
 PONS_MEL = MelSettings()
-# Won et al. 2020: fcn, crnn and musicnn; the short-chunk models and MediaEval 2020 have 128 bins.
+# Won et al. 2020: fcn, crnn and musicnn. The short-chunk models and MediaEval 2020 have 128 bins.
 WON_MEL = MelSettings(scale="htk", compression="db")
 WON_MEL_128 = MelSettings(scale="htk", compression="db", num_mels=128)
 # The CNN of the GTZAN project: windows of 25 ms in a transform of 2048.
@@ -90,7 +92,7 @@ min_samples = PONS_MEL.min_samples
 
 
 def check_normalisation(log_mel_mean: float, log_mel_std: float) -> None:
-    """Refuse statistics that would spread NaN, or divide by zero."""
+    """Raise ValueError for statistics that would give NaN or divide by zero."""
     if not (math.isfinite(log_mel_mean) and math.isfinite(log_mel_std) and log_mel_std > 0):
         raise ValueError(
             f"log_mel_mean={log_mel_mean!r} must be finite, log_mel_std={log_mel_std!r} finite and greater than 0"
@@ -98,14 +100,14 @@ def check_normalisation(log_mel_mean: float, log_mel_std: float) -> None:
 
 
 class RawLogMel(nn.Module):
-    """``wave_BT`` -> ``logmel_BFN``, not normalised: for models that do it themselves, by an input batch norm."""
+    """Compute ``logmel_BFN`` from ``wave_BT``, not normalised: for models that normalise it by an input batch norm."""
 
     def __init__(self, settings: MelSettings = PONS_MEL) -> None:
         super().__init__()
         self.settings = settings
-        # torchaudio makes the window and the filter bank, and checkpoints name them as it does.
+        # torchaudio makes the window and the filter bank, so checkpoints use its names.
         with warnings.catch_warnings():
-            # 128 bands on a transform of 512 leave one empty, in the published systems as here.
+            # With 128 bands on a transform of 512 one band is empty, as in the published systems.
             warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
             self.mel = MelSpectrogram(
                 sample_rate=SAMPLE_RATE,
@@ -121,7 +123,7 @@ class RawLogMel(nn.Module):
             )
 
     def forward(self, wave_BT: Tensor) -> Tensor:
-        # The mel product is a matrix product: autocast would round powers over six decades to 8 bits.
+        # Autocast off: it would compute the mel matrix product in bf16, with 8 bits for powers over six decades.
         with torch.autocast(device_type=wave_BT.device.type, enabled=False):
             power_BFN = self._power(wave_BT.float())
             if self.settings.compression == "log10":
@@ -129,7 +131,7 @@ class RawLogMel(nn.Module):
             return power_BFN.clamp_(min=DB_FLOOR).log10_().mul_(10.0)
 
     def _power(self, wave_BT: Tensor) -> Tensor:
-        """Mel power (B, F, N), as ``self.mel`` gives it, but with re² + im² in place of a hypotenuse and its square."""
+        """Compute the mel power (B, F, N) as ``self.mel`` does, but faster: with re² + im² instead of abs() ** 2."""
         settings = self.settings
         spectrum_BRN = torch.stft(
             wave_BT,
@@ -146,9 +148,9 @@ class RawLogMel(nn.Module):
 
 
 class LogMel(RawLogMel):
-    """``wave_BT`` -> ``logmel_BFN``, normalised by two scalars over a corpus (``log_mel_statistics``).
+    """Compute ``logmel_BFN`` from ``wave_BT``, normalised by a corpus's mean and deviation (``log_mel_statistics``).
 
-    The scalars are buffers, so a checkpoint carries the normalisation that it was trained with.
+    Both scalars are buffers, so a checkpoint carries the normalisation that it was trained with.
     """
 
     log_mel_mean: Tensor
@@ -167,10 +169,10 @@ class LogMel(RawLogMel):
 
 @torch.no_grad()
 def log_mel_statistics(waves: Iterable[Tensor], settings: MelSettings = PONS_MEL) -> tuple[float, float]:
-    """Mean and standard deviation of every log-mel cell of ``waves`` ((T,) or (B, T) each), read one at a time.
+    """Compute the mean and standard deviation of all log-mel values of ``waves``, one wave at a time.
 
-    Sums are kept in float64, so a million songs lose no digits. Raises ValueError where there is no audio, or
-    nothing but one constant value (digital silence), by which no model can be normalised.
+    Each wave is (T,) or (B, T). Sums are float64, so a million songs lose no precision. Raises ValueError if there is
+    no audio, or if all values are equal (digital silence) and cannot normalise a model.
     """
     log_mel = RawLogMel(settings)
     count, total, squares = 0, 0.0, 0.0
@@ -183,7 +185,7 @@ def log_mel_statistics(waves: Iterable[Tensor], settings: MelSettings = PONS_MEL
         raise ValueError("log-mel statistics need at least one waveform, got none")
     mean = total / count
     variance = squares / count - mean * mean
-    # Below this the difference of the two sums is rounding, not signal.
+    # Below this bound, the difference of the two sums is rounding error.
     if not variance > 1e-12 * max(1.0, mean * mean):
-        raise ValueError(f"the {count} log-mel cells are all {mean:.6g}: silent audio gives no normalisation")
+        raise ValueError(f"the {count} log-mel values are all {mean:.6g}: silent audio cannot give a normalisation")
     return mean, math.sqrt(variance)

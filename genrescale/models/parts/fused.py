@@ -1,15 +1,15 @@
-"""ReLU -> batch norm -> max-pool as one layer, which on a CPU passes over memory as seldom as the maths allows.
+"""ReLU, batch norm and max-pool as one layer, which saves memory traffic on a CPU.
 
-These maps are large and what is done to them is little: written one after the other, the three layers and their
-gradients cost more than the convolutions between them. The maths is that of the three layers. Of the normalised cells
-scale * r + offset a pool takes the one of the largest r, or of the smallest where the scale is negative; so what it
-selects is known before the statistics are, and only the selected cells are ever normalised. Backwards, batch norm
-needs two sums over the selected cells, and one pass writes the gradient. Where several cells are the largest, the
-first gets the gradient, as in PyTorch.
+The maps are large and the work per cell is small: as three layers, these steps and their gradients cost more than the
+convolutions between them. The result is that of the three layers. The idea: the pool picks the largest of the
+normalised values ``scale * r + offset``, which is the largest r, or the smallest if the scale is negative. So the
+choice does not depend on the batch statistics, and only chosen cells have to be normalised. The backward pass needs two
+sums over the chosen cells, then writes the gradient in one pass. Of equal maxima the first gets the gradient, as in
+PyTorch.
 
-The C++ (fused.cpp) is compiled at first use, in about two seconds, and kept under ``~/.cache/genrescale``; without
-a C++ compiler, on a GPU and in evaluation PyTorch's own layers do it. Under bf16 the pool compares the cells before
-they are rounded, PyTorch's after; otherwise both differ by the order of sums.
+The C++ (fused.cpp) is compiled at first use, in about two seconds, and cached in ``~/.cache/genrescale``. PyTorch's own
+layers are used without a C++ compiler, on a GPU and in evaluation. Under bf16 this pool compares cells before they are
+rounded, PyTorch's after; otherwise the two differ only in the order of sums.
 
 Shapes: B batch, C channels, R rows, N frames; P frames or rows after the pool, L = R * N.
 """
@@ -37,7 +37,7 @@ from torch.autograd.function import once_differentiable
 SOURCE = Path(__file__).with_name("fused.cpp")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-fPIC", "-fopenmp", "-shared")
 PIECES = 4  # as in fused.cpp
-MAX_POOL = 256  # the place within a pool is kept in a byte
+MAX_POOL = 256  # the index within a pool is stored in one byte
 log = logging.getLogger(__name__)
 
 
@@ -47,21 +47,24 @@ class _Shape(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled layer; None, and a line in the log, where it cannot be compiled."""
+    """Compile and load the C++ layer. Returns None, and logs a warning, if that fails."""
     compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("c++")
     if compiler is None:
-        log.warning("no C++ compiler: training takes PyTorch's own layers, which are slower (install g++)")
+        log.warning("no C++ compiler: training uses PyTorch's own layers, which are slower (install g++)")
         return None
     try:
         return ctypes.CDLL(str(_compiled(compiler)))
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or error
-        log.warning("training takes PyTorch's own layers, which are slower: %s did not compile (%s)", SOURCE, reason)
+        log.warning("training uses PyTorch's own layers, which are slower: %s did not compile (%s)", SOURCE, reason)
         return None
 
 
 def _compiled(compiler: str) -> Path:
-    """The library's file, made if it is not there. Its name has what it depends on: homes are shared by machines."""
+    """Return the path of the compiled library; compile it if the cache has none.
+
+    The file name hashes source, flags, platform and CPU, because machines may share a home folder.
+    """
     cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Features"))]
     key = "\n".join([SOURCE.read_text(), *FLAGS, platform.platform(), *cpu[:1]])
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genrescale"
@@ -77,12 +80,15 @@ def _compiled(compiler: str) -> Path:
                 text=True,
                 timeout=120,
             )
-            made.replace(target)  # several workers may compile at once; each moves a whole file
+            made.replace(target)  # atomic: several workers may compile at the same time
     return target
 
 
 def _call(name: str, like: Tensor, *arguments: Any) -> None:
-    """Call ``name`` of the library for the type of ``like``: tensors as pointers, numbers as int64, then threads."""
+    """Call the library function ``name`` for the dtype of ``like``.
+
+    Tensors are passed as pointers, numbers as int64, the thread count last.
+    """
     fused = library()
     assert fused is not None
     function = getattr(fused, f"{name}_{str(like.dtype).removeprefix('torch.')}")
@@ -98,7 +104,7 @@ def _call(name: str, like: Tensor, *arguments: Any) -> None:
 
 
 class _ReluNormPool(torch.autograd.Function):
-    """``h_BRNC``, contiguous -> pooled (B, R', N', C), and mean and biased variance (C,) of ReLU(h) over B, R and N."""
+    """Map contiguous ``h_BRNC`` to the pooled (B, R', N', C), and the mean and biased variance (C,) of ReLU(h)."""
 
     @staticmethod
     def forward(
@@ -106,7 +112,7 @@ class _ReluNormPool(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         batch, rows, frames, channels = h_BRNC.shape
         count = pool[0] * pool[1]
-        across = pool[0] > 1  # over rows: cells of one pool lie a row of the image apart
+        across = pool[0] > 1  # pooling over rows: the cells of one pool are one image row apart
         shape_out = (batch, rows // pool[0], frames // pool[1], channels)
         outputs = shape_out[1] * shape_out[2]
         shape = _Shape(batch, rows * frames, channels, outputs, count, 1 if across else count, frames if across else 1)
@@ -142,7 +148,7 @@ class _ReluNormPool(torch.autograd.Function):
         _call("sums", h_BRNC, gradient, selected, sums, shape.B, shape.P, shape.C)
         bias_grad_C, product_C = sums.sum(dim=0)
         weight_grad_C = rstd_C * (product_C - mean_C * bias_grad_C)
-        # batch norm backwards: scale * (gradient - its mean - x_hat * mean(gradient * x_hat))
+        # gradient of batch norm: scale * (gradient - mean(gradient) - x_hat * mean(gradient * x_hat))
         slope_C = -scale_C * rstd_C * weight_grad_C / ctx.cells
         offset_C = -scale_C * bias_grad_C / ctx.cells - slope_C * mean_C
         result = torch.empty_like(h_BRNC)
@@ -152,19 +158,19 @@ class _ReluNormPool(torch.autograd.Function):
 
 
 class ReluNormPool2d(nn.BatchNorm2d):
-    """``h_BCRN`` -> max-pool(BN(ReLU(h))), for a pool (1, K), (R, 1) with all rows, or (1, 1), none.
+    """Compute max-pool(BN(ReLU(h))) of ``h_BCRN``, for a pool (1, K), (R, 1) over all rows, or (1, 1) for none.
 
-    A batch norm in everything else: its parameters, its statistics and their names. ``h`` may be overwritten.
+    In all else it is a BatchNorm2d, with the same parameters, statistics and names. It may overwrite ``h``.
     """
 
     def forward(  # pyright: ignore
         self, h_BCRN: Tensor | Sequence[Tensor], pool: tuple[int, int] = (1, 1)
     ) -> Tensor:
-        """A sequence stands for its parts beside one another, by channel: they are joined behind the pool, cheaply."""
+        """Apply the layer. A sequence holds parts of h by channel; joining them after the pool is cheaper."""
         parts = [h_BCRN] if isinstance(h_BCRN, Tensor) else list(h_BCRN)
         if not all(self._can_fuse(part_BCRN, pool) for part_BCRN in parts):
             h_BCRN = parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
-            if h_BCRN.shape[2] > 1:  # PyTorch's batch norm of channels-last images is less exact in fp32
+            if h_BCRN.shape[2] > 1:  # PyTorch's channels-last batch norm is less exact in fp32
                 h_BCRN = h_BCRN.contiguous()
             h_BCRN = super().forward(F.relu(h_BCRN, inplace=True))
             return h_BCRN if pool == (1, 1) else F.max_pool2d(h_BCRN, pool)
@@ -187,14 +193,14 @@ class ReluNormPool2d(nn.BatchNorm2d):
             and max(pool) <= MAX_POOL
             and (pool[0] in (1, rows) if pool[1] == 1 else pool[0] == 1 and rows == 1)
             and frames >= pool[1]
-            and h_BCRN.numel() > h_BCRN.shape[1]  # of one cell there is no variance: PyTorch refuses it
+            and h_BCRN.numel() > h_BCRN.shape[1]  # one cell has no variance: PyTorch raises for it
             and not torch.compiler.is_compiling()
             and library() is not None
         )
 
     @torch.no_grad()
     def _follow(self, mean_C: Tensor, var_C: Tensor, cells: int) -> None:
-        """Move the running statistics towards a step's: the variance without bias, as in PyTorch."""
+        """Update the running statistics with a step's, with the unbiased variance as in PyTorch."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -204,8 +210,9 @@ class ReluNormPool2d(nn.BatchNorm2d):
 
 
 def one_channel(image_BRN: Tensor) -> Tensor:
-    """``image_BRN`` -> (B, 1, R, N), channels last: with one channel the shape alone leaves that open.
+    """Return ``image_BRN`` as (B, 1, R, N) in channels-last memory.
 
-    A CPU convolves channels-last maps up to a tenth faster than others, and the first layer several times.
+    With one channel, PyTorch cannot tell this layout from the shape. A CPU convolves channels-last maps up to 10 %
+    faster, and the first layer several times faster.
     """
     return image_BRN.contiguous().unsqueeze(3).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""The head of any model: the dense layer that makes its logits, where it is and what its bias starts at."""
+"""Find a model's head, the linear layer that makes its logits, and set the initial bias of the head."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import nn
 
 
 def head_name(model: nn.Module, num_tags: int) -> str:
-    """The name of the model's head, its last ``nn.Linear`` with ``num_tags`` outputs, in the order of its modules.
+    """Return the name of the head: the last ``nn.Linear`` with ``num_tags`` outputs, in module order.
 
-    Raises ValueError where it has none.
+    Raises ValueError if there is none.
     """
     linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m.out_features == num_tags]
     if not linear:
@@ -23,16 +23,16 @@ def head_name(model: nn.Module, num_tags: int) -> str:
 
 
 def head_bias(model: nn.Module, num_tags: int) -> nn.Parameter:
-    """The bias of the model's head (K,). Raises ValueError for a model without a head, or a head without a bias."""
+    """Return the bias (K,) of the model's head. Raises ValueError if the model has no head or the head no bias."""
     head = model.get_submodule(name := head_name(model, num_tags))
     if not isinstance(head.bias, nn.Parameter):
-        raise ValueError(f"the head of {type(model).__name__}, {name or 'itself'}, has no bias to start at a prior")
+        raise ValueError(f"the head of {type(model).__name__}, {name or 'itself'}, has no bias to set to a prior")
     return head.bias
 
 
 @torch.no_grad()
 def set_output_prior(model: nn.Module, num_tags: int, prior: float) -> None:
-    """Start every tag at the probability ``prior``: the head's bias becomes -log((1 - prior) / prior).
+    """Set the head's bias to -log((1 - prior) / prior), so that every tag starts at the probability ``prior``.
 
     Raises ValueError as ``head_bias`` does. Source: Lin et al. 2017, focal loss, section 4.1.
     """

@@ -1,6 +1,6 @@
-"""SpecAugment on the training device: bands and stretches of a clip's spectrogram are hidden while it trains.
+"""SpecAugment on the training device: masks random frequency bands and time spans of each clip's spectrogram.
 
-A model of spectrograms has an attribute ``spec_augment``, a module that its front end's ``logmel_BFN`` goes through:
+A spectrogram model passes its front end's ``logmel_BFN`` through the module ``spec_augment``, which is
 ``nn.Identity()`` until ``put_spec_augment`` replaces it. Shapes: B clips, F mel bins, N frames.
 """
 
@@ -14,12 +14,12 @@ from genrescale.config.spec_augment import SpecMasks
 
 
 class SpecAugment(nn.Module):
-    """``logmel_BFN`` -> the same with masks, each clip its own; in evaluation mode unchanged.
+    """Mask ``logmel_BFN``, each clip with its own masks. In evaluation mode the input is returned unchanged.
 
-    A mask's width is even in [0, widest), its place even among all that fit (Park et al. 2019, section 2, without the
-    warping of time); noise comes from torch's generator. A mask is never wider than the input. Masked cells hold
-    ``masked_value``: 0 is the mean of a normalised spectrogram, as in Park et al.; None is the mean of the clip, for
-    spectrograms in dB that are normalised later (0 dB is loud there).
+    A mask's width is uniform in [0, widest), its start uniform among all positions that fit (Park et al. 2019, section
+    2, without time warping). A mask is never wider than the input. Random numbers come from torch's generator. Masked
+    cells get ``masked_value``: 0 is the mean of a normalised spectrogram, as in Park et al.; None means the clip's
+    mean, for dB spectrograms that are normalised later (there 0 dB is loud).
     """
 
     def __init__(self, masks: SpecMasks, masked_value: float | None = 0.0) -> None:
@@ -47,9 +47,9 @@ class SpecAugment(nn.Module):
 
 
 def put_spec_augment(model: nn.Module, masks: SpecMasks) -> None:
-    """Have ``model`` train with ``masks``. Raises ValueError for a model that has no spectrogram.
+    """Make ``model`` train with ``masks``. Raises ValueError if the model has no spectrogram.
 
-    A model whose spectrogram is not normalised when it is masked says so in an attribute ``masked_value``.
+    If the model masks the spectrogram before it is normalised, its attribute ``masked_value`` says so.
     """
     if not isinstance(getattr(model, "spec_augment", None), nn.Module):
         raise ValueError(
@@ -60,17 +60,17 @@ def put_spec_augment(model: nn.Module, masks: SpecMasks) -> None:
 
 
 class _Reached(Exception):
-    """Carries what the front end gave, past the rest of the model."""
+    """Stops the forward pass after the front end, and carries the shape of the spectrogram."""
 
 
 def check_masks(model: nn.Module, masks: SpecMasks, crop_len: int) -> None:
-    """Refuse masks wider than the spectrogram that ``model`` makes of ``crop_len`` samples. Raises ValueError.
+    """Raise ValueError if a mask is wider than the spectrogram that ``model`` makes of ``crop_len`` samples.
 
-    ``put_spec_augment`` came before. Only the front end is computed, of silence.
+    Call ``put_spec_augment`` first. Only the front end runs, on silence.
     """
 
-    def stop(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        raise _Reached(given[0].shape)
+    def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        raise _Reached(inputs[0].shape)
 
     handle = model.get_submodule("spec_augment").register_forward_pre_hook(stop)
     try:
@@ -84,7 +84,7 @@ def check_masks(model: nn.Module, masks: SpecMasks, crop_len: int) -> None:
     wide_bins = masks.freq_masks > 0 and masks.freq_width > bins
     if wide_bins or (masks.time_masks > 0 and masks.time_width > frames):
         raise ValueError(
-            f"spec_augment masks up to {masks.freq_width} mel bins and {masks.time_width} frames, and a crop has "
-            f"{bins} bins and {frames} frames: take narrower masks (e.g. 1x{min(masks.freq_width, bins) // 2}/"
+            f"spec_augment masks up to {masks.freq_width} mel bins and {masks.time_width} frames, but a crop has "
+            f"{bins} bins and {frames} frames: use narrower masks (e.g. 1x{min(masks.freq_width, bins) // 2}/"
             f"1x{min(masks.time_width, frames) // 2}) or longer crops"
         )

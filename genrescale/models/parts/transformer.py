@@ -1,4 +1,4 @@
-"""The transformer layer that SSAST and the CNN + transformer hybrid share, and activation checkpointing.
+"""The transformer layer of SSAST and of the CNN + transformer hybrid, and activation checkpointing.
 
 Shapes: B batch, P tokens, D width, H heads.
 """
@@ -15,10 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 class TransformerLayer(nn.Module):
-    """``h_BPD`` -> ``h_BPD``: self-attention over all tokens, then two linear layers with GELU, a residual around each.
+    """Map ``h_BPD`` to ``h_BPD``: self-attention, then two linear layers with GELU, each with a residual connection.
 
-    ``norm_first`` normalises what enters a branch (ViT), otherwise what leaves its sum (BERT). ``dropout`` is on each
-    branch's result, ``attention_dropout`` on the attention weights.
+    ``norm_first=True`` is pre-norm (ViT), False is post-norm (BERT). ``dropout`` applies to the output of each branch,
+    ``attention_dropout`` to the attention weights.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class TransformerLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def attend(self, h_BPD: Tensor) -> Tensor:
-        """The attention branch without its norm."""
+        """Compute the attention branch, without its norm."""
         qkv_BPD3 = self.qkv(h_BPD).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv_BPD3.permute(2, 0, 3, 1, 4)
         mixed_BHPd = F.scaled_dot_product_attention(
@@ -52,7 +52,7 @@ class TransformerLayer(nn.Module):
         return self.dropout(self.project(mixed_BHPd.transpose(1, 2).flatten(2)))
 
     def transform(self, h_BPD: Tensor) -> Tensor:
-        """The branch of the two linear layers without its norm."""
+        """Compute the branch of the two linear layers, without its norm."""
         return self.dropout(self.contract(F.gelu(self.expand(h_BPD))))
 
     def forward(self, h_BPD: Tensor) -> Tensor:
@@ -64,10 +64,11 @@ class TransformerLayer(nn.Module):
 
 
 def run_layers(layers: Iterable[nn.Module], h_BPD: Tensor, checkpoint_activations: bool) -> Tensor:
-    """The layers one after the other.
+    """Run ``layers`` one after the other.
 
-    ``checkpoint_activations`` keeps only what enters each layer and computes the layer again, with the same dropout,
-    in the backward pass: the same numbers, a third more work, and the memory of one layer instead of all.
+    ``checkpoint_activations`` stores only the input of each layer and recomputes the layer in the backward pass, with
+    the same dropout. Results are the same, the work grows by a third, and memory holds the activations of one layer
+    instead of all.
     """
     for layer in layers:
         if checkpoint_activations and torch.is_grad_enabled():

@@ -1,8 +1,8 @@
-"""Names of modules in published checkpoints -> ours, an explicit table for each architecture.
+"""Tables that map module names in published checkpoints to ours, one for each architecture.
 
-WON is of github.com/minzwon/sota-music-tagging-models (Won et al. 2020), by our name of the architecture. Most of our
-names are theirs; the tables still name every one, so that nothing is loaded because two names happen to be equal.
-MTG_FCN is of the baseline in github.com/MTG/mtg-jamendo-dataset (scripts/baseline).
+WON holds those of github.com/minzwon/sota-music-tagging-models (Won et al. 2020), by our name of the architecture. Most
+names are the same on both sides. The tables still list every name, so that no array is loaded just because two names
+happen to be equal. MTG_FCN is the baseline in github.com/MTG/mtg-jamendo-dataset (scripts/baseline).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TWO_DENSE = ("dense1", "bn", "dense2")
 
 WON: dict[str, dict[str, str]] = {
     "fcn": _SPECTROGRAM | _same(*_parts(range(1, 6), "conv", "bn"), "dense"),
-    # layer5 is the GRU: its arrays have no module of their own
+    # layer5 is the GRU: its arrays belong to it directly, not to a submodule
     "crnn": _SPECTROGRAM | _same(*_parts(range(1, 5), "conv", "bn"), "layer5", "dense"),
     # layers: timbral 67 and 38 bins high, temporal 129, 65 and 33 frames long; layer1 to layer3: the middle
     "musicnn": _SPECTROGRAM
@@ -49,8 +49,8 @@ WON: dict[str, dict[str, str]] = {
     },
 }
 
-# Won 2020's "attention" (training/model.py, class CNNSA, with the BERT layers of attention_modules.py); its class token
-# is no array of the file
+# Won 2020's "attention" (training/model.py, class CNNSA, with the BERT layers of attention_modules.py). Files do not
+# store its class token.
 _BERT_PARTS = {
     "attention.output.dense": "project",
     "attention.output.LayerNorm": "attention_norm",
@@ -68,7 +68,7 @@ _CNN_TRANSFORMER = (
 
 
 def cnn_transformer_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Arrays of Won 2020's self-attention model by our names; query, key and value become one. Others are left out."""
+    """Rename the arrays of Won 2020's self-attention model; join query, key and value; leave out unknown names."""
     ours = {}
     for name, array in state.items():
         module, _, leaf = name.rpartition(".")

@@ -1,7 +1,7 @@
-"""Published names of SSAST's and AST's weights -> ours. Pure functions on state dicts; nothing is loaded or resized.
+"""Rename the published weights of SSAST and AST to our names. Pure functions on state dicts.
 
-What they do not know is left out, so a state dict of anything else comes back empty: who loads the result says what is
-missing. Positions stay on the grid that they were trained on: ``ssast.fit_positions`` brings them to a model's.
+Unknown names are left out, so the state dict of another model comes back empty; the caller reports what is missing.
+Positions keep the grid that they were trained on; ``ssast.fit_positions`` resamples them to a model's grid.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-# A layer's parts: timm's names (the SSAST authors'), then those of transformers, in files and, since 5.0, in memory.
+# Parts of a layer: timm's names (SSAST's authors), then those of transformers, in files and (since 5.0) in memory.
 _LAYER_PARTS = {
     "norm1": "attention_norm",
     "attn.qkv": "qkv",
@@ -48,9 +48,9 @@ _AST_QKV_IN_MEMORY = ("attention.q_proj", "attention.k_proj", "attention.v_proj"
 
 
 def ssast_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the SSAST authors, pretrained or fine-tuned, under the names of SsastPretraining and SsastTagger.
+    """Rename weights of SSAST's authors, pretrained or fine-tuned, for SsastPretraining and SsastTagger.
 
-    Their files prefix every name with ``module.``. Left out are DeiT's heads for images, which are never used, and two
+    Their files prefix every name with ``module.``. Left out are DeiT's image heads, which are never used, and two
     numbers, ``p_input_fdim`` and ``p_input_tdim``.
     """
     state = {key.removeprefix("module."): value for key, value in state.items()}
@@ -61,10 +61,10 @@ def ssast_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def ast_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of ``ASTModel`` or ``ASTForAudioClassification`` of transformers under the names of SsastTagger.
+    """Rename weights of transformers' ``ASTModel`` or ``ASTForAudioClassification`` for SsastTagger.
 
-    Takes the names of published files (``encoder.layer.0.attention.attention.query``) and those that transformers 5
-    gives them in memory (``layers.0.attention.q_proj``).
+    Accepts the names of published files (``encoder.layer.0.attention.attention.query``) and the names that transformers
+    5 uses in memory (``layers.0.attention.q_proj``).
     """
     state = {key.removeprefix("audio_spectrogram_transformer."): value for key, value in state.items()}
     embeddings = ("cls_token", "distillation_token", "position_embeddings")
@@ -80,7 +80,7 @@ def ast_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tokens(state: Mapping[str, Tensor], first: str, second: str, positions: str) -> dict[str, Tensor]:
-    """The two class tokens as one array, and the positions."""
+    """Return the two class tokens as one array, and the positions."""
     ours = {}
     if first in state and second in state:
         ours["backbone.class_tokens"] = torch.cat([state[first], state[second]], dim=1)
@@ -90,7 +90,7 @@ def _tokens(state: Mapping[str, Tensor], first: str, second: str, positions: str
 
 
 def _renamed(state: Mapping[str, Tensor], of_layer: re.Pattern[str], parts: dict[str, str]) -> dict[str, Tensor]:
-    """What has one name there and one here."""
+    """Rename the arrays that correspond one to one."""
     ours = {}
     for key, value in state.items():
         if layer := of_layer.fullmatch(key):

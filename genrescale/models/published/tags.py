@@ -1,9 +1,9 @@
-"""The tags of published models in the order of their outputs, spelled as their data sets spell them.
+"""The tags of published models, in the order of their outputs and spelled as in their data sets.
 
-Evidence for the orders: of ``mtat``, musicnn's order, the rows of the output layers of Won's checkpoints resemble each
-other as the labels of MagnaTagATune co-occur (correlation 0.81 for fcn, 0.74 for musicnn; in alphabetical order 0.05;
-a test). ``jamendo`` is sorted, as scikit-learn's LabelBinarizer, with which Won trained, sorts. ``msd`` is the order of
-the split's list of 50 tags; no checkpoint was at hand to test it.
+Evidence for each order. ``mtat`` is musicnn's order: the rows of the output layers of Won's checkpoints resemble each
+other as the labels of MagnaTagATune co-occur (correlation 0.81 for fcn, 0.74 for musicnn; 0.05 in alphabetical order;
+tested). ``jamendo`` is sorted, because Won trained with scikit-learn's LabelBinarizer, which sorts. ``msd`` is the
+order of the split's list of 50 tags; no checkpoint was available to test it.
 """
 
 from __future__ import annotations
