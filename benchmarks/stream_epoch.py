@@ -19,6 +19,7 @@ import ray
 
 from genrescale.config import DataConfig, OptimConfig, RunConfig
 from genrescale.config.corpus import ShardSettings, SynthesisConfig
+from genrescale.config.numbers import ceil_div
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.sharding.synthetic import embedded_corpus
 from genrescale.data.stream import GroupStream
@@ -63,7 +64,7 @@ def _private_mb(process: psutil.Process) -> float:
 
 
 def epoch(manifest: Manifest, size: int) -> dict[str, float]:
-    steps = -(-size // 16)
+    steps = ceil_div(size, 16)
     run = RunConfig(
         data=DataConfig(size=size, crop_s=3.0, batch=16, group=16),
         optim=OptimConfig(max_steps=steps, validate_every=10 * steps),

@@ -35,6 +35,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from _stream_songs import BATCH, CROP_LEN, SONG_LEN, song  # noqa: E402
 
 from genrescale.audio import Tag, Vocabulary  # noqa: E402
+from genrescale.config.numbers import ceil_div  # noqa: E402
 from genrescale.data.checksums import _whole_file  # noqa: E402
 from genrescale.data.index import ShardIndex, index_to_bytes, second_checksums  # noqa: E402
 from genrescale.data.manifest import read_manifest, write_manifest  # noqa: E402
@@ -74,7 +75,7 @@ def write_corpus(folder: Path, checksums: np.ndarray, hashes: list[str], num_son
     """So many songs in shards of 256 MB, which are names of the real ones; where the corpus lies."""
     out = folder / str(num_songs)
     (out / "shards").mkdir(parents=True)
-    num_shards = -(-num_songs // SONGS_PER_SHARD)
+    num_shards = ceil_div(num_songs, SONGS_PER_SHARD)
     for shard in range(num_shards):
         for end in ("tar", "index.parquet"):
             os.link(folder / f"real-{shard % REAL_SHARDS}.{end}", out / "shards" / f"{shard}.{end}")

@@ -34,7 +34,6 @@ def main(job: DescribeCorpusJob) -> None:
     from genrescale.data.manifest import read_manifest
     from genrescale.data.tasks import run_tasks
     from genrescale.data.upkeep.mix import refuse_mix
-    from genrescale.describe.page import render_page, write_page
     from genrescale.describe.reading import DescribeSettings, choose_clips, choose_loudness, hear_shard, plan_reads
     from genrescale.describe.words import describe_text
 
@@ -43,6 +42,8 @@ def main(job: DescribeCorpusJob) -> None:
     out = place_out(job.store, job.out or job.corpus, "out")
     manifest = read_manifest(corpus.uri)
     refuse_mix(manifest, "describe")
+    from genrescale.describe.page import render_page, write_page  # PyTorch, which a refused job does not need
+
     loudness, clips = choose_loudness(manifest, settings), choose_clips(manifest, settings)
     reads, heard = plan_reads(manifest, loudness, clips, settings), []
     with connect(job.cpus), Progress("describe_corpus", len(reads), "shards") as progress:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from isal.isal_zlib import crc32  # same values as zlib's, ten times as fast: 0.012 instead of 0.124 ms for 15 s
 
 from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
+from genrescale.config.numbers import ceil_div
 from genrescale.storage.parquet import table_of
 
 _META = b"genrescale"
@@ -52,7 +53,7 @@ class ShardIndex:
 
 def num_seconds(num_samples: np.ndarray) -> np.ndarray:
     """Return the number of started seconds of audio."""
-    return -(-num_samples // SAMPLE_RATE)
+    return ceil_div(num_samples, SAMPLE_RATE)
 
 
 def first_checksums(num_samples: np.ndarray) -> np.ndarray:

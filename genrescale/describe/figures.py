@@ -12,6 +12,7 @@ from functools import partial
 import matplotlib
 import numpy as np
 import soundfile
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -19,7 +20,9 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE
-from genrescale.display.style import COLORS, CURVE_INCHES, DASHES, MUTED, finish, panel_svg, style
+from genrescale.display.style import COLORS, CURVE_INCHES, DASHES, MUTED, finish, panel_svg, style, svg_bytes
+from genrescale.display.text import short_name
+from genrescale.models.parts.frontend import MIN_LEN, LogMel
 
 MAX_MATRIX_TAGS = 60
 _MAX_BINS = 40
@@ -73,7 +76,7 @@ def co_occurrence_svg(names: Sequence[str], count_CC: np.ndarray) -> bytes:
     count_CC = count_CC[np.ix_(order, order)]
     share_CC = count_CC / np.diag(count_CC)[:, None]
     share_CC[np.diag_indices(len(share_CC))] = np.nan
-    shown = [_short(names[kept[i]]) for i in order]
+    shown = [short_name(names[kept[i]], 22) for i in order]
     side = 2.6 + 0.19 * len(shown)
     with style():
         figure = Figure(figsize=(side + 0.9, side), layout="constrained")
@@ -88,22 +91,11 @@ def co_occurrence_svg(names: Sequence[str], count_CC: np.ndarray) -> bytes:
         axes.tick_params(length=0)
         bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02, format=lambda x, _: f"{100 * x:.0f} %")
         bar.outline.set_visible(False)  # type: ignore[operator]
-        sink = io.BytesIO()
-        figure.savefig(sink, format="svg", metadata={"Date": None})
-        return sink.getvalue()
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 22 else f"{name[:21]}…"
+        return svg_bytes(figure)
 
 
 def log_mels(clips: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Compute the spectrogram model's log-mel input, before normalisation: float32 (F, N) for each int16 clip (T,)."""
-    # imported here, because it imports torch, which takes seconds that a refused job should not cost
-    import torch
-
-    from genrescale.models.parts.frontend import MIN_LEN, LogMel
-
     front_end, mels = LogMel(), []
     with torch.no_grad():
         for clip_T in clips:

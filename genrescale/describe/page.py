@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 
 from genrescale.audio import SAMPLE_RATE
 from genrescale.data.manifest import PAGE_PATH, Manifest
@@ -32,7 +30,7 @@ from genrescale.describe.figures import (
 )
 from genrescale.describe.reading import ClipChoice, DescribeSettings, HeardSong, ShardHeard
 from genrescale.describe.words import listed, notes
-from genrescale.display.html import data_uri, resource
+from genrescale.display.html import data_uri, render_template
 from genrescale.display.text import count_text
 from genrescale.storage.store import Store
 
@@ -94,16 +92,12 @@ def render_page(
     seconds_N = manifest.column("num_samples") / SAMPLE_RATE
     seconds = {split: seconds_N[split_N == split] for split in splits_of(manifest)}
     level = {split: np.array([s.rms_db for s in measured if split_N[s.row] == split]) for split in splits_of(manifest)}
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"minus": lambda text: text.replace("-", "\N{MINUS SIGN}"), "count": count_text}
-    template = environment.from_string(resource("page.html.jinja", "genrescale.describe"))
     spread_of_labels = imbalance(tags)
-    return template.render(
+    return render_template(
+        "genrescale.describe",
+        {"count": count_text},
         manifest=manifest,
         settings=settings,
-        css=Markup(resource("page.css") + resource("page.css", "genrescale.describe")),
         hours=sum(split.hours for split in splits),
         splits=splits,
         shared=shared_artists(manifest),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
 
 
 def data_uri(data: bytes, kind: str = "image/svg+xml") -> str:
@@ -11,6 +15,15 @@ def data_uri(data: bytes, kind: str = "image/svg+xml") -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def resource(name: str, package: str = "genrescale.report") -> str:
+def render_template(package: str, filters: dict[str, Any], **values: Any) -> str:
     """Return the text of a file in a package."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"minus": lambda text: text.replace("-", "\N{MINUS SIGN}"), **filters}
+    css = Markup(_resource("genrescale.display") + _resource(package))
+    return environment.from_string(_resource(package, "page.html.jinja")).render(css=css, **values)
+
+
+def _resource(package: str, name: str = "page.css") -> str:
     return resources.files(package).joinpath(name).read_text(encoding="utf-8")

@@ -73,6 +73,20 @@ def finish(axes: Axes, title: str, note: str, xlabel: str) -> None:
     axes.tick_params(length=3, labelsize=9)
 
 
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as a PNG file, the same bytes for the same figure."""
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return sink.getvalue()
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """The figure as an SVG file, the same bytes for the same figure."""
+    sink = io.BytesIO()
+    figure.savefig(sink, format="svg", metadata={"Date": None})
+    return sink.getvalue()
+
+
 def panel_svg(
     draw: Callable[[Axes], None], inches: tuple[float, float], ylim: tuple[float, float] | None = None
 ) -> bytes:
@@ -83,6 +97,4 @@ def panel_svg(
         draw(axes)
         if ylim:
             axes.set_ylim(*ylim)
-        sink = io.BytesIO()
-        figure.savefig(sink, format="svg", metadata={"Date": None})
-        return sink.getvalue()
+        return svg_bytes(figure)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
+from collections.abc import Iterable, Sequence
 
 
 def count_text(number: float, noun: str) -> str:
@@ -14,3 +17,20 @@ def song_text(number: float) -> str:
     """Format a fitted number of songs to three digits, because a fit is not more precise."""
     digits = max(0, math.floor(math.log10(number)) - 2) if number > 0 else 0
     return f"{round(number, -digits):,.0f} songs"
+
+
+def short_name(name: str, letters: int) -> str:
+    """A name of at most ``letters`` letters; a longer one ends in an ellipsis."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as lines of CSV; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """A CSV file with its header, in UTF-8."""
+    return (csv_text([header]) + csv_text(rows)).encode()

@@ -5,7 +5,6 @@ They are drawn like the report's figures, on Figure objects without global state
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,23 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from genrescale.display.style import COLORS, DASHES, INK, MARKERS, MUTED, PNG_DPI, RULE, finish, short_count, style
+from genrescale.display.style import COLORS, DASHES, INK, MARKERS, MUTED, RULE, finish, png_bytes, short_count, style
+from genrescale.display.text import short_name
 from genrescale.metrics.by_tag import TagRow
 from genrescale.metrics.overfitting import GapCurve, select_step
 
 MAX_TAGS = 60  # rows of a figure by tag
 MAX_COUNTED = 25  # tags of a confusion matrix with a number in each cell
 MAX_LINES = 10  # runs in a figure of curves
-
-
-def _png(figure: Figure) -> bytes:
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    return sink.getvalue()
-
-
-def short(name: str, letters: int = 30) -> str:
-    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+MAX_LETTERS = 30  # of a tag
 
 
 def confusion_png(count_KK: np.ndarray, names: Sequence[str], title: str) -> bytes:
@@ -43,8 +34,8 @@ def confusion_png(count_KK: np.ndarray, names: Sequence[str], title: str) -> byt
         axes = figure.add_subplot()
         image = axes.imshow(share_KK, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=10)
-        axes.set_xticks(range(num_tags), [short(name) for name in names], rotation=90, fontsize=8.5)
-        rows = [f"{short(name)} ({total:,})" for name, total in zip(names, total_K, strict=True)]
+        axes.set_xticks(range(num_tags), [short_name(name, MAX_LETTERS) for name in names], rotation=90, fontsize=8.5)
+        rows = [f"{short_name(name, MAX_LETTERS)} ({total:,})" for name, total in zip(names, total_K, strict=True)]
         axes.set_yticks(range(num_tags), rows, fontsize=8.5)
         axes.set_xlabel("predicted", fontsize=9)
         axes.set_ylabel("true (songs)", fontsize=9)
@@ -56,7 +47,7 @@ def confusion_png(count_KK: np.ndarray, names: Sequence[str], title: str) -> byt
         bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02, format=lambda x, _: f"{100 * x:.0f} %")
         bar.outline.set_visible(False)  # type: ignore[operator]
         bar.set_label("of the row's songs", fontsize=8.5)
-        return _png(figure)
+        return png_bytes(figure)
 
 
 def popularity_png(rows: Sequence[TagRow], title: str) -> bytes:
@@ -80,7 +71,7 @@ def popularity_png(rows: Sequence[TagRow], title: str) -> bytes:
         _dots(right, precision_K, place, 2, "average precision")
         right.set_xlim(0, 1)
         left.set_xlim(left=0)
-        left.set_yticks(place, [short(row.name) for row in kept], fontsize=8.5)
+        left.set_yticks(place, [short_name(row.name, MAX_LETTERS) for row in kept], fontsize=8.5)
         left.set_ylim(-0.7, len(kept) - 0.3)
         for axes in (left, right):
             axes.grid(axis="x", color=RULE, linewidth=0.7)
@@ -99,7 +90,7 @@ def popularity_png(rows: Sequence[TagRow], title: str) -> bytes:
             )
         left.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        return _png(figure)
+        return png_bytes(figure)
 
 
 def _dots(axes: Axes, value_K: np.ndarray, place_K: np.ndarray, position: int, label: str) -> None:
@@ -145,7 +136,7 @@ def gap_png(curves: Mapping[str, GapCurve], labels: Mapping[str, str]) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(short_count))
         finish(axes, "Generalisation gap", "validation - training loss", "training steps")
-        return _png(figure)
+        return png_bytes(figure)
 
 
 def embedding_map(embedding_ND: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
@@ -183,7 +174,7 @@ def embedding_png(
             marker = MARKERS[(tag // len(COLORS)) % len(MARKERS)]
             axes.scatter(part_n2[:, 0], part_n2[:, 1], s=14, color=color, marker=marker, alpha=0.55, linewidths=0)
             axes.annotate(
-                short(str(names[tag])),
+                short_name(names[tag], MAX_LETTERS),
                 (float(np.median(part_n2[:, 0])), float(np.quantile(part_n2[:, 1], 0.9))),
                 xytext=(0, 5),  # in points, so that the name does not hide the group
                 textcoords="offset points",
@@ -199,4 +190,4 @@ def embedding_png(
         axes.set_yticks([])
         axes.set_aspect("equal")
         axes.spines[:].set_visible(False)
-        return _png(figure)
+        return png_bytes(figure)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 
 from rich.console import Console
 from rich.table import Table
 
 from genrescale.config.metrics import METRICS, SCORE_METRICS
+from genrescale.display.text import csv_bytes
 from genrescale.evaluation import ENSEMBLE, Evaluation
 from genrescale.evaluation.figures import confusion_png, gap_png, popularity_png
 from genrescale.evaluation.reading import family_of
@@ -38,14 +38,6 @@ def run_label(evaluation: Evaluation, name: str) -> str:
     return f"{family_of(row)}, {row.size:,} songs, seed {row.seed}"
 
 
-def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([["" if value is None else value for value in row] for row in rows])
-    return sink.getvalue().encode()
-
-
 def tags_csv(evaluation: Evaluation) -> bytes:
     """One line for each tag of the subject; ``train_songs`` if the corpus was given."""
     counts_K = evaluation.tags.train_counts_K
@@ -55,7 +47,7 @@ def tags_csv(evaluation: Evaluation) -> bytes:
         [*(getattr(row, name) for name in names), None if counts_K is None else int(counts_K[k]), *best_K[k]]
         for k, row in enumerate(evaluation.tags.rows)
     ]
-    return _csv([*names, "train_songs", "best_threshold", "best_f1"], rows)
+    return csv_bytes([*names, "train_songs", "best_threshold", "best_f1"], rows)
 
 
 def metrics_csv(evaluation: Evaluation) -> bytes:
@@ -65,7 +57,7 @@ def metrics_csv(evaluation: Evaluation) -> bytes:
         for name, metrics in evaluation.metrics.items()
         for metric, interval in metrics.items()
     ]
-    return _csv(["run_id", "run", "metric", "value", "low", "high", "incomplete_resamples"], rows)
+    return csv_bytes(["run_id", "run", "metric", "value", "low", "high", "incomplete_resamples"], rows)
 
 
 def evaluation_json(evaluation: Evaluation) -> bytes:
@@ -109,7 +101,7 @@ def write_evaluation(files: Store, name: str, evaluation: Evaluation) -> list[st
         title = f"{right:,} of {total:,} songs right ({100 * right / total:.1f} %)\n{label}"
         written["confusion.png"] = confusion_png(tags.confusion_KK, names, title)
         rows = [[tag, *counts] for tag, counts in zip(names, tags.confusion_KK.tolist(), strict=True)]
-        written["confusion.csv"] = _csv(["true \\ predicted", *names], rows)
+        written["confusion.csv"] = csv_bytes(["true \\ predicted", *names], rows)
     if evaluation.vocabulary.classify_K.any():
         written["popularity.png"] = popularity_png(tags.rows, f"Tag by tag: {label}")
     if evaluation.gaps:

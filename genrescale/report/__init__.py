@@ -6,7 +6,6 @@ the sweep's folder. The same rows give the same bytes.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -16,6 +15,7 @@ from dataclasses import dataclass, fields
 from rich.console import Console
 from rich.table import Table
 
+from genrescale.display.text import csv_bytes
 from genrescale.report.axes import AxisLine, Run, axis_lines, list_runs
 from genrescale.report.checks import ConfigDifference, config_values, facts, notes, planned_only
 from genrescale.report.figure import CurveLine, scaling_png
@@ -118,14 +118,6 @@ def build_report(files: Store) -> Report:
     )
 
 
-def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([["" if value is None else value for value in row] for row in rows])
-    return sink.getvalue().encode()
-
-
 def table_csv(report: Report) -> bytes:
     """One line per family and size: ``missing`` if no run finished, empty if a value is undefined."""
     header = ["family", "size", "seeds_planned", "seeds_finished"]
@@ -137,7 +129,7 @@ def table_csv(report: Report) -> bytes:
             cell = line.cells[metric.key]
             row += [cell.mean if cell.finished else MISSING, cell.spread, len(cell.values)]
         rows.append(row)
-    return _csv(header, rows)
+    return csv_bytes(header, rows)
 
 
 def _csv_value(value: object) -> object:
@@ -154,7 +146,7 @@ def runs_csv(report: Report) -> bytes:
         row = [plan.run_id, run.axes, trial.status, trial.family, plan.size, plan.seed, plan.lr, run.setting]
         row += [trial.error, *(_csv_value(getattr(trial.row, name)) if trial.row else None for name in names)]
         rows.append(row)
-    return _csv(header, rows)
+    return csv_bytes(header, rows)
 
 
 def write_report(files: Store) -> Report:

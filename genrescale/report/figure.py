@@ -6,7 +6,6 @@ logarithmic but the fit is linear in songs, as in Pons et al. 2018, so straight 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +24,8 @@ from genrescale.display.style import (
     MARKERS,
     MUTED,
     PANEL_INCHES,
-    PNG_DPI,
     finish,
+    png_bytes,
     short_count,
     style,
 )
@@ -176,6 +175,4 @@ def scaling_png(panels: Sequence[tuple[Sequence[FamilyFit], Sequence[Crossing]]]
             figure.legend(
                 handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, handlelength=3.5
             )
-        sink = io.BytesIO()
-        figure.savefig(sink, format="png", dpi=PNG_DPI, metadata={"Software": None})
-        return sink.getvalue()
+        return png_bytes(figure)

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import jinja2
-from markupsafe import Markup
-
-from genrescale.display.html import data_uri, resource
+from genrescale.display.html import data_uri, render_template
 from genrescale.display.style import CURVE_INCHES, DASHES, MARKERS, PANEL_INCHES, panel_svg
 from genrescale.display.text import count_text
 from genrescale.report.checks import capped, planned_only
@@ -136,22 +133,18 @@ def slope_scale(report: Report) -> int:
 
 def render_page(report: Report) -> str:
     """Render the whole page as text."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
+    filters = {
         "size": bytes_text,
         "slow_stage": slow_stage_of,
         "streams": streams_of,
         "slow_sentence": slow_sentence,
         "stream_cells": stream_cells,
-        "minus": lambda text: text.replace("-", "\N{MINUS SIGN}"),
     }
-    environment.tests |= {"capped": capped}
-    template = environment.from_string(resource("page.html.jinja"))
-    return template.render(
+    return render_template(
+        "genrescale.report",
+        filters,
         report=report,
-        css=Markup(resource("page.css")),
+        capped=capped,
         scaling=scaling_pictures(report),
         curves=curve_pictures(report),
         swatches=_swatches(report),

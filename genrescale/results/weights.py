@@ -101,7 +101,7 @@ def read_weights(files: Store, path: str) -> tuple[dict[str, Tensor], ModelHeade
     try:
         return load(data), header
     except SafetensorError as error:
-        raise _damaged(where, error) from None
+        raise ValueError(_damaged(where, error)) from None
 
 
 def _header(data: bytes, where: str) -> ModelHeader:
@@ -110,8 +110,8 @@ def _header(data: bytes, where: str) -> ModelHeader:
         metadata = header.pop("__metadata__", {})
         return ModelHeader({name: tuple(entry["shape"]) for name, entry in header.items()}, metadata)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(where, error) from None
+        raise ValueError(_damaged(where, error)) from None
 
 
-def _damaged(where: str, error: Exception) -> ValueError:
-    return ValueError(f"{where} is no safetensors file, or a damaged one ({error})")
+def _damaged(where: str, error: Exception) -> str:
+    return f"{where} is no safetensors file, or a damaged one ({error})"

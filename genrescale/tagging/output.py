@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,6 +12,7 @@ from typing import IO
 import numpy as np
 
 from genrescale.audio import Vocabulary
+from genrescale.display.text import csv_text
 from genrescale.storage.store import Store
 from genrescale.tagging.scores import SongTags, Untagged
 from genrescale.telemetry.progress import Progress
@@ -87,7 +86,7 @@ def _write(file: IO[bytes] | None, text: str) -> None:
 
 def head(show: Show) -> str:
     """Return the text before the first song."""
-    return _csv_line(CSV_COLUMNS) if show.format == "csv" else ""
+    return csv_text([CSV_COLUMNS]) if show.format == "csv" else ""
 
 
 def lines(tags: SongTags, vocabulary: Vocabulary, show: Show) -> str:
@@ -99,7 +98,7 @@ def lines(tags: SongTags, vocabulary: Vocabulary, show: Show) -> str:
         return json.dumps({**facts, "tags": rows}, ensure_ascii=False) + "\n"
     if show.format == "csv":
         song = (tags.song, round(tags.seconds, 3), tags.windows)
-        return "".join(_csv_line((*song, tag, score, "" if whole is None else whole)) for tag, score, whole in shown)
+        return csv_text((*song, tag, score, whole) for tag, score, whole in shown)
     return _text(tags, shown)
 
 
@@ -127,9 +126,3 @@ def bar(score: float) -> str:
     """Draw a bar of BAR characters for a score of 1, with a resolution of an eighth of a character."""
     eighths = round(score * BAR * 8)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
-
-
-def _csv_line(cells: tuple[object, ...]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()

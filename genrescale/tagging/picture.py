@@ -5,15 +5,13 @@ Shapes: S seconds, K tags.
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from genrescale.audio import Clip
-from genrescale.display.style import COLORS, INK, MUTED, PNG_DPI, style
+from genrescale.display.style import COLORS, INK, MUTED, png_bytes, style
 from genrescale.export import Exported
 from genrescale.storage.store import Store
 from genrescale.tagging.output import Show
@@ -73,6 +71,4 @@ def draw_tags(score_SK: np.ndarray, names: list[str], seconds: float, title: str
         colorbar = figure.colorbar(image, ax=axes, pad=0.09, fraction=0.03, aspect=12)
         colorbar.outline.set_visible(False)  # type: ignore[attr-defined]
         colorbar.ax.tick_params(length=0, labelsize=8.5)
-        data = io.BytesIO()
-        figure.savefig(data, format="png", dpi=PNG_DPI)
-    return data.getvalue()
+        return png_bytes(figure)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Clip
+from genrescale.config.numbers import ceil_div
 from genrescale.data.reading.plan import SCORE_GROUP, ScorePlan
 from genrescale.export import Exported
 from genrescale.losses import probabilities
@@ -97,10 +98,10 @@ def tags_by_second(exported: Exported, pcm_T: np.ndarray) -> np.ndarray:
     last = max(length - crop_len, 0)
     starts_C = np.unique([*range(0, last + 1, SAMPLE_RATE), last])
     score_CK = window_scores(exported, pcm_T, starts_C)
-    sum_SK = np.zeros((-(-length // SAMPLE_RATE), score_CK.shape[1]))
+    sum_SK = np.zeros((ceil_div(length, SAMPLE_RATE), score_CK.shape[1]))
     count_S = np.zeros(len(sum_SK))
     for start, score_K in zip(starts_C.tolist(), score_CK, strict=True):
-        covered = slice(start // SAMPLE_RATE, -(-min(start + crop_len, length) // SAMPLE_RATE))
+        covered = slice(start // SAMPLE_RATE, ceil_div(min(start + crop_len, length), SAMPLE_RATE))
         sum_SK[covered] += score_K
         count_S[covered] += 1
     return sum_SK / count_S[:, None]

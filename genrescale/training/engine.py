@@ -27,6 +27,7 @@ from torch._C._distributed_c10d import HashStore
 
 from genrescale.audio import PCM_SCALE
 from genrescale.config import AugmentConfig, OptimConfig
+from genrescale.config.numbers import ceil_div
 from genrescale.models import count_parameters
 from genrescale.training.augment import augment
 from genrescale.training.contrast import Contrast, classes
@@ -114,7 +115,7 @@ class Engine:
         self._frozen_norms = trained.frozen_norms
         self._optimizer = build_optimizer(trained.groups, optim)
         config = deepspeed_settings(
-            precision, zero_stage, optim.clip_norm, group, -(-groups_per_step // self.world_size)
+            precision, zero_stage, optim.clip_norm, group, ceil_div(groups_per_step, self.world_size)
         )
         deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
         # DeepSpeed's engine hands attributes through to the module, which no type checker can follow.

@@ -20,6 +20,7 @@ from torch import Tensor
 from genrescale.audio import Vocabulary
 from genrescale.config import RunConfig
 from genrescale.config.metrics import ROW_METRICS
+from genrescale.config.numbers import ceil_div
 from genrescale.data.reading.plan import SCORE_GROUP, GroupId, RunPlan, ScorePlan, score_items
 from genrescale.data.reading.source import CropGroup
 from genrescale.losses import Loss
@@ -125,7 +126,8 @@ class TrainingLoop:
         return Outcome(self.progress, first_step_at or time.time())
 
     def _train_step(self, step: int, groups: TimedGroups[DeviceGroup]) -> torch.Tensor:
-        clips, count = self.plan.train.num_clips(step), -(-self.plan.train.num_groups(step) // self.engine.world_size)
+        train = self.plan.train
+        clips, count = train.num_clips(step), ceil_div(train.num_groups(step), self.engine.world_size)
         self.progress.clips += clips
         optim = self.run.optim
         if step == optim.sgd_after > 0:
@@ -190,7 +192,7 @@ class TrainingLoop:
     def _score(self, plan: ScorePlan, items: Sequence[GroupId], groups: TimedGroups[DeviceGroup]) -> SongScores:
         """Scores of the songs in ``items``, this rank's part of a pass."""
         parts = []
-        passes = sum(-(-plan.group_windows(item.group) // SCORE_GROUP) for item in items)
+        passes = sum(ceil_div(plan.group_windows(item.group), SCORE_GROUP) for item in items)
         idle = max(self.engine.gather(passes)) - passes if self.engine.gathers else 0
         for item in items:
             group = groups.take(item)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE
+from genrescale.config.numbers import ceil_div
 from genrescale.data.checksums import song_checksums
 from genrescale.data.index import crc32
 from genrescale.data.manifest import Manifest, located
@@ -81,7 +82,7 @@ class SongTable:
 def _span(table: SongTable, song: int, start: int, crop_len: int) -> Span:
     length = int(table.len_N[song])
     low = start // SAMPLE_RATE * SAMPLE_RATE
-    high = min(-(-(start + crop_len) // SAMPLE_RATE) * SAMPLE_RATE, length)
+    high = min(ceil_div(start + crop_len, SAMPLE_RATE) * SAMPLE_RATE, length)
     store, name = located(table.store, table.shard_names[table.shard_N[song]])
     return Span(song, store, name, low, high, int(table.offset_N[song]) + low * SAMPLE_BYTES)
 
@@ -97,7 +98,7 @@ def _verify(table: SongTable, span: Span, data: memoryview) -> None:
         )
     first_s = span.low // SAMPLE_RATE
     first_crc = int(table.crc_N[span.song]) + first_s
-    expected = table.crc32[first_crc : first_crc + -(-len(data) // _SECOND_BYTES)].tolist()
+    expected = table.crc32[first_crc : first_crc + ceil_div(len(data), _SECOND_BYTES)].tolist()
     for i, begin in enumerate(range(0, len(data), _SECOND_BYTES)):
         if (actual := crc32(data[begin : begin + _SECOND_BYTES])) != expected[i]:
             raise DamagedShardError(

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from genrescale.config.numbers import ceil_div
+
 
 class Sampler(Protocol):
     @property
@@ -74,7 +76,7 @@ class ClassAware:
         return max(2, longest * len(self.ends_K) // self.shorten)
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        num_visits = -(-self.num_entries // self.songs_per_visit)
+        num_visits = ceil_div(self.num_entries, self.songs_per_visit)
         visited_V = rounds(rng, np.arange(len(self.ends_K)), num_visits)
         order_VS = np.empty((num_visits, self.songs_per_visit), np.int64)
         for k, songs in enumerate(np.split(self.songs_M, self.ends_K[:-1])):
@@ -147,5 +149,5 @@ class Mixture:
 
 def rounds(rng: np.random.Generator, values: np.ndarray, length: int) -> np.ndarray:
     """Return ``length`` of ``values``: all of them shuffled, then all of them shuffled again, and so on."""
-    num_rounds = -(-length // len(values))
+    num_rounds = ceil_div(length, len(values))
     return rng.permuted(np.tile(values, (num_rounds, 1)), axis=1).reshape(-1)[:length]

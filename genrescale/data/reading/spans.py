@@ -88,18 +88,18 @@ def _fetched(store: Store, spans: Sequence[Span], cache: ShardCache | None, stat
         return [memoryview(cache.read(store, span.name, span.offset, span.num_bytes, count_retry)) for span in spans]
     except FileNotFoundError:
         name = next((span.name for span in spans if not store.exists(span.name)), spans[0].name)
-        raise _unreadable(store, name, "it does not exist") from None
+        raise DamagedShardError(_unreadable(store, name, "it does not exist")) from None
 
 
 def _mapped_bytes(folder: Path, span: Span) -> memoryview:
     try:
         return memoryview(mapped_shard(folder / span.name))[span.offset : span.offset + span.num_bytes]
-    except (FileNotFoundError, ValueError) as error:  # mmap raises ValueError for an empty file
-        raise _unreadable(span.store, span.name, str(error)) from None
+    except (FileNotFoundError, ValueError) as error:  # mmap refuses an empty file with a ValueError
+        raise DamagedShardError(_unreadable(span.store, span.name, str(error))) from None
 
 
-def _unreadable(store: Store, name: str, reason: str) -> DamagedShardError:
-    return DamagedShardError(
+def _unreadable(store: Store, name: str, reason: str) -> str:
+    return (
         f"shard {name} of {store.uri} cannot be read ({reason}); "
         f"run jobs/verify_corpus.py corpus={store.uri}, or jobs/shard_corpus.py again"
     )

@@ -19,6 +19,7 @@ import numpy as np
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, Vocabulary
 from genrescale.config import canonical_json
 from genrescale.config.corpus import ShardSettings
+from genrescale.config.numbers import ceil_div
 from genrescale.data.decoding import fetch, watchdog
 from genrescale.data.decoding.decode import decode_pcm, middle_excerpt
 from genrescale.data.decoding.decoders import DecodeError
@@ -141,7 +142,7 @@ class ShardWriter:
         self._tar.write(sample)
         # the PCM is the sample's last member, so padded to whole blocks it ends at the tar's current end
         num_bytes = len(clip.pcm_T) * SAMPLE_BYTES
-        offset = self._tar.tarstream.offset - -(-num_bytes // _BLOCK) * _BLOCK
+        offset = self._tar.tarstream.offset - ceil_div(num_bytes, _BLOCK) * _BLOCK
         self.rows.append((song.key, order, offset, len(clip.pcm_T), crc32(sample["pcm"])))
         self.checksums.append(second_checksums(sample["pcm"]))
 

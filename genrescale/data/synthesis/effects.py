@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import lfilter
 
+from genrescale.config.numbers import ceil_div
 from genrescale.data.synthesis.instruments import RATE
 
 COMB_S = (0.0297, 0.0371, 0.0411, 0.0437)
@@ -68,7 +69,7 @@ def _double(y: np.ndarray, length: int) -> np.ndarray:
 
 def _blocks(y: np.ndarray, delay: int) -> np.ndarray:
     """The signal in rows of one delay each, padded: a recursion over the delay becomes one over rows."""
-    rows = -(-len(y) // delay)
+    rows = ceil_div(len(y), delay)
     padded = np.zeros(rows * delay, dtype=np.float32)
     padded[: len(y)] = y
     return padded.reshape(rows, delay)

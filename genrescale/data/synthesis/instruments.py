@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
+from genrescale.config.numbers import ceil_div
+
 RATE = 44_100
 TABLE = 2048
 MAX_PARTIALS = 40
@@ -107,7 +109,7 @@ def plucked(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) ->
     """
     bright, _, decay, colour = timbre
     period = max(8, round(RATE / hz))
-    passes = -(-length // period)
+    passes = ceil_div(length, period)
     burst = np.asarray(fft.rfft(rng.uniform(-1, 1, period).astype(np.float32)))
     k = np.arange(len(burst), dtype=np.float32)
     pluck = np.abs(np.sin(np.pi * k * (0.12 + 0.3 * colour))) / (1 + (k * hz / (900 + 5000 * bright)) ** 2)

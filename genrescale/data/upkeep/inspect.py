@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from genrescale.audio import SAMPLE_BYTES, len_to_seconds
+from genrescale.config.numbers import ceil_div
 from genrescale.data.index import crc32, index_path, num_seconds
 from genrescale.data.manifest import Manifest
 from genrescale.data.quarantine import read_quarantine
@@ -113,7 +114,7 @@ def _end_of_song_before(manifest: Manifest, row: int) -> int:
     if not place:
         return 0
     end = manifest.column("offset")[rows[place - 1]] + manifest.column("num_samples")[rows[place - 1]] * SAMPLE_BYTES
-    return -(-int(end) // _BLOCK) * _BLOCK
+    return ceil_div(int(end), _BLOCK) * _BLOCK
 
 
 def _seconds_line(manifest: Manifest, shard: int, crc_start: int, num_samples: int, data: bytes) -> str:
