@@ -73,8 +73,8 @@ def _of_table(store: Store, name: str, label: str) -> list[Song]:
     where, root = f"{store.uri}/{name}", root_of(store)
     table, classes = read_features(store, name)
     paths = texts(column(table, "file_name", where))
-    wanted = label or next((known for known in LABEL_COLUMNS if known in table), "")
-    cells = column(table, wanted, where) if wanted else None
+    label_column = label or next((known for known in LABEL_COLUMNS if known in table), "")
+    cells = column(table, label_column, where) if label_column else None
     nothing = [""] * len(paths)
     artists, splits = texts(table.get("artist", nothing)), texts(table.get("split", nothing))
     folder = name.rpartition("/")[0]
@@ -84,7 +84,7 @@ def _of_table(store: Store, name: str, label: str) -> list[Song]:
         if not path:
             raise ValueError(f"{row}: file_name is empty")
         path = f"{folder}/{path}" if folder else path
-        tags = class_tags(cells[i], classes.get(wanted, ()), row) if cells else [folder_label(path, row)]
+        tags = class_tags(cells[i], classes.get(label_column, ()), row) if cells else [folder_label(path, row)]
         split = official_split(splits[i], row) or folder_split(path)
         songs.append(Song(song_key(path), resolve(root, path), artists[i], carried(tags), split))
     return songs

@@ -67,8 +67,8 @@ def _of_table(store: Store, name: str, genre: str, names: Sequence[str]) -> list
     table, classes = read_features(store, name)
     source = _source(table, where)
     files, inside = column(table, source, where), _inside(store, name, source, len(table[source]))
-    wanted = genre or _first_of(GENRE_COLUMNS, table, where)
-    cells, names = column(table, wanted, where), names or classes.get(wanted, ())
+    genre_column = genre or _first_of(GENRE_COLUMNS, table, where)
+    cells, names = column(table, genre_column, where), names or classes.get(genre_column, ())
     # train-00000-of-00003.parquet, train.parquet, or a table in the folder train
     split = SPLIT_FOLDERS.get((_WORD.findall(PurePosixPath(name).name) or [""])[0]) or folder_split(name)
     songs = []

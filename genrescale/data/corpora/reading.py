@@ -49,7 +49,7 @@ def resolve(root: str, path: str) -> str:
 
 
 def listed_files(store: Store) -> list[str]:
-    """List all files in a folder that are not hidden, sorted.
+    """List all files in a folder and its subfolders, sorted, without hidden ones.
 
     Raises FileNotFoundError if there is no folder, and ValueError for HTTP, which has no reliable listing.
     """
@@ -143,17 +143,17 @@ def embedded_rows(file: pq.ParquetFile, column: str) -> list[bool]:
     Uses the file's statistics where they are sufficient, else reads one song at a time.
     """
     leaves = [file.schema.column(i).path for i in range(len(file.schema))]
-    if (wanted := f"{column}.bytes") not in leaves:
+    if (bytes_column := f"{column}.bytes") not in leaves:
         return [False] * file.metadata.num_rows
     has_bytes: list[bool] = []
     for group in range(file.num_row_groups):
         facts = file.metadata.row_group(group)
-        statistics = facts.column(leaves.index(wanted)).statistics
+        statistics = facts.column(leaves.index(bytes_column)).statistics
         nulls = statistics.null_count if statistics is not None and statistics.has_null_count else None
         if nulls in (0, facts.num_rows):
             has_bytes += [nulls == 0] * facts.num_rows
             continue
-        for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[wanted], use_threads=False):
+        for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[bytes_column], use_threads=False):
             has_bytes.append(bool((batch.column(0)[0].as_py() or {}).get("bytes")))
     return has_bytes
 

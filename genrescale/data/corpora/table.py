@@ -123,11 +123,11 @@ def _name_columns(table: Columns, columns: Mapping[str, str], audio: str) -> Col
         raise ValueError(f"{audio} has no rows")
     cells: Columns = {}
     for name in _COLUMNS:
-        wanted = columns.get(name, name)
-        if wanted not in table and name not in columns and name not in REQUIRED:
+        column_name = columns.get(name, name)
+        if column_name not in table and name not in columns and name not in REQUIRED:
             cells[name] = [""] * num_rows
             continue
-        column_cells = column(table, wanted, audio, f" for {name}")
+        column_cells = column(table, column_name, audio, f" for {name}")
         cells[name] = column_cells if name in REQUIRED else texts(column_cells)
     return cells
 

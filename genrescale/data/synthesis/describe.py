@@ -162,14 +162,14 @@ def _layers(rng: np.random.Generator, manner: Manner, sound: Profile, voice: str
     bass = _keep(rng, loyal, manner.bass, sound.basses)
     lead = _keep(rng, loyal, manner.lead, sound.leads)
     comp, pad = choose(rng, sound.chords), choose(rng, {"strings": 40, "pad": 45, "organ": 15})
-    wanted = rng.random(3)
+    chance = rng.random(3)
     if bass != "none":
         parts.append(("bass", bass, 0.0, -2))
-    if wanted[0] < (0.5 if voice != "none" else 0.92):
+    if chance[0] < (0.5 if voice != "none" else 0.92):
         parts.append(("lead", lead, -1.0, 1 if rng.random() < 0.55 else 0))
-    if wanted[1] < 0.25:
+    if chance[1] < 0.25:
         parts.append(("comp", comp, -4.0, int(rng.integers(0, 2))))
-    if wanted[2] < sound.pad:
+    if chance[2] < sound.pad:
         parts.append(("pad", pad, -6.0, 0))
     if voice != "none":
         parts.append(("voice", f"{voice} voice", 1.0, -1 if voice == "low" else 0))

@@ -86,7 +86,7 @@ def rim(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def conga(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Conga: a tuned membrane with little noise."""
+    """Conga: a tuned membrane, without noise."""
     return _body(190 + 170 * timbre[1], 0.25, 0.3, 0.05 + 0.05 * timbre[2]) * np.float32(0.8)
 
 
