@@ -77,16 +77,19 @@ class SweepItem:
 
 
 def find_items(store: Store, path: str = "", depth: int = 0) -> Iterator[CorpusItem | SweepItem]:
-    """Yield the corpora and sweeps in a store, by path. Inside a sweep, only an embedded corpus is searched."""
-    here = store.child(path) if path else store
-    if is_corpus(here):
+    """Yield the corpora and sweeps in a store, by path.
+
+    The inside of a corpus or sweep is not searched, except ``shards``, where a sweep has its embedded corpus.
+    """
+    folder = store.child(path) if path else store
+    if is_corpus(folder):
         yield describe_corpus(store, path)
         return
-    if is_sweep(here):
+    if is_sweep(folder):
         yield describe_sweep(store, path)
-        folders = ["shards"] if "shards" in here.folders() else []
+        folders = ["shards"] if "shards" in folder.folders() else []
     else:
-        folders = here.folders()
+        folders = folder.folders()
     if depth < MAX_DEPTH:
         for name in folders:
             yield from find_items(store, f"{path}/{name}" if path else name, depth + 1)

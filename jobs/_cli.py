@@ -1,4 +1,4 @@
-"""What every job shares: Hydra's overrides become one checked dataclass, and a mistake becomes one line.
+"""The command line of every job: Hydra's overrides become one validated dataclass, errors become one line.
 
 A job imports at its top what its settings need; its ``main`` imports the rest. So ``--help`` and a mistake in a setting
 are answered at once, without the seconds that Ray, PyTorch and Arrow take to import.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"
-# One run id in 200 reads as a number (12345678e901 as infinity): in quotes it stays what it is; a number does, too.
+# One run id in 200 looks like a number (12345678e901, read as infinity), so it is quoted; real numbers survive that.
 _NUMBER_LIKE_ID = re.compile(rf"(?<=[=\[,])(?=[0-9e]{{{RUN_ID_LEN}}}(?:[\],]|$))[0-9]+e[0-9]+")
 EXIT_BAD_CONFIG = 2
 EXIT_FAILED = 1
@@ -52,14 +52,15 @@ def run_job(
     doc: str | None,
     positional: str = "",
 ) -> None:
-    """Run ``main`` with the job's configuration: ``jobs/conf/{job}.yaml`` on ``schema``, with overrides ``key=value``.
+    """Run ``main`` with the job's configuration: ``jobs/conf/{job}.yaml`` on ``schema``, and overrides ``key=value``.
 
-    Arguments without a key are appended to the list of the setting ``positional``, if the job has one: addresses, which
-    are taken as they are, whatever Hydra's grammar makes of their spaces, commas and brackets.
-    ``--help`` prints ``doc`` and the defaults. A wrong key, type or value, a ValueError of ``main`` (an impossible
-    request) and a folder or store that cannot be used end in one line on stderr and exit status 2. What ends a job that
-    had started does so in one line and status 1: a store that fails, a full disk, too many broken songs, a corpus that
-    somebody else changed meanwhile.
+    Arguments without a key are appended to the list setting ``positional``, if the job has one. They are addresses and
+    are not parsed by Hydra, so they may contain spaces, commas and brackets. ``--help`` prints ``doc`` and the
+    defaults.
+
+    Errors end in one line on stderr. Exit status 2: a wrong key, type or value, a ValueError of ``main`` (a request
+    that cannot be met), and a folder or store that cannot be used. Exit status 1, for a job that had started: a failing
+    store, a full disk, too many failed songs, or a corpus that another job changed.
     """
     named, overrides = _apart(sys.argv[1:]) if positional else ([], sys.argv[1:])
     try:
@@ -75,8 +76,8 @@ def run_job(
         _refuse(job, _explain(job, error))
     except (StoreError, OSError) as error:
         began = UNDER_WAY in (notes := getattr(error, "__notes__", [])) or getattr(error, "errno", 0) in DISK_FULL
-        told = f" ({'; '.join(notes)})" if notes else ""
-        _end(job, _sentence(error) + told, EXIT_FAILED if began else EXIT_BAD_CONFIG)
+        details = f" ({'; '.join(notes)})" if notes else ""
+        _end(job, _sentence(error) + details, EXIT_FAILED if began else EXIT_BAD_CONFIG)
     except ValueError as error:
         _refuse(job, _sentence(error))
     except (FailureBudgetError, CorpusChangedError) as error:
@@ -87,9 +88,9 @@ def run_job(
 
 
 def place(store: str, path: str, name: str) -> Store:
-    """The address that the setting ``name`` gives: ``path``, below ``store`` where it is relative.
+    """Return the address given by the setting ``name``: ``path``, inside ``store`` if it is relative.
 
-    Raises ValueError where a submitted job would write into its own working folder, which Ray deletes.
+    Raises ValueError if a submitted job would write into its own working folder, because Ray deletes that folder.
     """
     from genrescale.storage.store import Store
 
@@ -106,21 +107,22 @@ def place(store: str, path: str, name: str) -> Store:
 
 
 def place_out(store: str, path: str, name: str) -> Store:
-    """``place`` of a folder that is written to. Raises OSError, before anything starts, where it lies on this machine
-    and cannot be made or written to.
+    """Return ``place`` of a folder to write to.
+
+    Raises OSError, before the job starts, if the folder is local and not writable.
     """
     files = place(store, path, name)
     if (folder := files.local_path()) is not None:
-        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        if not there.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(existing))
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(existing))
     return files
 
 
 def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Arguments that are values alone, and those that are options or ``key=value``. A file's name may hold an ``=``."""
+    """Separate plain values from options and ``key=value`` arguments. A file name may contain ``=``."""
     values = [a for a in arguments if not a.startswith("-") and ("=" not in a or os.path.exists(a))]
     return values, [a for a in arguments if a not in values]
 
@@ -142,7 +144,7 @@ def _end(job: str, message: str, status: int) -> None:
 
 
 def _sentence(error: Exception) -> str:
-    """An error in one line; of one of the operating system, with the path and what helps."""
+    """Format an error in one line; for one of the operating system, add the path and a remedy."""
     if isinstance(error, OSError) and error.errno and error.strerror:
         remedy = _REMEDIES.get(error.errno, "check the address, your rights and the disk")
         return f"{error.filename or 'a file'} cannot be read or written: {error.strerror}; {remedy}"
@@ -150,7 +152,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _explain(job: str, error: BaseException) -> str:
-    """One sentence that names the key and what is allowed."""
+    """Explain a configuration error in one sentence, with the key and what is allowed."""
     chain: list[BaseException] = [error]
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)

@@ -80,7 +80,10 @@ def render_page(
     clips: Sequence[ClipChoice],
     heard: Iterable[ShardHeard],
 ) -> str:
-    """Render the whole page as text. ``heard`` are the results of ``plan_reads`` for both choices, in any order."""
+    """Render the whole page as text, for the songs chosen for loudness and as clips.
+
+    ``heard`` are the results of ``hear_shard`` for the requests of ``plan_reads``, in any order.
+    """
     answers = list(heard)
     songs = {song.row: song for answer in answers for song in answer.songs}
     damaged = sorted(row for answer in answers for row in answer.damaged)

@@ -168,7 +168,7 @@ def embedding_png(
     with style():
         figure = Figure(figsize=(6.4, 6.0), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
-        for tag in np.unique(tag_N).tolist():
+        for tag in (int(tag) for tag in np.unique(tag_N)):
             part_n2 = map_N2[tag_N == tag]
             color = COLORS[tag % len(COLORS)]
             marker = MARKERS[(tag // len(COLORS)) % len(MARKERS)]

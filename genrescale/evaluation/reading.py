@@ -60,14 +60,14 @@ def chosen_rows(
     return list(chosen.values()), []
 
 
-def _main_recipe(files: Store, found: Sequence[ResultRow]) -> list[ResultRow]:
+def _main_recipe(files: Store, candidates: Sequence[ResultRow]) -> list[ResultRow]:
     """Return the runs of the main recipe, by seed: runs with the same config but for the seed, and the same data.
 
-    ``found`` are runs of one family at one size. The main recipe is that of the sweep's grid; without a sweep's plan,
-    the one with the most runs.
+    ``candidates`` are the runs of one family at one size. The main recipe is that of the sweep's grid; without a
+    sweep's plan, the one with the most runs.
     """
     recipes: dict[str, list[ResultRow]] = {}
-    for row in sorted(found, key=lambda row: (row.seed, row.run_id)):
+    for row in sorted(candidates, key=lambda row: (row.seed, row.run_id)):
         recipe = json.dumps([{**row.config, "seed": None}, row.data_digest], sort_keys=True)
         recipes.setdefault(recipe, []).append(row)
     planned = read_planned(files) if files.exists(PLANNED_PATH) else []

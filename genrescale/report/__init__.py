@@ -92,9 +92,9 @@ def build_report(files: Store) -> Report:
     scored = any(trial.value(ACCURACY) is not None for trial in planned_only(trials))
     metrics = [*TABLE_1_METRICS, *([ACCURACY] if scored else [])]
     families, lines = order_families(grid), comparison_lines(grid, metrics)
-    differences_ = differences(lines, metrics)
+    compared = differences(lines, metrics)
     fits = [family_fit(family, metric, lines) for metric in metrics for family in families]
-    crossed = crossings(fits, differences_)
+    crossed = crossings(fits, compared)
     same, differ = config_values(trials)
     return Report(
         uri=files.uri,
@@ -102,13 +102,13 @@ def build_report(files: Store) -> Report:
         metrics=metrics,
         families=families,
         lines=lines,
-        differences=differences_,
+        differences=compared,
         fits=fits,
         crossings=crossed,
         lr_lines=axis_lines(trials, "lr", metrics),
         layer_lines=axis_lines(trials, "layers", metrics),
         curves=_curves(files, grid),
-        answer=answer(differences_, fits, crossed),
+        answer=answer(compared, fits, crossed),
         notes=notes(trials, lines, differ),
         facts=facts(trials),
         same_config=same,

@@ -143,21 +143,21 @@ def _raw_text(c: Crossing) -> str:
     return f"In the raw means the lead changes {often}, between {', and between '.join(places)} songs."
 
 
-def answer(found: Sequence[Difference], fits: Sequence[FamilyFit], crossed: Sequence[Crossing]) -> Answer:
+def answer(differences: Sequence[Difference], fits: Sequence[FamilyFit], crossed: Sequence[Crossing]) -> Answer:
     """State the answer by PR-AUC, or by the first metric that has values.
 
-    PR-AUC says more about rare tags (section 5.1 of Pons et al. 2018). ``found`` is sorted by size; its first pair of
-    families is that of the headline.
+    PR-AUC says more about rare tags (section 5.1 of Pons et al. 2018). ``differences`` are sorted by size; the first
+    pair of families in them is that of the headline.
     """
-    known = [d for d in found if d.value is not None]
+    known = [d for d in differences if d.value is not None]
     if not known:
-        return Answer("No comparison yet", "No size has finished runs of two families.", _range_points(found))
+        return Answer("No comparison yet", "No size has finished runs of two families.", _range_points(differences))
     metric = next((d.metric for d in known if d.metric.key == "pr_auc"), known[0].metric)
     pair = (known[0].first, known[0].second)
-    chosen = [d for d in found if (d.metric, d.first, d.second) == (metric, *pair)]
+    chosen = [d for d in differences if (d.metric, d.first, d.second) == (metric, *pair)]
     top = [d for d in chosen if d.value is not None][-1]
     headline, lead = _headline(top)
-    rest = [d for d in found if d.size == top.size and d.metric != metric and (d.first, d.second) == pair]
+    rest = [d for d in differences if d.size == top.size and d.metric != metric and (d.first, d.second) == pair]
     points = [f"At {count_text(d.size, 'song')}: {_verdict(d)}." for d in reversed(chosen) if d is not top]
     others = "; ".join(_verdict(d) for d in rest if d.value is not None or d.missing)
     points += [f"Other metrics at {count_text(top.size, 'song')}: {others}."] if others else []
@@ -167,11 +167,11 @@ def answer(found: Sequence[Difference], fits: Sequence[FamilyFit], crossed: Sequ
         for c in crossed
         if (c.metric, c.first, c.second) == (metric, *pair)
     ]
-    return Answer(headline, lead, (*points, *_range_points(found)))
+    return Answer(headline, lead, (*points, *_range_points(differences)))
 
 
-def _range_points(found: Sequence[Difference]) -> tuple[str, ...]:
-    largest = max((d.size for d in found), default=0)
+def _range_points(differences: Sequence[Difference]) -> tuple[str, ...]:
+    largest = max((d.size for d in differences), default=0)
     if not 0 < largest < PAPER_SMALLEST:
         return ()
     return (

@@ -47,7 +47,10 @@ class StreamStats:
         return self.ready_s / self.seconds if self.seconds else 0.0
 
     def clips_per_s(self, stage: str) -> float:
-        """The throughput of one stage alone: ``train``, or one of READ_STAGES in one read task. 0 if it took 0 s."""
+        """The throughput of one stage alone: ``train``, or one of READ_STAGES in one read task.
+
+        It is 0 if the stage took no time.
+        """
         spent = self.seconds - self.wait_s if stage == "train" else getattr(self, f"{stage}_s")
         return self.clips / spent if spent > 0 else 0.0
 

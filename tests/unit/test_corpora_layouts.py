@@ -88,7 +88,7 @@ def test_million_song_dataset_by_a_table(tmp_path: Path):
     ]
     assert len(list_songs("msd", "/msd", tables=table, splits=["test"])[0]) == 1
     write(tmp_path, {"msd.csv": "track_id,tags\n../etc,rock\n"})
-    with pytest.raises(ValueError, match=r"msd.csv, row 1: '../etc' is no id of the Million Song Dataset"):
+    with pytest.raises(ValueError, match=r"msd.csv, row 1: '../etc' is not an id of the Million Song Dataset"):
         list_songs("msd", "/msd", tables=f"{tmp_path}/msd.csv")
 
 
@@ -166,7 +166,7 @@ def test_a_song_of_fma_has_one_key_in_every_subset(tmp_path: Path):
         ("tracks", "track_id,,,,,,\n", "", r"three header rows; missing: \['track_id'\]"),
         ("tracks", ",validation,", ",dev,", "tracks.csv, row 2: split 'dev' is none of"),
         ("tracks", "141,d", "d", "tracks.csv, row 4: expected 7 cells"),
-        ("tracks", '"[21, 25]"', '"[21, 99]"', "tracks.csv, row 3: genres_all '.21, 99.' is no list of ids"),
+        ("tracks", '"[21, 25]"', '"[21, 99]"', "tracks.csv, row 3: genres_all '.21, 99.' is not a list of ids"),
         ("genres", "Punk,12", "Punk,7", "genres.csv: top_level 7 is the id of no genre"),
     ],
 )
@@ -191,7 +191,7 @@ def test_gtzan_as_it_unpacks(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"train_filtered.txt does not exist; .*options.lists"):
         list_songs("gtzan", audio, split="filtered")
     lists = write(tmp_path, {"train_filtered.txt": "rock/jazz.00000.wav\n"})
-    with pytest.raises(ValueError, match=r"train_filtered.txt, row 1: 'rock/jazz.00000.wav' is no path like"):
+    with pytest.raises(ValueError, match=r"train_filtered.txt, row 1: 'rock/jazz.00000.wav' is not a path like"):
         list_songs("gtzan", audio, split="filtered", lists=lists)
 
 
@@ -202,7 +202,7 @@ HEADER = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\n"
     ("text", "words"),
     [
         ("PATH\tTAGS\na\tb\n", r"begins with \['PATH', 'TAGS'\]; expected the columns TRACK_ID"),
-        (f"{HEADER}t\ta\tb\t1.mp3\tlong\tx\n", "row 1, DURATION: 'long' is no length in seconds"),
+        (f"{HEADER}t\ta\tb\t1.mp3\tlong\tx\n", "row 1, DURATION: 'long' is not a length in seconds"),
         (f"{HEADER}t\ta\tb\t1.mp3\t3\n", "row 1: 5 cells; expected 6 or more"),
         (f"{HEADER}t\ta\tb\t1.mp3\t3\tx\nt\ta\tb\t1.mp3\t3\tx\t\n", "row 2: the path or a tag is empty"),
     ],
@@ -251,7 +251,7 @@ def test_fma_small_of_hugging_face(tmp_path: Path):
         (f"{tmp_path}/clips/2.mp3", {"Electronic"}, "validation"),
     ]
     pq.write_table(table, tmp_path / "data" / "train-00000-of-00001.parquet")
-    with pytest.raises(ValueError, match=r"row 1: genre 1 has no name; give them: \+options.names"):
+    with pytest.raises(ValueError, match=r"row 1: genre 1 has no name; give the names: \+options.names"):
         list_songs("fma_hf", str(tmp_path))
     songs, _ = list_songs("fma_hf", str(tmp_path), names=["A", "B"], tables=["data/train-00000-of-00001.parquet"])
     assert [set(song.labels) for song in songs] == [{"B"}, {"A"}]
@@ -262,5 +262,7 @@ def test_fma_small_of_hugging_face(tmp_path: Path):
 def test_a_dataset_whose_songs_are_nowhere_is_refused(tmp_path: Path):
     nowhere = pa.table({"audio": pa.array([{"bytes": None, "path": "1.mp3"}]), "genre": ["Rock"]})
     pq.write_table(nowhere, tmp_path / "train.parquet")
-    with pytest.raises(FileNotFoundError, match=r"/1.mp3 does not exist; the songs have to lie in the table or beside"):
+    with pytest.raises(
+        FileNotFoundError, match=r"/1.mp3 does not exist; songs must be embedded in the table or be beside"
+    ):
         list_songs("fma_hf", str(tmp_path))

@@ -63,7 +63,7 @@ def test_a_table_is_the_same_in_every_format(tmp_path: Path):
         ("songs.csv", b"path,labels,path\n1,2,3\n", "more than one column 'path'"),
         ("songs.csv", b"", "songs.csv has no rows"),
         ("songs.parquet", b"PAR1 no", "songs.parquet cannot be read as Parquet"),
-        ("songs.xlsx", b"", r"songs.xlsx is none of the tables that can be read: .csv, .tsv, .jsonl, .parquet"),
+        ("songs.xlsx", b"", r"songs.xlsx is not a table in a supported format: .csv, .tsv, .jsonl, .parquet"),
     ],
 )
 def test_a_malformed_table_names_its_row(tmp_path: Path, name: str, data: bytes, words: str):
@@ -109,7 +109,7 @@ def test_an_audiofolder_of_label_folders(tmp_path: Path):
     assert (vocabulary.names, vocabulary.exclusive) == (["jazz", "rock"], True)
     assert [song.split for song in songs] == ["train", "train", "validation"]
     (tmp_path / "train" / "loose.mp3").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"train/loose.mp3 has no label: neither a column .* nor a folder"):
+    with pytest.raises(ValueError, match=r"train/loose.mp3 has no label: neither a column .* nor a label folder"):
         list_songs("audiofolder", str(tmp_path))
 
 

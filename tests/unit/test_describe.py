@@ -98,7 +98,7 @@ def test_the_choice_follows_the_seed(corpus: Manifest):
     [
         ({"clips": -1}, "clips=-1 must not be negative"),
         ({"clip_s": 0.0}, "clip_s=0.0 must be at least"),
-        ({"labels": 100, "clips": 5}, "a page holds at most 180 s"),
+        ({"labels": 100, "clips": 5}, "a page may have at most 180 s"),
     ],
 )
 def test_impossible_settings_are_one_sentence(settings: dict[str, float], words: str):

@@ -87,7 +87,7 @@ def test_a_family_is_the_runs_of_the_grid_that_differ_by_seed_alone(files: Store
     assert content["runs"] == [trial.run_id for trial in plan]
     assert content["left_out"] == [rate.run_id]
     assert "ensemble of 3" in ended.stdout
-    note = f"run {rate.run_id} is of another recipe and left out: optim.lr 0.001 -> 0.01"
+    note = f"run {rate.run_id} has another recipe and is left out: optim.lr 0.001 -> 0.01"
     assert note in " ".join(ended.stdout.split())
     named = build_evaluation(files, [grid[0].run_id, rate.run_id], resamples=5)  # who names runs gets them
     assert (len(named.rows), named.left_out) == (2, [])
@@ -226,7 +226,7 @@ def test_a_row_that_its_scores_do_not_give_is_an_error(files: Store):
         (["family=waveform", "size=7"], "with size 7"),
         (["runs=[zzz]"], "run 'zzz' is none of"),
         (["family=waveform", "vote=loud"], "'loud' is none of"),
-        (["family=waveform", "name=a/b", "resamples=5"], "name of one folder"),
+        (["family=waveform", "name=a/b", "resamples=5"], "name of a folder"),
         (["family=waveform", "resamples=0"], "at least 1"),
     ],
 )

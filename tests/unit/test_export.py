@@ -103,9 +103,9 @@ def test_what_is_no_exported_model_is_told_with_the_remedy(tmp_path: Path):
     [
         (WEIGHTS, b"\x00" * 100, "model.safetensors is no safetensors file"),
         (WEIGHTS, save({"a": torch.zeros(1)}), "model.safetensors: not the weights of spectrogram"),
-        (TAGS, b'{"tags": []}', "tags.json is no vocabulary"),
-        (DATA, b'{"format": 99, "sample_rate": 16000}', "data.json is no data specification.*99"),
-        (DATA, b"{", "data.json is no data specification"),
+        (TAGS, b'{"tags": []}', "tags.json is not a vocabulary"),
+        (DATA, b'{"format": 99, "sample_rate": 16000}', "data.json is not a data specification.*99"),
+        (DATA, b"{", "data.json is not a data specification"),
     ],
 )
 def test_damage_names_its_file(folder: Path, file: str, data: bytes, words: str):

@@ -65,7 +65,7 @@ def test_its_card_says_fine_tune_and_tagging_says_so_too(pretrained: dict[str, T
     given = [f"checkpoint={tmp_path}/pretrained.pth", "model=ssast_pretraining", f"to={tmp_path}/runs/gong"]
     assert run("import_weights", *given).returncode == 0
     card = (tmp_path / "runs" / "gong" / "README.md").read_text()
-    for words in ("They know no tags: fine-tune them", "run.init.run=NAME run.init.take=matching", "pretrained.pth"):
+    for words in ("without tags. Fine-tune them", "run.init.run=NAME run.init.take=matching", "pretrained.pth"):
         assert words in card
     with pytest.raises(FileNotFoundError, match=r"pretrained weights without tags \(to be fine-tuned"):
         load_exported(str(tmp_path / "runs" / "gong"))
@@ -106,9 +106,9 @@ def test_wons_model_is_a_parent_of_mediaevals(tmp_path: Path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["model=ssast_pretraining", "tags=mtat"], "a model that was trained without tags, one of"),
+        (["model=ssast_pretraining", "tags=mtat"], "models trained without tags"),
         (["model=ssast"], "for any other give mtat, msd, jamendo or a file"),
-        (["model=ssast_pretraining", "+dials.size=small"], "with size='tiny', found size='small'"),
+        (["model=ssast_pretraining", "+dials.size=small"], "with size='tiny', but this model has size='small'"),
     ],
 )
 def test_settings_that_do_not_belong_together(

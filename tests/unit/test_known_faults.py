@@ -140,5 +140,5 @@ def test_a_stated_length_changes_no_shard(tmp_path: Path):
     assert (again.written, again.manifest.version) == (0, before.version)
     assert len(read_odd_lengths(again.manifest)) == 2
     table.write_text(table.read_text().replace(",300", ",half an hour"))
-    with pytest.raises(ValueError, match=r"tracks.csv, row 1: 'half an hour' is no length in seconds"):
+    with pytest.raises(ValueError, match=r"tracks.csv, row 1: 'half an hour' is not a length in seconds"):
         shard(tmp_path, "fma", subset="full")

@@ -390,7 +390,7 @@ def test_changed_config_keys_are_named_and_axes_are_not(sweep: Store) -> None:
     [
         ({"corpus_version": "2"}, "different corpus versions (1, 2)"),
         ({"test_songs": 299}, "different numbers of test songs (299, 300)"),
-        ({"data_digest": "other"}, "At 400 songs the runs did not see the same data"),
+        ({"data_digest": "other"}, "At 400 songs the runs did not use the same data"),
         ({"device": "cuda"}, "different devices"),
         ({"steps": 300, "stopped_early": True}, "25 of 26 finished runs used all their steps"),
     ],

@@ -1,4 +1,4 @@
-"""Corpora: each lists its songs and its tags; none knows audio or Ray."""
+"""Corpora: modules that list a corpus's songs and tags from its tables. They read no audio and do not use Ray."""
 
 from __future__ import annotations
 
@@ -39,20 +39,21 @@ CORPORA: dict[str, Callable[..., tuple[list[Song], Vocabulary]]] = {
     "music4all_jamendo": music4all_jamendo.list_songs,
 }
 TOLERANT: dict[str, Callable[..., Listing]] = {"table": table.read_listing}
-"""The corpora whose tables people write by hand; those of published ones have no bad row, or are not whole."""
+"""Corpora whose tables are written by hand, so that single bad rows are rejected. In others a bad row is an error."""
 _KINDS = {str: "text", bool: "true or false", int: "a whole number", tuple: "a list of names like [train,test]"}
 
 
 def list_songs(corpus: str, audio: str, **options: Any) -> tuple[list[Song], Vocabulary]:
-    """The songs and tags of ``audio``, read as a corpus of CORPORA; its options are its own keyword arguments.
+    """List the songs and tags of ``audio``, read as a corpus of CORPORA.
 
-    Raises ValueError for an unknown corpus or option, and whatever the corpus finds wrong, also in one row.
+    ``options`` are keyword arguments of that corpus. Raises ValueError for an unknown corpus or option, and for any
+    problem in the corpus, even in a single row.
     """
     return list_corpus(corpus, audio, **options).strict()
 
 
 def list_corpus(corpus: str, audio: str, **options: Any) -> Listing:
-    """``list_songs`` that goes on where a row is bad by itself: the corpora of TOLERANT list such rows as rejected."""
+    """List a corpus as ``list_songs`` does, but for corpora in TOLERANT, list bad rows as rejected."""
     if corpus not in CORPORA:
         raise ValueError(f"corpus={corpus!r} is none of {sorted(CORPORA)}")
     _check_options(corpus, options)
@@ -62,7 +63,7 @@ def list_corpus(corpus: str, audio: str, **options: Any) -> Listing:
 
 
 def _check_options(corpus: str, options: dict[str, Any]) -> None:
-    """Against the signature, so that an option is declared once, where it is used."""
+    """Check options against the signature of the corpus, where they are declared."""
     _, *allowed = inspect.signature(CORPORA[corpus]).parameters.values()
     names = [parameter.name for parameter in allowed]
     for name in options:
@@ -82,4 +83,4 @@ def _check_options(corpus: str, options: dict[str, Any]) -> None:
 def _is_kind(value: Any, kind: type) -> bool:
     if kind is tuple:
         return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
-    return type(value) is kind  # not isinstance: True is no number
+    return type(value) is kind  # not isinstance, because True is an int

@@ -1,13 +1,13 @@
-"""Hugging Face's ``audiofolder``: songs in a folder, with a table of them or in folders of their labels.
+"""``audiofolder``: Hugging Face's folder format, with metadata tables or with label folders.
 
-Layout (huggingface.co/docs/datasets/audio_dataset): any number of ``metadata.csv``, ``.jsonl`` or ``.parquet``, each
-with a column ``file_name``, a path relative to its own folder; or none, then a song's label is the folder that it lies
-in. The first folder, below ``data`` if there is one, is the split where it is called train, validation, test or one of
-the other names of SPLIT_FOLDERS; a column ``split`` goes before it.
+Layout (huggingface.co/docs/datasets/audio_dataset): any number of ``metadata.csv``, ``.jsonl`` or ``.parquet`` files,
+each with a column ``file_name``, a path relative to the table's folder. Without tables, a song's label is the folder
+that contains it. The first folder (below ``data`` if there is one) gives the split if it is called train, validation,
+test or another name in SPLIT_FOLDERS; a column ``split`` has priority.
 
-Labels are the column ``label`` or ``labels`` (another: ``label=genre``): ``rock|live``, a list, or the number of a
+Labels are in the column ``label`` or ``labels`` (another: ``label=genre``): ``rock|live``, a list, or the number of a
 class that a Parquet file names in its Hugging Face features. Without such a column, a song's label is its folder. The
-column ``artist`` is optional. Over HTTP folders cannot be listed: name the tables, ``metadata=[train/metadata.csv]``.
+column ``artist`` is optional. Folders cannot be listed over HTTP: name the tables, ``metadata=[train/metadata.csv]``.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ LABEL_COLUMNS = ("label", "labels")
 
 
 def list_songs(audio: str, label: str = "", metadata: Sequence[str] = ()) -> tuple[list[Song], Vocabulary]:
-    """The songs of every table, or of the folder where there is none.
+    """List the songs of all tables, or those of the folder if there are no tables.
 
-    Raises FileNotFoundError where there is no folder or table, ValueError for a song without a label and for a table
-    or row that cannot be used.
+    Raises FileNotFoundError if there is no folder or table, and ValueError for a song without a label and for an
+    unusable table or row.
     """
     store = Store(audio)
     files = [] if metadata else listed_files(store)
@@ -56,7 +56,7 @@ def list_songs(audio: str, label: str = "", metadata: Sequence[str] = ()) -> tup
     if tables:
         songs = [song for table in tables for song in _of_table(store, table, label)]
     elif label:
-        raise FileNotFoundError(f"audio={audio} holds none of {list(METADATA_NAMES)}, where label={label} could be")
+        raise FileNotFoundError(f"audio={audio} holds none of {list(METADATA_NAMES)}, which label={label} needs")
     else:
         root = root_of(store)
         songs = [
@@ -73,8 +73,8 @@ def _of_table(store: Store, name: str, label: str) -> list[Song]:
     where, root = f"{store.uri}/{name}", root_of(store)
     table, classes = read_features(store, name)
     paths = texts(column(table, "file_name", where))
-    wanted = label or next((known for known in LABEL_COLUMNS if known in table), "")
-    cells = column(table, wanted, where) if wanted else None
+    label_column = label or next((known for known in LABEL_COLUMNS if known in table), "")
+    cells = column(table, label_column, where) if label_column else None
     nothing = [""] * len(paths)
     artists, splits = texts(table.get("artist", nothing)), texts(table.get("split", nothing))
     folder = name.rpartition("/")[0]
@@ -84,7 +84,7 @@ def _of_table(store: Store, name: str, label: str) -> list[Song]:
         if not path:
             raise ValueError(f"{row}: file_name is empty")
         path = f"{folder}/{path}" if folder else path
-        tags = class_tags(cells[i], classes.get(wanted, ()), row) if cells else [folder_label(path, row)]
+        tags = class_tags(cells[i], classes.get(label_column, ()), row) if cells else [folder_label(path, row)]
         split = official_split(splits[i], row) or folder_split(path)
         songs.append(Song(song_key(path), resolve(root, path), artists[i], carried(tags), split))
     return songs
@@ -98,16 +98,14 @@ def folder_split(path: str) -> str | None:
 def folder_label(path: str, where: str) -> str:
     folder = path.rpartition("/")[0].rpartition("/")[2]
     if not folder or folder in SPLIT_FOLDERS:
-        raise ValueError(
-            f"{where}: {path} has no label: neither a column (+options.label=...) nor a folder of its label"
-        )
+        raise ValueError(f"{where}: {path} has no label: neither a column (+options.label=...) nor a label folder")
     return folder
 
 
 def read_features(store: Store, name: str) -> tuple[Columns, dict[str, list[str]]]:
-    """A table, and the class names of those of its columns that are numbers of classes.
+    """Read a table, and the class names of its columns that hold class numbers.
 
-    Of audio that lies inside a Parquet file only the path is read.
+    Of audio embedded in a Parquet file, only the path is read.
     """
     if not name.endswith(".parquet"):
         return read_columns(store, name), {}
@@ -119,20 +117,20 @@ def read_features(store: Store, name: str) -> tuple[Columns, dict[str, list[str]
 
 def _class_names(file: pq.ParquetFile) -> dict[str, list[str]]:
     features = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features")
-    return {name: found for name, feature in (features or {}).items() if (found := _names_in(feature))}
+    return {name: names for name, feature in (features or {}).items() if (names := _names_in(feature))}
 
 
 def _names_in(feature: Any) -> list[str]:
-    """The names of a ClassLabel, or of a list of them, which Hugging Face writes in two ways."""
+    """Return the names of a ClassLabel or of a list of them, which Hugging Face writes in two forms."""
     if isinstance(feature, list):
         feature = feature[0] if feature else {}
     if not feature or not isinstance(feature, dict):
-        return []  # of audio, say, which has neither names nor another feature inside
+        return []  # e.g. an audio feature, which has neither names nor an inner feature
     return feature["names"] if "names" in feature else _names_in(feature.get("feature", {}))
 
 
 def class_tags(cell: Any, names: Sequence[str], where: str) -> list[str]:
-    """The tags of a cell; numbers are those of classes where the classes have names."""
+    """Return the tags of a cell; if the classes have names, cells hold class numbers."""
     try:
         tags = tag_names(cell)
         return [names[_index(tag, len(names))] for tag in tags] if names else tags

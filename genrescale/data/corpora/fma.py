@@ -1,19 +1,19 @@
-"""Free Music Archive: 106,574 songs with the genres that their artists chose (Defferrard et al. 2017).
+"""``fma``: Free Music Archive, 106,574 songs with genres chosen by their artists (Defferrard et al. 2017).
 
-Layout as the archives of github.com/mdeff/fma unpack: ``fma_metadata/tracks.csv`` (three header rows: group, column,
-index name) and ``fma_metadata/genres.csv``, and the songs as ``fma_{subset}/000/000002.mp3``, in folders of a thousand
-ids. Where ``tables`` names the folder of the two tables, ``audio`` is the folder that holds 000, 001, ... itself.
+Layout, as the archives of github.com/mdeff/fma unpack: ``fma_metadata/tracks.csv`` (three header rows: group, column,
+index name), ``fma_metadata/genres.csv``, and the songs as ``fma_{subset}/000/000002.mp3``, in folders of a thousand
+ids. If ``tables`` names the folder of the two tables, ``audio`` is the folder that contains 000, 001, ...
 
 =========  ======================================================================================================
-small      8,000 clips of 30 s, 8 genres of equal size, one each
-medium     25,000 clips of 30 s, 16 genres, one each; holds small
-large      106,574 clips of 30 s; any number of the 16 top genres each, also none; holds medium
-full       the same songs, whole
+small      8,000 clips of 30 s, 8 genres of equal size, one per clip
+medium     25,000 clips of 30 s, 16 genres, one per clip; contains small
+large      106,574 clips of 30 s, any number of the 16 top genres per clip, or none; contains medium
+full       the same songs at full length
 =========  ======================================================================================================
 
-The splits are the official ones, artist-disjoint. Clips that are known to be broken or short are listed like all
-others, with the length that they should have (30 s; of ``full`` the column ``track.duration``): the sharding job puts
-those that it cannot decode, and those under ``min_s``, into the quarantine, keeps the other short ones, and names them.
+Splits are the official ones, which are artist-disjoint. Clips known to be broken or short are listed like all others,
+with their nominal length (30 s; for ``full`` the column ``track.duration``). The sharding job quarantines those that it
+cannot decode and those shorter than ``min_s``; it keeps and reports other short ones.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _SINGLE_LABEL = ("small", "medium")
 
 
 def list_songs(audio: str, subset: str = "small", tables: str = "") -> tuple[list[Song], Vocabulary]:
-    """The songs of a subset in the order of ``tracks.csv``; the vocabulary is exclusive for small and medium.
+    """List the songs of a subset in the order of ``tracks.csv``. The vocabulary is exclusive for small and medium.
 
-    Raises FileNotFoundError for a missing table, ValueError for one that cannot be used, naming file and row.
+    Raises FileNotFoundError for a missing table, and ValueError, naming file and row, for an unusable one.
     """
     one_of("subset", subset, SUBSETS)
     store = Store(tables) if tables else Store(audio).child("fma_metadata")
@@ -71,7 +71,7 @@ def list_songs(audio: str, subset: str = "small", tables: str = "") -> tuple[lis
 
 
 def _tracks(store: Store) -> list[tuple[int, str, str, str, str, str, float, str]]:
-    """Per row: id, split, subset, artist id, top genre, ids of all genres, seconds (0: unknown), and where it is."""
+    """Read the rows: id, split, subset, artist id, top genre, ids of all genres, seconds (0: unknown), location."""
     rows = read_rows(
         store, TRACKS, ",", remedy="unpack fma_metadata.zip there, or name its folder: +options.tables=..."
     )
@@ -96,14 +96,14 @@ def _tracks(store: Store) -> list[tuple[int, str, str, str, str, str, float, str
 
 
 def _top_genres(store: Store) -> dict[int, str]:
-    """The title of the top genre above every genre id."""
+    """Map every genre id to the title of its top genre."""
     where = f"{store.uri}/{GENRES}"
     table = read_columns(store, GENRES, remedy="it names the genres; unpack fma_metadata.zip there")
     ids, tops, titles = (column(table, name, where) for name in ("genre_id", "top_level", "title"))
     title_of = dict(zip(ids, titles, strict=True))
     unknown = sorted(set(tops) - set(ids))
     if unknown:
-        raise ValueError(f"{where}: top_level {unknown[0]} is the id of no genre")
+        raise ValueError(f"{where}: top_level {unknown[0]} is not the id of a genre")
     return {int(genre): title_of[top] for genre, top in zip(ids, tops, strict=True)}
 
 
@@ -111,4 +111,4 @@ def _genres_of(cell: str, top_genre: dict[int, str], where: str) -> Sequence[str
     try:
         return [top_genre[genre] for genre in json.loads(cell)]
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{where}: genres_all {cell!r} is no list of ids of {GENRES}") from None
+        raise ValueError(f"{where}: genres_all {cell!r} is not a list of ids in {GENRES}") from None

@@ -1,14 +1,14 @@
-"""FMA small as Hugging Face datasets like ``rpmon/fma-genre-classification`` hold it: 6,400 / 1,600 songs, 8 genres.
+"""``fma_hf``: FMA small as in Hugging Face datasets like ``rpmon/fma-genre-classification``; 6,400 + 1,600 songs.
 
-Layout: Parquet files named by their split, ``data/train-00000-of-00003.parquet``, or ``audiofolder``'s metadata
-tables. A row names its file (column ``file_name``, ``path`` or ``audio``, of which the path counts), relative to
-``audio``, and its genre (``genre``, ``genres``, ``label`` or ``genre_id``), by name or by number. Names of the numbers
-are in the Parquet file's Hugging Face features, or given: ``names=[Electronic,...]``. Its split is not the one of
-``fma``, and no artist is named, so artists may be on both sides.
+Layout: Parquet files named by split, ``data/train-00000-of-00003.parquet``, or the metadata tables of ``audiofolder``.
+A row names its file (column ``file_name``, ``path``, or the path in ``audio``), relative to ``audio``, and one of 8
+genres (``genre``, ``genres``, ``label`` or ``genre_id``), by name or number. The numbers' names are in the Parquet
+file's Hugging Face features, or given as ``names=[Electronic,...]``. The split differs from that of ``fma``. Artists
+are not named, so they may occur in several splits.
 
-Audio lies in files beside the tables, or inside of the Parquet files, as Hugging Face's ``datasets`` writes it: in a
-column of structs with ``bytes`` and ``path``. Then a song is read from there (``data/in_parquet.py``), or from its path
-where ``bytes`` are null.
+Audio is in files beside the tables, or embedded in the Parquet files by Hugging Face's ``datasets``, in a column of
+structs with ``bytes`` and ``path``. Embedded songs are read from the table (``data/decoding/in_parquet.py``), or from
+the path if ``bytes`` is null.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _WORD = re.compile(r"[a-z]+")
 def list_songs(
     audio: str, tables: Sequence[str] = (), genre: str = "", names: Sequence[str] = ()
 ) -> tuple[list[Song], Vocabulary]:
-    """The songs of every table; ``tables`` names them where they cannot be listed, ``genre`` the column of the genres.
+    """List the songs of all tables. ``tables`` names them if they cannot be listed, ``genre`` the column of genres.
 
-    Raises FileNotFoundError where there is no table or the first song beside one does not exist, ValueError for a row
-    that cannot be used and for numbers of genres that nobody names.
+    Raises FileNotFoundError if there is no table, or if the first song beside a table does not exist. Raises ValueError
+    for an unusable row, and for genre numbers without names.
     """
     store = Store(audio)
     tables = tables or [path for path in listed_files(store) if _is_table(path)]
@@ -67,8 +67,8 @@ def _of_table(store: Store, name: str, genre: str, names: Sequence[str]) -> list
     table, classes = read_features(store, name)
     source = _source(table, where)
     files, inside = column(table, source, where), _inside(store, name, source, len(table[source]))
-    wanted = genre or _first_of(GENRE_COLUMNS, table, where)
-    cells, names = column(table, wanted, where), names or classes.get(wanted, ())
+    genre_column = genre or _first_of(GENRE_COLUMNS, table, where)
+    cells, names = column(table, genre_column, where), names or classes.get(genre_column, ())
     # train-00000-of-00003.parquet, train.parquet, or a table in the folder train
     split = SPLIT_FOLDERS.get((_WORD.findall(PurePosixPath(name).name) or [""])[0]) or folder_split(name)
     songs = []
@@ -77,7 +77,7 @@ def _of_table(store: Store, name: str, genre: str, names: Sequence[str]) -> list
         if not path and not inside[i - 1]:
             raise ValueError(f"{where}, row {i}: no file is named, and the row holds no audio")
         if not names and (numbers := [tag for tag in tags if tag.isdigit()]):
-            raise ValueError(f"{where}, row {i}: genre {numbers[0]} has no name; give them: +options.names=[...]")
+            raise ValueError(f"{where}, row {i}: genre {numbers[0]} has no name; give the names: +options.names=[...]")
         address = embedded_address(f"{root}/{name}", source, i - 1) if inside[i - 1] else resolve(root, path)
         key = song_key(path or f"{name.removesuffix('.parquet')} row {i}")
         songs.append(Song(key, address, "", carried(tags), split or folder_split(path)))
@@ -86,21 +86,21 @@ def _of_table(store: Store, name: str, genre: str, names: Sequence[str]) -> list
 
 
 def _source(table: Columns, where: str) -> str:
-    """The column of the files: one of structs goes before a mere name, which may be that of a file nobody has."""
+    """Choose the column of files. A column of structs has priority over a plain name, whose file may not exist."""
     structs = [name for name in FILE_COLUMNS if name in table and isinstance(next(iter(table[name]), None), dict)]
     return structs[0] if structs else _first_of(FILE_COLUMNS, table, where)
 
 
 def _inside(store: Store, name: str, source: str, num_rows: int) -> list[bool]:
-    """Of each row whether its audio lies in the table itself."""
+    """Return whether each row's audio is embedded in the table."""
     return embedded_rows(open_parquet(store, name), source) if name.endswith(".parquet") else [False] * num_rows
 
 
 def _first_of(known: Sequence[str], table: Columns, where: str) -> str:
-    found = [name for name in known if name in table]
-    if not found:
+    present = [name for name in known if name in table]
+    if not present:
         raise ValueError(f"{where} has none of the columns {list(known)}; it has {sorted(table)}")
-    return found[0]
+    return present[0]
 
 
 def _path(cell: Any) -> str:
@@ -109,8 +109,8 @@ def _path(cell: Any) -> str:
 
 
 def _require_file(songs: Sequence[Song], where: str) -> None:
-    """The first song stands for all: without this, a dataset without its audio would fail song by song."""
+    """Raise FileNotFoundError if the first song is missing, instead of letting all songs fail one by one."""
     first = songs[0].path if songs else ""
     folder, _, name = first.rpartition("/")
     if first and not Store(folder or "/").exists(name):
-        raise FileNotFoundError(f"{where}: {first} does not exist; the songs have to lie in the table or beside it")
+        raise FileNotFoundError(f"{where}: {first} does not exist; songs must be embedded in the table or be beside it")

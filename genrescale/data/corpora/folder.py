@@ -1,7 +1,7 @@
-"""A folder of music as a corpus: one folder per label.
+"""``folder``: a folder of music with one subfolder per label.
 
-Layout: ``{audio}/{label}/**/{song}.{ext}``. Every song has exactly one label, so the vocabulary is exclusive. The
-artists are unknown: each song is its own artist.
+Layout: ``{audio}/{label}/**/{song}.{ext}``. Every song has exactly one label, so the vocabulary is exclusive. Artists
+are unknown: each song counts as its own artist.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from genrescale.storage.store import Store
 
 
 def list_songs(audio: str) -> tuple[list[Song], Vocabulary]:
-    """The songs under ``audio``, sorted by path. Hidden files and files without an audio suffix are passed over.
+    """List the songs in ``audio``, sorted by path. Hidden files and files without an audio suffix are ignored.
 
-    Raises FileNotFoundError where there is no such folder, ValueError where no label folder holds a song.
+    Raises FileNotFoundError if the folder does not exist, and ValueError if no label folder contains a song.
     """
     store = Store(audio)
     root = root_of(store)

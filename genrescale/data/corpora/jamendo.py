@@ -1,12 +1,12 @@
-"""MTG-Jamendo: 55,000 full songs under Creative Commons with their artists' tags (Bogdanov et al. 2019).
+"""``jamendo``: MTG-Jamendo, 55,000 full songs under Creative Commons with their artists' tags (Bogdanov et al. 2019).
 
-Layout: the songs as ``{audio}/{PATH}``, ``15/215.mp3`` (``low``: ``15/215.low.mp3``, the smaller files of the same
-songs); in ``tables`` (default: ``audio``) the files of one split folder of github.com/MTG/mtg-jamendo-dataset,
-``autotagging_{subset}-{train,validation,test}.tsv``, with the columns TRACK_ID, ARTIST_ID, ALBUM_ID, PATH, DURATION
-and TAGS, where every further cell is a tag: ``genre---rock``, ``mood/theme---calm``.
+Layout: the songs are ``{audio}/{PATH}``, e.g. ``15/215.mp3`` (with ``low``, ``15/215.low.mp3``: smaller files of the
+same songs). ``tables`` (default: ``audio``) contains the files of one split folder of
+github.com/MTG/mtg-jamendo-dataset, ``autotagging_{subset}-{train,validation,test}.tsv``, with the columns TRACK_ID,
+ARTIST_ID, ALBUM_ID, PATH, DURATION and TAGS; every further cell is a tag, too: ``genre---rock``, ``mood/theme---calm``.
 
 The official splits are artist-disjoint. 990 files are bit-exact duplicates of others; the sharding job finds them, and
-tracks that are far from their DURATION.
+tracks whose length is far from DURATION.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Track:
 def list_songs(
     audio: str, subset: str = "moodtheme", tables: str = "", low: bool = False
 ) -> tuple[list[Song], Vocabulary]:
-    """The songs of a subset in its official splits. The vocabulary is every tag of the three files, sorted.
+    """List the songs of a subset in its official splits. The vocabulary is every tag in the three files, sorted.
 
-    Raises FileNotFoundError for a missing file, ValueError for a row that cannot be used, naming file and row.
+    Raises FileNotFoundError for a missing file, and ValueError, naming file and row, for an unusable row.
     """
     one_of("subset", subset, SUBSETS)
     root, store = root_of(Store(audio)), Store(tables or audio)
@@ -61,7 +61,7 @@ def read_tracks(store: Store, name: str) -> list[Track]:
     tracks = []
     for i, row in enumerate(rows, 1):
         if len(row) < len(HEADER):
-            raise ValueError(f"{where}, row {i}: {len(row)} cells; expected {len(HEADER)} or more, the last ones tags")
+            raise ValueError(f"{where}, row {i}: {len(row)} cells; expected at least {len(HEADER)}, the last ones tags")
         tags = row[len(HEADER) - 1 :]
         if not row[3] or not all(tags):
             raise ValueError(f"{where}, row {i}: the path or a tag is empty")

@@ -1,14 +1,14 @@
-"""Million Song Dataset: 30 s previews of 7digital with the 50 top Last.fm tags (Bertin-Mahieux et al. 2011).
+"""``msd``: Million Song Dataset, 30 s previews by 7digital with the top 50 Last.fm tags (Bertin-Mahieux et al. 2011).
 
-Layout, either of two; ``tables`` says which:
+There are two layouts; ``tables`` selects one:
 
-- a table (CSV, TSV, JSON lines, Parquet) with the columns ``track_id``, ``tags`` (``rock|indie`` or a list) and, if
-  there are, ``artist``, ``split`` and ``path``. The vocabulary is the 50 most frequent tags, the most frequent first;
-  songs with none of them are left out, because nobody tagged them, which says nothing about the music.
-- a folder with the index of musicnn-training (``musicnn.py``), with its 50 tags in its order, 201,680 / 11,774 /
-  28,435 songs. It has no artists.
+- a table (CSV, TSV, JSON lines, Parquet) with the columns ``track_id``, ``tags`` (``rock|indie`` or a list) and
+  optionally ``artist``, ``split`` and ``path``. The vocabulary is the 50 most frequent tags, most frequent first. Songs
+  with none of them are left out: nobody tagged them, which says nothing about the music.
+- a folder with the index of musicnn-training (``musicnn.py``), with its 50 tags in its order, 201,680 / 11,774 / 28,435
+  songs. It has no artists.
 
-A song without a ``path`` lies at ``{audio}/A/B/C/TRABC....mp3``: three letters of its id are its folders.
+A song without a ``path`` is at ``{audio}/A/B/C/TRABC....mp3``: its folders are three letters of its id.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _TRACK_ID = re.compile(r"TR[A-Z]{5}[0-9A-F]{11}")
 
 
 def list_songs(audio: str, tables: str = "", splits: Sequence[str] = SPLITS) -> tuple[list[Song], Vocabulary]:
-    """The songs of ``splits``; ``tables`` is a table, or the folder of the index (default: ``audio``).
+    """List the songs of ``splits``. ``tables`` is a table, or the folder of the index (default: ``audio``).
 
-    Raises FileNotFoundError where there are no tables, ValueError for a row that cannot be used.
+    Raises FileNotFoundError if there are no tables, and ValueError for an unusable row.
     """
     for split in splits:
         one_of("splits", split, SPLITS)
@@ -69,7 +69,7 @@ def _of_table(root: str, address: str, splits: Sequence[str]) -> tuple[list[Song
     for i, track in enumerate(tracks):
         where = f"{address}, row {i + 1}"
         if not _TRACK_ID.fullmatch(track):
-            raise ValueError(f"{where}: {track!r} is no id of the Million Song Dataset, like TRAAAAK128F9318786")
+            raise ValueError(f"{where}: {track!r} is not an id of the Million Song Dataset, like TRAAAAK128F9318786")
         split, labels = official_split(official[i], where), carried(tags[i], known)
         if labels and (split is None or split in splits):
             path = paths[i] or f"{track[2]}/{track[3]}/{track[4]}/{track}.mp3"

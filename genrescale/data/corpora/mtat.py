@@ -1,18 +1,17 @@
-"""MagnaTagATune: 25,863 clips of 29 s from Magnatune, annotated in a game (Law et al. 2009), with the 50 top tags.
+"""``mtat``: MagnaTagATune, 25,863 clips of 29 s annotated in a game (Law et al. 2009), with the top 50 tags.
 
-Layout, either of two, with the clips as ``{audio}/{0-f}/*.mp3``:
+There are two layouts, both with the clips as ``{audio}/{0-f}/*.mp3``:
 
-- as published: ``annotations_final.csv`` (tab separated: ``clip_id``, 188 tags as 0 or 1, ``mp3_path``) and
-  ``clip_info_final.csv``, which has the artists. The vocabulary is the 50 most frequent tags, the most frequent
-  first.
+- as published: ``annotations_final.csv`` (tab-separated: ``clip_id``, 188 tags as 0 or 1, ``mp3_path``) and
+  ``clip_info_final.csv``, which has the artists. The vocabulary is the 50 most frequent tags, most frequent first.
 - the index of musicnn-training (``musicnn.py``), with its 50 tags in its order.
 
-Splits: the folders 0-b train, c validates and d-f tests. ``split=original`` keeps clips of none of the 50 tags,
-``split=clean`` leaves them out: 1,825 and 5,329 clips for validation and test become 1,529 and 4,332. Or ``clean``, a
-table without a header whose last two cells are path and split: clips that it does not list are left out (the lists of
-github.com/jongpillee/music_dataset_split leave out clips without a tag, too). Folders keep albums together, not
-artists: 56 of the 230 are in more than one split. Three clips of the published archive are empty files; the sharding
-job finds them.
+Splits: folders 0-b are train, c is validation, d-f are test. ``split=original`` keeps clips with none of the 50 tags;
+``split=clean`` leaves them out, which reduces validation from 1,825 to 1,529 and test from 5,329 to 4,332 clips.
+Alternatively, ``clean`` is a table without a header whose last two cells are path and split; clips that it does not
+list are left out (the lists of github.com/jongpillee/music_dataset_split also leave out clips without a tag). Folders
+keep albums together, not artists: 56 of the 230 are in more than one split. Three clips of the published archive are
+empty files; the sharding job finds them.
 """
 
 from __future__ import annotations
@@ -42,9 +41,9 @@ _VALIDATION, _TEST = "c", "def"
 def list_songs(
     audio: str, tables: str = "", clean: str = "", splits: Sequence[str] = SPLITS, split: str = "original"
 ) -> tuple[list[Song], Vocabulary]:
-    """The clips of ``splits``; ``tables`` is the folder of the tables where it is not ``audio``.
+    """List the clips of ``splits``. ``tables`` is the folder of the tables (default: ``audio``).
 
-    Raises FileNotFoundError where neither layout is there, ValueError for a row that cannot be used.
+    Raises FileNotFoundError if neither layout is found, and ValueError for an unusable row.
     """
     for name in splits:
         one_of("splits", name, SPLITS)
@@ -52,12 +51,12 @@ def list_songs(
     store = Store(tables or audio)
     if store.exists(index_name("mtt")):
         clips, vocabulary = read_clips(store, "mtt", splits)
-        found = [(clip.path, _artist_of_path(clip.path), clip.tags) for clip in clips.values()]
+        rows = [(clip.path, _artist_of_path(clip.path), clip.tags) for clip in clips.values()]
     else:
-        found, vocabulary = _annotated(store)
-    listed = _clean_splits(clean, {path for path, _, _ in found}, splits) if clean else None
+        rows, vocabulary = _annotated(store)
+    listed = _clean_splits(clean, {path for path, _, _ in rows}, splits) if clean else None
     root, known, songs = root_of(Store(audio)), set(vocabulary.names), []
-    for path, artist, tags in found:
+    for path, artist, tags in rows:
         home, labels = _folder_split(path, store) if listed is None else listed.get(path), carried(tags, known)
         if home in splits and (labels or not only_tagged):
             songs.append(Song(song_key(path), resolve(root, path), artist, labels, home))
@@ -65,7 +64,7 @@ def list_songs(
 
 
 def _annotated(store: Store) -> tuple[Sequence[tuple[str, str, Sequence[str]]], Vocabulary]:
-    """Path, artist and tags of every clip as published."""
+    """Read path, artist and tags of every clip, as published."""
     remedy = (
         f"MagnaTagATune needs it, or {index_name('mtt')} of musicnn-training; tables elsewhere: +options.tables=..."
     )
@@ -92,7 +91,10 @@ def _artists(store: Store) -> dict[str, str]:
 
 
 def _artist_of_path(path: str) -> str:
-    """Clips are named ARTIST-ALBUM-TRACK-TITLE-FROM-TO.mp3, and the index says no more. It gives 230 artists."""
+    """Return the artist from a clip's name, ARTIST-ALBUM-TRACK-TITLE-FROM-TO.mp3; the index has no other information.
+
+    This gives 230 artists.
+    """
     return path.rpartition("/")[2].partition("-")[0]
 
 
@@ -104,7 +106,7 @@ def _folder_split(path: str, store: Store) -> str:
 
 
 def _clean_splits(address: str, paths: set[str], splits: Sequence[str]) -> dict[str, str]:
-    """The split of every path that the list holds, as far as its split is asked for."""
+    """Return the split of every path in the list, for the requested splits."""
     listed = {}
     for i, row in enumerate(read_rows(*split_address(address)), 1):
         where = f"{address}, row {i}"

@@ -1,9 +1,9 @@
-"""Music4All: 109,269 clips of 30 s with genres and Last.fm tags (Santana et al. 2020).
+"""``music4all``: 109,269 clips of 30 s with genres and Last.fm tags (Santana et al. 2020).
 
-Layout as it unpacks: ``id_genres.csv``, ``id_tags.csv`` and ``id_information.csv`` (tab separated, with the columns
-``id``, ``genres``, ``tags`` and ``artist``; genres and tags between commas), and the clips as ``audios/{id}.mp3``.
-Where ``tables`` names another folder for the tables, ``audio`` is the folder of the clips itself. There are no
-official splits.
+Layout, as it unpacks: ``id_genres.csv``, ``id_tags.csv`` and ``id_information.csv`` (tab-separated, with the columns
+``id``, ``genres``, ``tags`` and ``artist``; genres and tags are separated by commas), and the clips as
+``audios/{id}.mp3``. If ``tables`` names another folder for the tables, ``audio`` is the folder of the clips. There are
+no official splits.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class Track:
 
 
 def list_songs(audio: str, labels: str = "genres", top: int = 50, tables: str = "") -> tuple[list[Song], Vocabulary]:
-    """The songs with any of the ``top`` most frequent genres or tags (0: all), which are the vocabulary in that order.
+    """List the songs with any of the ``top`` most frequent genres or tags (0: all), which form the vocabulary.
 
-    A song with none of them is left out. Raises FileNotFoundError for a missing table, ValueError for a bad row.
+    The vocabulary is in order of frequency. Songs with none of its tags are left out. Raises FileNotFoundError for a
+    missing table, and ValueError for an unusable row.
     """
     one_of("labels", labels, tuple(FILES))
     if top < 0:
@@ -39,12 +40,12 @@ def list_songs(audio: str, labels: str = "genres", top: int = 50, tables: str = 
     if not names:
         raise ValueError(f"{tables or audio}: {FILES[labels]} has no label in any row")
     known = set(names)
-    songs = [Song(song_key(t.id), t.path, t.artist, found) for t in tracks if (found := carried(t.tags, known))]
+    songs = [Song(song_key(t.id), t.path, t.artist, own) for t in tracks if (own := carried(t.tags, known))]
     return songs, Vocabulary(tuple(Tag(name) for name in names))
 
 
 def read_tracks(audio: str, labels: str, tables: str = "") -> list[Track]:
-    """The tracks in the order of their table of genres or tags."""
+    """Read the tracks in the order of the table of genres or tags."""
     store = Store(tables or audio)
     root = root_of(Store(audio)) + ("" if tables else "/audios")
     remedy = "Music4All has it beside its audios; tables elsewhere: +options.tables=..."

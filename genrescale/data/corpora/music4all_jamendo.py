@@ -1,9 +1,9 @@
-"""MTG-Jamendo with Music4All's songs of the same tags added to its train split, as Knox et al. did for MediaEval 2020.
+"""``music4all_jamendo``: MTG-Jamendo plus matching songs of Music4All in train (Knox et al. 2020, MediaEval).
 
-A Music4All song joins with those of its tags that are exactly a tag of the Jamendo subset (``mood/theme---happy`` is
-``happy``); without one it is left out. Jamendo's official splits stay, and no Music4All song validates or tests. The
-study added 5,666 songs with 52 of the 56 mood and theme tags (6,143 labels). Artists of the two corpora are named
-differently, so overlap between them is not seen.
+A Music4All song is added with those of its tags that equal a tag of the Jamendo subset (``happy`` matches
+``mood/theme---happy``); without any it is left out. Jamendo's official splits are kept; Music4All songs are in train
+only. The study added 5,666 songs with 52 of the 56 mood and theme tags (6,143 labels). The two corpora name artists
+differently, so their overlap is not detected.
 
 Layout: ``audio`` as in ``jamendo.py``, ``music4all_audio`` (an address) as in ``music4all.py``.
 """
@@ -23,9 +23,9 @@ def list_songs(
     low: bool = False,
     music4all_tables: str = "",
 ) -> tuple[list[Song], Vocabulary]:
-    """Jamendo's songs, then the matching ones of Music4All.
+    """List Jamendo's songs, then the matching songs of Music4All.
 
-    Raises what both corpora raise, and ValueError where no song matches or a bare tag name is ambiguous.
+    Raises what both corpora raise, and ValueError if no song matches or a tag name without its category is ambiguous.
     """
     songs, vocabulary = jamendo.list_songs(audio, subset, tables, low)
     full_name = _by_bare_name(vocabulary)

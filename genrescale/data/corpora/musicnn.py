@@ -1,9 +1,10 @@
-"""The index of the musicnn-training repository, which lists both MagnaTagATune (``mtt``) and the Million Song Dataset
-(``msd``). No corpus by itself: mtat.py and msd.py read it.
+"""Read the index of musicnn-training, which lists MagnaTagATune (``mtt``) and the Million Song Dataset (``msd``).
+
+It is not a corpus of its own: mtat.py and msd.py use it.
 
 Layout (Pons and Serra 2019, github.com/jordipons/musicnn-training, data/index): ``index_{name}.tsv`` with id and path,
-``{train,val,test}_gt_{name}.tsv`` with id and a JSON list of 50 zeros and ones, and ``output_labels_{name}.txt``,
-whose only statement assigns the 50 tag names in their order. None has a header.
+``{train,val,test}_gt_{name}.tsv`` with id and a JSON list of 50 zeros and ones, and ``output_labels_{name}.txt``, whose
+only statement assigns the 50 tag names in order. None has a header.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def index_name(name: str) -> str:
 
 
 def read_clips(store: Store, name: str, splits: Sequence[str]) -> tuple[dict[str, Clip], Vocabulary]:
-    """Clips by id, of the splits that are asked for, and the 50 tags in the index's order.
+    """Read the clips of ``splits`` by id, and the 50 tags in the index's order.
 
-    Raises FileNotFoundError for a missing file, ValueError for a row that cannot be used, naming file and row.
+    Raises FileNotFoundError for a missing file, and ValueError, naming file and row, for an unusable row.
     """
     names = _tag_names(store, f"output_labels_{name}.txt")
     paths = _paths(store, index_name(name))
@@ -74,7 +75,7 @@ def _carried(row: Sequence[str], names: Sequence[str], where: str) -> tuple[str,
 
 
 def _tag_names(store: Store, file: str) -> list[str]:
-    """The one list that the file assigns; it is parsed, never executed."""
+    """Read the list that the file assigns; the file is parsed, never executed."""
     remedy = "it names the tags; it lies beside the index in musicnn-training"
     _, assigned, value = "\n".join(read_lines(store, file, remedy)).partition("=")
     try:
@@ -82,5 +83,5 @@ def _tag_names(store: Store, file: str) -> list[str]:
     except (SyntaxError, ValueError):
         names = None
     if not assigned or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{store.uri}/{file} assigns no list of tag names; expected LABELS = ['rock', ...]")
+        raise ValueError(f"{store.uri}/{file} does not assign a list of tag names; expected LABELS = ['rock', ...]")
     return names

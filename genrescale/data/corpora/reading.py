@@ -1,7 +1,7 @@
-"""What the corpora share: tables as columns, addresses of songs, official splits and vocabularies.
+"""Helpers that all corpora use: tables as columns, addresses of songs, official splits and vocabularies.
 
-Tables are read whole and exactly: a row with too many or too few cells, text that is not UTF-8, or a column that is
-missing is a ValueError with the file and the row (the first row below the header is row 1).
+Tables are read completely and strictly: too many or too few cells in a row, text that is not UTF-8, or a missing column
+raise ValueError with the file and the row (the first row below the header is row 1).
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ SPLIT_NAMES = {
     **{"train": "train", "training": "train", "test": "test"},
     **{"validation": "validation", "valid": "validation", "val": "validation"},
 }
-_MAX_CELL = 1 << 26  # biographies in FMA's tables are longer than the csv module's own limit
+_MAX_CELL = 1 << 26  # biographies in FMA's tables exceed the csv module's default limit
 
 Columns = dict[str, list[Any]]
 
 
 def root_of(store: Store) -> str:
-    """The address to put before a path of ``store``, for any process, whatever its working folder."""
+    """Return the address that precedes a path in ``store``, valid for any process and working folder."""
     local = store.local_path()
     return str(local) if local is not None else store.uri.rstrip("/")
 
 
 def resolve(root: str, path: str) -> str:
-    """``path`` below ``root``, unless it is absolute or a URI."""
+    """Return ``path`` in ``root``, unless it is absolute or a URI."""
     return path if "://" in path or path.startswith("/") else f"{root}/{path}"
 
 
 def listed_files(store: Store) -> list[str]:
-    """Every file below a folder that is not hidden, sorted.
+    """List all files in a folder and its subfolders, sorted, without hidden ones.
 
-    Raises FileNotFoundError where there is no folder, ValueError for HTTP, which has no listing to rely on.
+    Raises FileNotFoundError if there is no folder, and ValueError for HTTP, which has no reliable listing.
     """
     if store.uri.startswith(("http://", "https://")):
         raise ValueError(f"{store.uri} cannot be listed over HTTP; name its tables, or its songs in one (corpus=table)")
@@ -65,20 +65,20 @@ def is_audio(path: str) -> bool:
 
 
 def split_address(address: str) -> tuple[Store, str]:
-    """The folder and the name of a file."""
+    """Split the address of a file into its folder and its name."""
     folder, slash, name = address.rpartition("/")
     return Store(folder or slash or "."), name
 
 
 def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "") -> Columns:
-    """A table with a header, as lists of equal length by column; its kind is its suffix.
+    """Read a table with a header as lists of equal length by column. The suffix determines the format.
 
-    CSV and TSV cells stay text: a genre called "80" or "None" is a name. In JSON lines an absent key is None.
-    ``delimiter`` overrules the suffix of a text table. ``remedy`` ends the message where the file is missing.
+    CSV and TSV cells stay text: a genre may be called "80" or "None". In JSON lines, a missing key is None.
+    ``delimiter`` overrides that of the suffix. ``remedy`` ends the error message if the file is missing.
     """
     where, suffix = f"{store.uri}/{name}", PurePosixPath(name).suffix.lower()
     if suffix not in TABLE_SUFFIXES:
-        raise ValueError(f"{name} is none of the tables that can be read: {', '.join(TABLE_SUFFIXES)}")
+        raise ValueError(f"{name} is not a table in a supported format: {', '.join(TABLE_SUFFIXES)}")
     if suffix == ".parquet":
         return read_parquet(open_parquet(store, name, remedy), where)
     if suffix == ".jsonl":
@@ -90,7 +90,7 @@ def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "")
     for i, row in enumerate(rows, 1):
         if len(row) != len(header):
             raise ValueError(
-                f"{where}, row {i}: {len(row)} cells, but the header has {len(header)}; quote or mend the row"
+                f"{where}, row {i}: {len(row)} cells, but the header has {len(header)}; quote or repair the row"
             )
         for column, cell in zip(columns, row, strict=True):
             column.append(cell)
@@ -98,12 +98,12 @@ def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "")
 
 
 def read_rows(store: Store, name: str, delimiter: str = "\t", remedy: str = "") -> Iterator[list[str]]:
-    """The rows of a text table without a header, or of rows of several lengths; empty lines are passed over."""
+    """Read the rows of a text table without a header, or with rows of different lengths; empty lines are ignored."""
     return _cells(_text(store, name, remedy), delimiter, f"{store.uri}/{name}", header=False)
 
 
 def read_lines(store: Store, name: str, remedy: str = "") -> list[str]:
-    """The lines of a text file that are not empty, without the space around them."""
+    """Read the lines of a text file that are not empty, without surrounding spaces."""
     try:
         return [stripped for line in _text(store, name, remedy) if (stripped := line.strip())]
     except UnicodeDecodeError as error:
@@ -112,11 +112,11 @@ def read_lines(store: Store, name: str, remedy: str = "") -> list[str]:
 
 def open_parquet(store: Store, name: str, remedy: str = "") -> pq.ParquetFile:
     local = store.local_path(name)
-    # a local file is read by column: audio that lies in the same file stays on the disk
+    # a local file is read by column, so embedded audio is not loaded
     source = local if local is not None and local.exists() else io.BytesIO(_bytes(store, name, remedy))
     try:
         return pq.ParquetFile(source)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last two: damage to its own description
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last two: damaged metadata
         raise ValueError(f"{store.uri}/{name} cannot be read as Parquet: {error}") from None
 
 
@@ -130,29 +130,32 @@ def read_parquet(file: pq.ParquetFile, where: str, columns: list[str] | None = N
 
 
 def embedded_address(file: str, column: str, row: int) -> str:
-    """The address of an encoded song in a row (from 0) of a Parquet file; ``data/in_parquet.py`` reads it."""
+    """Return the address of a song embedded in a row (from 0) of a Parquet file.
+
+    ``data/decoding/in_parquet.py`` reads it.
+    """
     return f"{file}#{column}/{row}"
 
 
 def embedded_rows(file: pq.ParquetFile, column: str) -> list[bool]:
-    """Whether ``column.bytes`` of each row holds anything; all False where there is no such column.
+    """Return whether ``column.bytes`` of each row has content; all False if there is no such column.
 
-    Read from the file's statistics where they say so, else a song at a time.
+    Uses the file's statistics where they are sufficient, else reads one song at a time.
     """
     leaves = [file.schema.column(i).path for i in range(len(file.schema))]
-    if (wanted := f"{column}.bytes") not in leaves:
+    if (bytes_column := f"{column}.bytes") not in leaves:
         return [False] * file.metadata.num_rows
-    found: list[bool] = []
+    has_bytes: list[bool] = []
     for group in range(file.num_row_groups):
         facts = file.metadata.row_group(group)
-        statistics = facts.column(leaves.index(wanted)).statistics
+        statistics = facts.column(leaves.index(bytes_column)).statistics
         nulls = statistics.null_count if statistics is not None and statistics.has_null_count else None
         if nulls in (0, facts.num_rows):
-            found += [nulls == 0] * facts.num_rows
+            has_bytes += [nulls == 0] * facts.num_rows
             continue
-        for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[wanted], use_threads=False):
-            found.append(bool((batch.column(0)[0].as_py() or {}).get("bytes")))
-    return found
+        for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[bytes_column], use_threads=False):
+            has_bytes.append(bool((batch.column(0)[0].as_py() or {}).get("bytes")))
+    return has_bytes
 
 
 def _refuse_twice(names: Sequence[str], where: str) -> None:
@@ -162,61 +165,61 @@ def _refuse_twice(names: Sequence[str], where: str) -> None:
 
 
 def column(table: Mapping[str, list[Any]], name: str, where: str, use: str = "") -> list[Any]:
-    """Raises ValueError for a missing column, naming those that are there and, if given, its ``use``."""
+    """Return a column. Raises ValueError if it is missing, naming the existing ones and, if given, its ``use``."""
     if name not in table:
         raise ValueError(f"{where} has no column {name!r}{use}; it has {sorted(table)}")
     return table[name]
 
 
 def texts(cells: Sequence[Any]) -> list[str]:
-    """Cells as text, an absent one as ""."""
+    """Convert cells to text, None to ""."""
     return ["" if cell is None else str(cell) for cell in cells]
 
 
 def tag_names(cell: Any, separator: str = SEPARATOR) -> list[str]:
-    """The tags of one cell: ``rock|live``, a list, a number or nothing; each once, in their order."""
+    """Parse the tags of one cell, which is ``rock|live``, a list, a number or empty; each tag once, in order."""
     if cell is None:
         return []
     names = cell.split(separator) if isinstance(cell, str) else cell if isinstance(cell, (list, tuple)) else [cell]
-    # name != name: NaN, which pandas writes for a cell that is missing among numbers
+    # name != name: NaN, which pandas writes for a missing cell in a column of numbers
     if any(name is None or name != name or isinstance(name, (Mapping, list, tuple, bytes)) for name in names):
         raise ValueError(f"{cell!r} is neither a name nor a list of names")
-    # one string for every tag, however many songs carry it
+    # interned, so that songs share one string for each tag
     return list(dict.fromkeys(sys.intern(stripped) for name in names if (stripped := str(name).strip())))
 
 
 def official_split(cell: str, where: str) -> str | None:
-    """ "" is no official split. Raises ValueError for a name that is none."""
+    """Parse a split name; "" gives None. Raises ValueError for an unknown name."""
     if cell and cell not in SPLIT_NAMES:
         raise ValueError(f"{where}: split {cell!r} is none of {list(SPLIT_NAMES)}")
     return SPLIT_NAMES[cell] if cell else None
 
 
 def seconds_of(cell: str, where: str) -> float:
-    """A length in seconds; "" is 0, which states none. Raises ValueError for anything else."""
+    """Parse a length in seconds; "" gives 0, which means unknown. Raises ValueError for anything else."""
     try:
         seconds = float(cell or 0)
     except ValueError:
         seconds = math.nan
     if not 0.0 <= seconds < math.inf:
-        raise ValueError(f"{where}: {cell!r} is no length in seconds")
+        raise ValueError(f"{where}: {cell!r} is not a length in seconds")
     return seconds
 
 
 def most_frequent(labels: Sequence[Sequence[str]], top: int) -> list[str]:
-    """The ``top`` tags that most songs carry (0: all), the most frequent first, equally frequent ones by name."""
+    """Return the ``top`` tags with the most songs (0: all), most frequent first, ties by name."""
     counts = Counter(tag for tags in labels for tag in tags)
     ranked = sorted(counts, key=lambda tag: (-counts[tag], tag))
     return ranked[:top] if top else ranked
 
 
 def carried(tags: Sequence[str], vocabulary: Collection[str] | None = None) -> dict[str, float]:
-    """The labels of a song with these tags, as far as the vocabulary has them."""
+    """Return the labels of a song with these tags, limited to the vocabulary."""
     return {tag: 1.0 for tag in tags if vocabulary is None or tag in vocabulary}
 
 
 def vocabulary_of(labels: Sequence[Collection[str]], where: str) -> Vocabulary:
-    """The tags of all songs, sorted; exclusive where every song has exactly one."""
+    """Make a vocabulary of all songs' tags, sorted; it is exclusive if every song has exactly one."""
     names = sorted({name for tags in labels for name in tags})
     if not names:
         raise ValueError(f"{where} has no label in any row")
@@ -238,15 +241,15 @@ def _bytes(store: Store, name: str, remedy: str) -> bytes:
 
 
 def _text(store: Store, name: str, remedy: str) -> io.TextIOBase:
-    # newline="": the csv module itself tells a line break inside of quotes from the end of a row
+    # newline="": the csv module must see line breaks inside quotes
     return io.TextIOWrapper(io.BytesIO(_bytes(store, name, remedy)), encoding="utf-8-sig", newline="")
 
 
 def _cells(text: io.TextIOBase, delimiter: str, where: str, header: bool) -> Iterator[list[str]]:
     csv.field_size_limit(_MAX_CELL)
     count = 0
-    # published TSVs hold titles like "Heroes" (live) as they are, which a strict reader refuses; but then a quote
-    # without its end takes the following rows into its cell, so there no cell may hold a line break
+    # published TSVs have unquoted titles like "Heroes" (live), which a strict reader refuses; but a loose one lets an
+    # unclosed quote swallow the following rows, so no cell may contain a line break
     loose = delimiter == "\t"
     try:
         for row in csv.reader(text, delimiter=delimiter, strict=not loose):
@@ -256,7 +259,7 @@ def _cells(text: io.TextIOBase, delimiter: str, where: str, header: bool) -> Ite
                 yield row
                 count += 1
     except csv.Error as error:
-        raise ValueError(f"{where}, row {count + (not header)}: {error}; quote or mend the row") from None
+        raise ValueError(f"{where}, row {count + (not header)}: {error}; quote or repair the row") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}, after row {count - header}: {error}; save it as UTF-8") from None
 
@@ -275,13 +278,13 @@ def _columns_of_lines(text: io.TextIOBase, where: str) -> Columns:
 
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
-        found = json.loads(line)
-        if "\\u" in line:  # half of a surrogate pair is JSON, but no text that could be written anywhere
-            json.dumps(found, ensure_ascii=False).encode()
+        value = json.loads(line)
+        if "\\u" in line:  # half of a surrogate pair is valid JSON, but cannot be encoded
+            json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise ValueError(f"{where} holds half of a surrogate pair, which is not Unicode text") from None
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, a list of thousands of lists
+    except (ValueError, RecursionError) as error:  # also huge numbers and deep nesting
         raise ValueError(f"{where} is not JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise ValueError(f'{where}: expected an object like {{"path": ...}}')
-    return found
+    return value

@@ -1,4 +1,4 @@
-"""The synthetic corpus of ``jobs/synthesize_corpus.py``: songs.parquet and vocabulary.json beside the audio."""
+"""``synthetic``: the corpus of ``jobs/synthesize_corpus.py``, songs.parquet and vocabulary.json beside the audio."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ COLUMNS = ["path", "artist", "labels"]
 
 
 def list_songs(audio: str) -> tuple[list[Song], Vocabulary]:
-    """The songs of the corpus folder ``audio`` in the order of their index, and its vocabulary.
+    """List the songs of the corpus folder ``audio`` in the order of their index, and its vocabulary.
 
-    A song's key comes from its path inside the folder, so moving a corpus changes nothing. Its labels map the tags
-    that it carries to 1 and every regress tag to its value. Raises FileNotFoundError where there is no corpus,
-    ValueError where its tables cannot be used.
+    A song's key comes from its path in the folder, so moving a corpus does not change it. Its labels are 1 for the tags
+    that it has, and a value for every regress tag. Raises FileNotFoundError if there is no corpus, and ValueError if
+    its tables are unusable.
     """
     store = Store(audio)
     table, vocabulary = _read_tables(store)
@@ -38,7 +38,7 @@ def list_songs(audio: str) -> tuple[list[Song], Vocabulary]:
 
 
 def _read_tables(store: Store) -> tuple[pa.Table, Vocabulary]:
-    """Both files of the corpus, checked against each other."""
+    """Read both files of the corpus and check them against each other."""
     for name in (SONGS_TABLE, VOCABULARY_FILE):
         if not store.exists(name):
             raise FileNotFoundError(f"audio={store.uri} holds no synthetic corpus: {name} is missing; {REMEDY}")

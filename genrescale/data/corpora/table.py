@@ -1,29 +1,29 @@
-"""A table of songs as a corpus: a CSV, TSV, JSON-lines (``.jsonl``) or Parquet file with one row per song.
+"""``table``: a CSV, TSV, JSON lines (``.jsonl``) or Parquet file with one row per song.
 
-Columns (other names by ``columns={"labels": "genre"}``; further columns are passed over):
+Columns (other names with ``columns={"labels": "genre"}``; further columns are ignored):
 
 =================  ===============================================================================================
 ``path``           the encoded file, relative to the table's folder, absolute, or a URI
 ``labels``         tag names: ``rock|guitar`` in one cell, or a list (Parquet, JSON); may be empty
 ``artist``         optional; empty: unknown
 ``split``          optional; ``train``, ``validation`` (``valid``, ``val``) or ``test``; empty: none
-``regress:NAME``   optional, any number: a number in [0, 1], the value of the regression tag NAME
+``regress:NAME``   optional, any number of columns: the value in [0, 1] of the regression tag NAME
 =================  ===============================================================================================
 
-The vocabulary is exclusive where every song has exactly one label and there is no regression tag.
+The vocabulary is exclusive if every song has exactly one label and there is no regression tag.
 
-A row that is bad by itself is rejected, and the others are the corpus:
+A row that is bad by itself is rejected, and the other rows form the corpus:
 
 - an empty path, or one that is not text
-- labels that are neither names nor a list of names (a number that is missing, a list in a list)
-- a split with another name, or none where other rows have one
-- a regression value that is no number from 0 to 1
-- a path that an earlier row has: the first one counts, also where it was rejected
+- labels that are neither names nor a list of names (a missing number, a list in a list)
+- a split with an unknown name, or none if other rows have one
+- a regression value that is not a number from 0 to 1
+- a path that an earlier row has; the first row counts, even if it was rejected
 
-The table as a whole is refused, with one error that names what is wrong, where nothing in it can be trusted: it cannot
-be read (damaged Parquet, a line that is not JSON, a quote without its end, text that is not UTF-8), a row has a cell
-too many or too few (then every cell of it may be another's), a column is missing (also with the wrong delimiter) or
-there twice, a regression tag has no name or that of a label, no row has a label, or no row can be used.
+The whole table is refused, with one error that names the problem, if no row of it can be trusted: it is unreadable
+(damaged Parquet, a line that is not JSON, an unclosed quote, text that is not UTF-8); a row has a cell too many or too
+few (its cells may be shifted); a column is missing (also due to a wrong delimiter) or repeated; a regression tag has no
+name or the name of a label; no row has a label; no row can be used.
 """
 
 from __future__ import annotations
@@ -58,18 +58,18 @@ _COLUMNS = tuple(column.name for column in fields(TableColumns))
 
 
 def list_songs(audio: str, columns: Mapping[str, str] | None = None) -> tuple[list[Song], Vocabulary]:
-    """The songs of the table ``audio``, in its order.
+    """List the songs of the table ``audio``, in its order.
 
-    Raises FileNotFoundError where there is no table, ValueError for a missing column (naming it and those found) and
-    for a cell that cannot be used (naming its row; the first row is row 1).
+    Raises FileNotFoundError if there is no table. Raises ValueError for a missing column, naming it and the existing
+    ones, and for an unusable cell, naming its row (the first is row 1).
     """
     return read_listing(audio, columns).strict()
 
 
 def read_listing(audio: str, columns: Mapping[str, str] | None = None) -> Listing:
-    """The songs of the table ``audio`` and the rows that were rejected, both in its order.
+    """List the songs and the rejected rows of the table ``audio``, both in its order.
 
-    Raises FileNotFoundError where there is no table, ValueError for a table that is refused as a whole (see above).
+    Raises FileNotFoundError if there is no table, and ValueError for a table that is refused as a whole (see above).
     """
     store, name = split_address(audio)
     table = read_columns(store, name)
@@ -101,21 +101,21 @@ def read_listing(audio: str, columns: Mapping[str, str] | None = None) -> Listin
 
 
 def _name_columns(table: Columns, columns: Mapping[str, str], audio: str) -> Columns:
-    """The four known columns as lists; absent optional ones hold ""."""
+    """Return the four known columns as lists; missing optional ones hold ""."""
     unknown = sorted(set(columns) - set(_COLUMNS))
     if unknown:
-        raise ValueError(f"columns names {unknown}; a table has {list(_COLUMNS)}")
+        raise ValueError(f"columns= has unknown names {unknown}; known are {list(_COLUMNS)}")
     num_rows = len(next(iter(table.values()), []))
     if not num_rows:
         raise ValueError(f"{audio} has no rows")
     cells: Columns = {}
     for name in _COLUMNS:
-        wanted = columns.get(name, name)
-        if wanted not in table and name not in columns and name not in REQUIRED:
+        column_name = columns.get(name, name)
+        if column_name not in table and name not in columns and name not in REQUIRED:
             cells[name] = [""] * num_rows
             continue
-        found = column(table, wanted, audio, f" for {name}")
-        cells[name] = found if name in REQUIRED else texts(found)
+        column_cells = column(table, column_name, audio, f" for {name}")
+        cells[name] = column_cells if name in REQUIRED else texts(column_cells)
     return cells
 
 
@@ -142,5 +142,5 @@ def _vocabulary(labels: Sequence[Sequence[str]], regress: Sequence[str], audio: 
     names = sorted({name for row in labels for name in row})
     try:
         return Vocabulary((*(Tag(name) for name in names), *(Tag(name, "regress") for name in regress)))
-    except ValueError as error:  # a regression tag without a name, or with that of a label
+    except ValueError as error:  # a regression tag without a name, or with the name of a label
         raise ValueError(f"{audio}: {error}") from None

@@ -42,8 +42,8 @@ class Budget:
         self._generation_of = {plan.songs[i].key: int(plan.generation[i]) for i in np.flatnonzero(added)}
         self._generation_of |= {row.key: row.generation for row in plan.rejected}
         self._rejected = {row.key: row.reason for row in plan.rejected}
-        given = np.r_[plan.generation, np.array([row.generation for row in plan.rejected], np.int64)]
-        self._sizes = np.bincount(given)
+        generation_of_each = np.r_[plan.generation, np.array([row.generation for row in plan.rejected], np.int64)]
+        self._sizes = np.bincount(generation_of_each)
 
     def check(self, reasons: Mapping[str, str], planned: bool = True) -> None:
         """Raise FailureBudgetError if more songs failed than allowed. Songs that were taken down do not count.

@@ -27,10 +27,11 @@ PLAN_PATH = "plan.parquet"
 
 @dataclass(frozen=True, eq=False)
 class ShardPlan:
-    """Songs sorted by split and shard: song i has ``split[i]``, the position ``order[i]`` in it, and ``labels_NK[i]``.
+    """Songs sorted by split and shard, each with a value in ``split``, ``order``, ``generation`` and ``labels_NK``.
 
-    ``generation`` (N,) is 0 for the initial songs, 1 for the first addition, and so on. HELD_OUT songs come last and
-    are in no shard. ``rejected`` are rows of the corpus's tables without a song; no digest depends on them.
+    ``order`` is the position in the split's nested order. ``generation`` is 0 for the initial songs, 1 for the first
+    addition, and so on. HELD_OUT songs come last and are in no shard. ``rejected`` are rows of the corpus's tables
+    without a song; no digest depends on them.
     """
 
     songs: list[Song]

@@ -91,8 +91,8 @@ def assign_splits(
     return splits
 
 
-def _require_songs(splits: Sequence[str], wanted: Sequence[str]) -> None:
-    empty = [name for name in wanted if name not in splits]
+def _require_songs(splits: Sequence[str], required: Sequence[str]) -> None:
+    empty = [name for name in required if name not in splits]
     if empty:
         raise ValueError(
             f"no song is left for {empty}: the {len(splits)} songs have too few artists for artist-disjoint "

@@ -1,4 +1,4 @@
-"""Seeded artists: each has a manner that its songs share, so that songs of one artist must not be split apart."""
+"""Seeded artists. Songs of one artist share a style, so they must not be split between train and test."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 from genrescale.data.synthesis.genres import GENRE_WEIGHTS, Weights
 from genrescale.data.synthesis.subgenres import SUBGENRE_OF, profile_of
 
-# Songs are dealt to artists block by block, so that song i is the same whatever the size of the corpus.
+# Songs are assigned to artists in blocks, so that song i is the same for any size of the corpus.
 BLOCK_SONGS = 60
 BLOCK_ARTISTS = 12
 TIMBRES = 5
 
-# Sub-streams of the seed: every part of the synthesis draws from its own, so changing one leaves the others alone.
+# Every part of the synthesis has its own random stream, so that changing one part does not change the others.
 STREAMS = {"deal": 0, "manner": 1, "song": 2, "score": 3, "sound": 4, "labels": 5, "file": 6}
 
 
 def stream(seed: int, name: str, *indices: int) -> np.random.Generator:
-    """The random generator of one part of the synthesis (``name`` in STREAMS) at ``indices``."""
+    """Return the random generator of one part of the synthesis (``name`` in STREAMS) at ``indices``."""
     return np.random.default_rng([seed, STREAMS[name], *indices])
 
 
 def choose(rng: np.random.Generator, weights: Weights) -> str:
-    """One key of ``weights``, drawn in proportion to its weight."""
+    """Draw one key of ``weights`` with a probability proportional to its weight."""
     point = rng.random() * sum(weights.values())
     for name, upto in zip(weights, accumulate(weights.values()), strict=True):
         if point < upto:
@@ -36,7 +36,7 @@ def choose(rng: np.random.Generator, weights: Weights) -> str:
 
 @dataclass(frozen=True)
 class Manner:
-    """Habits of one artist. ``loyalty`` is how often a song keeps to them; ``timbre`` values are in [0, 1]."""
+    """The style of one artist. ``loyalty`` is how often its songs keep to it; ``timbre`` values are in [0, 1]."""
 
     artist: str
     genre: str
@@ -58,7 +58,7 @@ class Manner:
 
 
 def artist_of(seed: int, index: int) -> tuple[int, int]:
-    """Block and place in the block of the artist of song ``index``. Artists have 0 to about 15 songs, 5 on average."""
+    """Return the artist of song ``index``: block, and number in the block. Artists have 0 to about 15 songs, mean 5."""
     block, place = divmod(index, BLOCK_SONGS)
     return block, int(_deal(seed, block)[place])
 
@@ -72,7 +72,7 @@ def _deal(seed: int, block: int) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def manner_of(seed: int, block: int, place: int) -> Manner:
-    """The manner of one artist, from the seed alone."""
+    """Draw the style of one artist, which depends on the seed only."""
     rng = stream(seed, "manner", block, place)
     genre = choose(rng, GENRE_WEIGHTS)
     subgenre = choose(rng, SUBGENRE_OF.get(genre, {"": 1}))

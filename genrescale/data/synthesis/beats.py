@@ -1,4 +1,4 @@
-"""Drum patterns: a description and its grid -> hits. Every pattern repeats each bar, with small changes."""
+"""Drum patterns: convert a description and its grid to hits. Patterns repeat every bar, with small variations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CLAVES = ((0, 6, 12), (4, 8, 14))
 
 
 def play_drums(song: SongDescription, grid: Grid, rng: np.random.Generator) -> list[Hit]:
-    """All strokes of the kit (by ``song.beat``) and of the hand percussion."""
+    """Return all hits of the kit (by ``song.beat``) and of the hand percussion."""
     hits: list[Hit] = []
     if song.kit != "none":
         for drum, velocities in PATTERNS[song.beat](song, grid, rng).items():
@@ -24,7 +24,7 @@ def play_drums(song: SongDescription, grid: Grid, rng: np.random.Generator) -> l
 
 
 def _repeat(grid: Grid, drum: str, bar: np.ndarray, rng: np.random.Generator) -> list[Hit]:
-    """The strokes of one drum from its velocities over one bar (bar,); 0 is silent."""
+    """Return the hits of one drum, given its velocities over one bar (bar,); 0 is silent."""
     velocity_S = bar[grid.in_bar_S] * rng.uniform(0.8, 1.0, len(grid.steps_S))
     played = np.flatnonzero(velocity_S)
     return [Hit(float(grid.times_S[i]), drum, float(velocity_S[i])) for i in played]
@@ -35,7 +35,7 @@ def _every(grid: Grid, steps: int, velocity: float, offset: int = 0) -> np.ndarr
 
 
 def _hats(song: SongDescription, grid: Grid) -> np.ndarray:
-    """Hats in quarters, eighths or sixteenths by density, louder on the beat."""
+    """Hi-hats in quarters, eighths or sixteenths by density, louder on the beat."""
     steps = 1 if song.density > 0.72 and song.tempo_bpm < 135 else 2 if song.density > 0.2 else grid.beat
     return np.maximum(_every(grid, steps, 0.3), _every(grid, grid.beat, 0.45))
 
@@ -50,7 +50,7 @@ def _kick(song: SongDescription, grid: Grid, rng: np.random.Generator) -> np.nda
 
 
 def _backbeat(song: SongDescription, grid: Grid, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The snare on every second beat: 2 and 4 of four; the last beat of an odd number of beats stays open."""
+    """Snare on every second beat (2 and 4 of four); with an odd number of beats, the last has none."""
     snare = np.zeros(grid.bar)
     snare[grid.beat :: 2 * grid.beat] = 1.0
     kick = np.where(snare > 0, 0.0, _kick(song, grid, rng))
@@ -58,7 +58,7 @@ def _backbeat(song: SongDescription, grid: Grid, rng: np.random.Generator) -> di
 
 
 def _floor(song: SongDescription, grid: Grid, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A kick on every beat and a hat between."""
+    """Kick on every beat, hi-hat between."""
     clap = np.zeros(grid.bar)
     if rng.random() < 0.6:
         clap[grid.beat :: 2 * grid.beat] = 0.6
@@ -67,7 +67,7 @@ def _floor(song: SongDescription, grid: Grid, rng: np.random.Generator) -> dict[
 
 
 def _ride(song: SongDescription, grid: Grid, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The jazz cymbal: every beat, and the skipped eighth before each odd one."""
+    """Jazz ride cymbal: every beat, and the swung eighth before each odd beat."""
     ride = _every(grid, grid.beat, 0.6)
     ride[grid.beat + grid.beat // 2 :: 2 * grid.beat] = 0.45
     snare = np.where(rng.random(grid.bar) < 0.08, 0.3, 0.0)
@@ -93,7 +93,7 @@ def _sparse(song: SongDescription, grid: Grid, rng: np.random.Generator) -> dict
 
 
 def _conga(grid: Grid, rng: np.random.Generator) -> np.ndarray:
-    """A repeated hand-drum figure: about half of the eighths."""
+    """A repeated hand-drum figure on about half of the eighths."""
     return np.where((np.arange(grid.bar) % 2 == 0) & (rng.random(grid.bar) < 0.6), rng.uniform(0.4, 0.9, grid.bar), 0.0)
 
 

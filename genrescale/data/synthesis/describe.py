@@ -1,4 +1,4 @@
-"""What a synthetic song is, before any sound: ``describe_song(seed, index)``, a pure function of its arguments."""
+"""Describe a synthetic song before it is rendered: ``describe_song(seed, index)``, a pure function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METRES = {"4/4": (4, 4), "3/4": (3, 4), "6/8": (2, 6), "5/4": (5, 4), "7/8": (7,
 MODES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 MIN_SONG_S = 0.5
 
-# Some keys lie better under the hands than others, whatever the mode.
+# Some keys are easier to play than others, in major and minor.
 KEY_WEIGHTS = {"0": 26, "7": 22, "2": 18, "9": 10, "5": 8, "4": 5, "10": 3, "3": 3, "11": 2, "8": 1, "1": 1, "6": 1}
 PROGRESSIONS = {
     "major": ((0, 3, 4, 0), (0, 5, 3, 4), (0, 4, 0, 3), (0, 3, 0, 4), (0, 0, 3, 4), (1, 4, 0, 0), (0, 0, 1, 4), (0, 4)),
@@ -25,7 +25,7 @@ PROGRESSIONS = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One instrument. ``role``: bass, chords, comp, lead, pad or voice. ``pan``: -1 is left, 1 right."""
+    """One instrument. ``role``: bass, chords, comp, lead, pad or voice. ``pan``: -1 is left, 1 is right."""
 
     role: str
     instrument: str
@@ -37,7 +37,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Mix:
-    """How the song was recorded. Shares and amounts are in [0, 1]; ``loudness_db`` is RMS against full scale."""
+    """The recording of the song. Shares and amounts are in [0, 1]; ``loudness_db`` is RMS relative to full scale."""
 
     reverb: float
     reverb_s: float
@@ -52,7 +52,7 @@ class Mix:
 
 @dataclass(frozen=True)
 class SongDescription:
-    """Everything that decides the sound of one song. ``swing`` and ``syncopation`` are in [0, 1]; ``key`` in 0..11."""
+    """All that determines the sound of one song. ``swing`` and ``syncopation`` are in [0, 1], ``key`` in 0..11."""
 
     seed: int
     index: int
@@ -84,9 +84,9 @@ class SongDescription:
 
 
 def describe_song(seed: int, index: int, min_s: float = 3.5, max_s: float = 8.0) -> SongDescription:
-    """Song ``index`` of the corpus of ``seed``: the same song whatever the size of the corpus.
+    """Describe song ``index`` of the corpus of ``seed``. It is the same for any size of the corpus.
 
-    ``min_s`` and ``max_s`` bound its duration in seconds, and change nothing else.
+    ``min_s`` and ``max_s`` limit its duration in seconds, and affect nothing else.
     """
     _check_durations(min_s, max_s)
     manner = manner_of(seed, *artist_of(seed, index))
@@ -131,7 +131,7 @@ def _check_durations(min_s: float, max_s: float) -> None:
 
 
 def _genre(rng: np.random.Generator, manner: Manner) -> tuple[str, str]:
-    """Mostly the artist's own genre and subgenre, now and then a neighbour's."""
+    """Draw genre and subgenre: usually the artist's own, sometimes a neighbouring genre."""
     if rng.random() < 0.85:
         return manner.genre, manner.subgenre
     near = NEIGHBOURS[manner.genre]
@@ -140,7 +140,7 @@ def _genre(rng: np.random.Generator, manner: Manner) -> tuple[str, str]:
 
 
 def _facets(rng: np.random.Generator, genre: str, subgenre: str) -> tuple[Profile, Profile, Profile, Profile]:
-    """Profiles of (the song, its rhythm, its harmony, its sound); each of the last three may be borrowed."""
+    """Return profiles of the song, its rhythm, harmony and sound; each of the last three may be a neighbour genre's."""
     home = profile_of(genre, subgenre)
     near = NEIGHBOURS[genre]
     borrowed = rng.random(3) < 0.12
@@ -150,26 +150,26 @@ def _facets(rng: np.random.Generator, genre: str, subgenre: str) -> tuple[Profil
 
 
 def _keep(rng: np.random.Generator, manner: Manner, habit: str, weights: Weights) -> str:
-    """The artist's habit where this kind of song allows it and the artist is loyal to it, else a fresh draw."""
+    """Return the artist's habit if this kind of song allows it and the artist is loyal to it, else a new draw."""
     fresh, loyal = choose(rng, weights), rng.random() < manner.loyalty
     return habit if loyal and habit in weights else fresh
 
 
 def _layers(rng: np.random.Generator, manner: Manner, sound: Profile, voice: str, own: bool) -> tuple[Layer, ...]:
-    """The arrangement: chords always; bass, comping, lead, pad and voice as the profile and the dice say."""
+    """Draw the arrangement: always chords; bass, comping, lead, pad and voice by the profile's probabilities."""
     loyal = manner if own else Manner(**{**vars(manner), "loyalty": 0.15})
     parts: list[tuple[str, str, float, int]] = [("chords", _keep(rng, loyal, manner.chords, sound.chords), -1.0, 0)]
     bass = _keep(rng, loyal, manner.bass, sound.basses)
     lead = _keep(rng, loyal, manner.lead, sound.leads)
     comp, pad = choose(rng, sound.chords), choose(rng, {"strings": 40, "pad": 45, "organ": 15})
-    wanted = rng.random(3)
+    chance = rng.random(3)
     if bass != "none":
         parts.append(("bass", bass, 0.0, -2))
-    if wanted[0] < (0.5 if voice != "none" else 0.92):
+    if chance[0] < (0.5 if voice != "none" else 0.92):
         parts.append(("lead", lead, -1.0, 1 if rng.random() < 0.55 else 0))
-    if wanted[1] < 0.25:
+    if chance[1] < 0.25:
         parts.append(("comp", comp, -4.0, int(rng.integers(0, 2))))
-    if wanted[2] < sound.pad:
+    if chance[2] < sound.pad:
         parts.append(("pad", pad, -6.0, 0))
     if voice != "none":
         parts.append(("voice", f"{voice} voice", 1.0, -1 if voice == "low" else 0))

@@ -1,4 +1,4 @@
-"""Drum strokes: ``stroke(drum, kit, timbre, rng)`` -> float32 (T,) at 44.1 kHz. Kits: acoustic, brushes, electronic."""
+"""Drum sounds: ``stroke(drum, kit, timbre, rng)`` -> float32 (T,) at 44.1 kHz. Kits: acoustic, brushes, electronic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _time(seconds: float) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, length: int, low_hz: float, high_hz: float) -> np.ndarray:
-    """White noise between two gentle (first-order) edges, unit RMS."""
+    """White noise between two first-order band edges, unit RMS."""
     y = rng.standard_normal(length, dtype=np.float32)
     keep_low = np.float32(np.exp(-2 * np.pi * high_hz / RATE))
     keep_high = np.float32(np.exp(-2 * np.pi * low_hz / RATE))
@@ -23,7 +23,7 @@ def _noise(rng: np.random.Generator, length: int, low_hz: float, high_hz: float)
 
 
 def _body(hz: float, drop: float, seconds: float, tail_s: float) -> np.ndarray:
-    """A skin: a sine that falls from ``hz * (1 + drop)`` to ``hz`` in some 20 ms and decays."""
+    """Membrane sound: a decaying sine that falls from ``hz * (1 + drop)`` to ``hz`` in about 20 ms."""
     t = _time(seconds)
     turns = np.float32(2 * np.pi * hz) * (t - np.float32(drop * 0.02) * np.exp(-t / np.float32(0.02)))
     return np.sin(turns) * np.exp(-t / np.float32(tail_s))
@@ -34,7 +34,7 @@ def _fade(y: np.ndarray, tail_s: float) -> np.ndarray:
 
 
 def kick(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Electronic kicks are lower and longer, acoustic ones have a beater's click."""
+    """Kick: electronic ones are lower and longer, acoustic ones have a beater click."""
     if kit == "electronic":
         return _body(44 + 14 * timbre[0], 3 + 3 * timbre[1], 0.4, 0.1 + 0.1 * timbre[2])
     y = _body(58 + 20 * timbre[0], 1.5 + timbre[1], 0.22, 0.05 + 0.04 * timbre[2])
@@ -43,7 +43,7 @@ def kick(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def snare(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Skin and wires; brushes are all wire and soft."""
+    """Snare: membrane and wires; with brushes, soft wires only."""
     length = int(0.25 * RATE)
     if kit == "brushes":
         return _fade(_noise(rng, length, 1200, 7000), 0.06) * np.float32(0.13)
@@ -53,26 +53,26 @@ def snare(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def clap(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Three short bursts, then a tail."""
+    """Clap: three short bursts of noise, then a tail."""
     y = _noise(rng, int(0.2 * RATE), 900, 3500) * np.float32(0.25)
     t = _time(0.2)
     return y * (np.exp(-(t % np.float32(0.011)) * 250) * (t < 0.033) + np.exp(-t / np.float32(0.05)) * (t >= 0.033))
 
 
 def hat(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Closed hat: short bright noise."""
+    """Closed hi-hat: short bright noise."""
     y = _noise(rng, int(0.1 * RATE), 6000 - 2500 * timbre[0], 16_000)
     return _fade(y, 0.015 + 0.02 * timbre[2]) * np.float32(0.3)
 
 
 def open_hat(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Open hat: the same noise, longer."""
+    """Open hi-hat: the same noise, longer."""
     y = _noise(rng, int(0.3 * RATE), 5500 - 2500 * timbre[0], 16_000)
     return _fade(y, 0.07 + 0.05 * timbre[2]) * np.float32(0.3)
 
 
 def ride(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A cymbal's wash under a ping of inharmonic partials."""
+    """Ride cymbal: noise, and a ping of inharmonic partials."""
     wash = _fade(_noise(rng, int(0.5 * RATE), 4000, 14_000), 0.13 + 0.1 * timbre[2]) * np.float32(0.14)
     t = _time(0.5)
     turns = t * np.float32(2 * np.pi * (2600 + 900 * timbre[0]))
@@ -81,17 +81,17 @@ def ride(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def rim(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A dry wooden click."""
+    """Rim click: short and dry."""
     return _body(1500 + 900 * timbre[0], 0.1, 0.05, 0.008) * np.float32(0.7)
 
 
 def conga(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A tuned skin, little noise."""
+    """Conga: a tuned membrane, without noise."""
     return _body(190 + 170 * timbre[1], 0.25, 0.3, 0.05 + 0.05 * timbre[2]) * np.float32(0.8)
 
 
 def shaker(kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise that swells and stops."""
+    """Shaker: noise that swells and stops."""
     length = int(0.09 * RATE)
     swell = np.sin(np.linspace(0, np.pi, length, dtype=np.float32)) ** 2
     return _noise(rng, length, 4500, 11_000) * swell * np.float32(0.25)
@@ -111,5 +111,5 @@ DRUMS = {
 
 
 def stroke(drum: str, kit: str, timbre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One stroke at full velocity. ``timbre`` (3,) in [0, 1]: pitch, colour, length."""
+    """Synthesise one stroke at full velocity. ``timbre`` (3,) in [0, 1]: pitch, colour, length."""
     return DRUMS[drum](kit, timbre, rng).astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""Effects on float32 audio at 44.1 kHz: (T,) mono or (C, T) stereo with C = 2 channels."""
+"""Audio effects on float32 at 44.1 kHz: (T,) mono or (C, T) stereo with C = 2 channels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOP = 441
 
 
 def distort(y_T: np.ndarray, drive: float) -> np.ndarray:
-    """Overdrive: ``drive`` (1 or more) into a soft, slightly lopsided clipper, then a cabinet's low-pass at 4.5 kHz."""
+    """Overdrive: gain ``drive`` (1 or more) into a soft asymmetric clipper, then a 4.5 kHz low-pass as of a cabinet."""
     driven = np.tanh(y_T * np.float32(drive) + np.float32(0.12)) - np.float32(np.tanh(0.12))
     return one_pole(driven, 4500)
 
@@ -30,17 +30,17 @@ def _filter(b: list[float], a: list[float], y: np.ndarray) -> np.ndarray:
 
 
 def tilt(y: np.ndarray, tilt_db: float) -> np.ndarray:
-    """Treble raised by ``tilt_db`` against the bass, about 900 Hz: half up above it, half down below."""
-    # One first-order filter: gain 1 / up at the bottom, up at the top, so y * up and a low-passed share of it.
+    """Tilt equaliser around 900 Hz: treble up and bass down, each by half of ``tilt_db``."""
+    # One first-order filter with gain 1 / up at low and up at high frequencies: y * up plus a low-passed share of y.
     up = 10 ** (tilt_db / 40)
     keep = np.exp(-2 * np.pi * 900 / RATE)
     return _filter([up + (1 / up - up) * (1 - keep), -up * keep], [1, -keep], y)
 
 
 def reverb(send_T: np.ndarray, tail_s: float) -> np.ndarray:
-    """A room (C, T): four parallel combs whose tail falls 60 dB in ``tail_s``, and a few early echoes per ear.
+    """Room reverb (C, T): four parallel combs that decay by 60 dB in ``tail_s``, and early echoes for each channel.
 
-    It runs at half the rate: the send is dull by then, and a room needs no treble.
+    It runs at half the sample rate: the low-passed input has no treble to lose.
     """
     half = one_pole(send_T, 4000)[::2]
     tail = np.zeros_like(half)
@@ -50,7 +50,7 @@ def reverb(send_T: np.ndarray, tail_s: float) -> np.ndarray:
 
 
 def _echoes(y: np.ndarray, times_s: tuple[float, ...]) -> np.ndarray:
-    """The signal and delayed copies of alternating sign: it thickens a comb's tail."""
+    """Add delayed copies of alternating sign, which makes the combs' tail denser."""
     out = y.copy()
     for sign, time_s in zip((-1, 1, -1, 1), times_s, strict=True):
         delay = int(time_s * RATE / 2)
@@ -59,7 +59,7 @@ def _echoes(y: np.ndarray, times_s: tuple[float, ...]) -> np.ndarray:
 
 
 def _double(y: np.ndarray, length: int) -> np.ndarray:
-    """Twice the sample rate by straight lines, ``length`` samples."""
+    """Double the sample rate by linear interpolation, to ``length`` samples."""
     out = np.empty(2 * len(y), dtype=np.float32)
     out[::2] = y
     out[1:-1:2] = (y[1:] + y[:-1]) * np.float32(0.5)
@@ -68,7 +68,7 @@ def _double(y: np.ndarray, length: int) -> np.ndarray:
 
 
 def _blocks(y: np.ndarray, delay: int) -> np.ndarray:
-    """The signal in rows of one delay each, padded: a recursion over the delay becomes one over rows."""
+    """Reshape the signal to padded rows of one delay each, so that a recursion over the delay becomes one over rows."""
     rows = ceil_div(len(y), delay)
     padded = np.zeros(rows * delay, dtype=np.float32)
     padded[: len(y)] = y
@@ -83,14 +83,14 @@ def _comb(y: np.ndarray, delay: int, gain: float) -> np.ndarray:
 
 
 def compress(y_CT: np.ndarray, amount: float) -> np.ndarray:
-    """Gain riding by 10 ms blocks towards the song's own mean level; ``amount`` 0 leaves it, 1 flattens it."""
+    """Compress by 10 ms blocks towards the song's mean level; ``amount`` 0 does nothing, 1 compresses most."""
     frames = y_CT.shape[1] // HOP
     if frames < 2:
         return y_CT
     power = np.square(y_CT[0, : frames * HOP]).reshape(frames, HOP).mean(axis=1)
     smooth = lfilter([0.25], [1, -0.75], power, zi=[0.75 * power[:8].mean()])[0] + 1e-7
     gain = (smooth.mean() / smooth) ** (0.35 * amount)
-    # Straight lines between the gains of neighbouring blocks: a step would click.
+    # Gains are interpolated linearly between blocks, because steps would click.
     gain = np.minimum(gain, 4.0).astype(np.float32)
     ramp = np.arange(HOP, dtype=np.float32) / HOP
     curve = gain[:, None] + np.diff(gain, append=gain[-1])[:, None] * ramp
@@ -100,7 +100,7 @@ def compress(y_CT: np.ndarray, amount: float) -> np.ndarray:
 
 
 def tape(y_CT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An old medium: band limited, saturated, with hiss and crackle."""
+    """Simulate an old tape: limited band, saturation, hiss and crackle."""
     narrow = one_pole(one_pole(y_CT, rng.uniform(2200, 4200)), 6000)
     narrow -= one_pole(narrow, rng.uniform(80, 220))
     level = np.float32(np.sqrt(np.mean(narrow**2)) + 1e-6)
@@ -112,7 +112,7 @@ def tape(y_CT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def room_noise(length: int, rng: np.random.Generator) -> np.ndarray:
-    """A live hall's audience (T,): band-limited noise that breathes, unit RMS."""
+    """Audience noise of a live hall (T,): band-limited, slowly modulated, unit RMS."""
     noise = rng.standard_normal(RATE, dtype=np.float32)
     noise = one_pole(noise, 1800) - one_pole(noise, 350)
     y = np.resize(noise / noise.std(), length)
@@ -121,7 +121,7 @@ def room_noise(length: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def level(y_CT: np.ndarray, loudness_db: float, peak: float) -> np.ndarray:
-    """Scaled to ``loudness_db`` RMS against full scale; peaks that would pass ``peak`` are rounded off below it."""
+    """Scale to ``loudness_db`` RMS relative to full scale; soft-limit peaks to stay below ``peak``."""
     rms = float(np.sqrt(np.mean(y_CT**2))) + 1e-9
     y = y_CT * np.float32(10 ** (loudness_db / 20) / rms)
     knee, room = 0.6 * peak, 0.4 * peak

@@ -1,7 +1,7 @@
-"""What each genre tends to do: distributions over tempo, metre, harmony, instruments, groove and mix.
+"""Profiles of genres: distributions over tempo, metre, harmony, instruments, groove and mix.
 
-Genres are meant to overlap: none is told apart by a single attribute, and a song may borrow from a neighbour.
-Weights are relative; single numbers are probabilities unless their unit is in the name.
+Genres overlap on purpose: no single attribute identifies one, and a song may borrow from a neighbour. Weights are
+relative; single numbers are probabilities unless their name has a unit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Weights = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Profile:
-    """Tendencies of one genre or subgenre. ``tempo_bpm`` is a median, ``tilt_db`` treble against bass of the mix."""
+    """Tendencies of a genre or subgenre. ``tempo_bpm`` is a median, ``tilt_db`` the mix's treble relative to bass."""
 
     tempo_bpm: float
     metres: Weights

@@ -1,7 +1,7 @@
-"""Tones of the melodic instruments: ``tone(instrument, hz, length, timbre, rng)`` -> float32 (T,) near unit peak.
+"""Tones of melodic instruments: ``tone(instrument, hz, length, timbre, rng)`` -> float32 (T,) near unit peak.
 
-``timbre`` is (bright, attack, decay, colour), each in [0, 1]: two layers of one instrument rarely sound the same.
-Sustained tones last as long as asked; the mixer fades what it cuts.
+``timbre`` is (bright, attack, decay, colour), each in [0, 1], so that two layers of one instrument rarely sound the
+same. Sustained tones last for the requested length; the mixer fades tones that it cuts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VOWELS = {
 }
 
 
-# Seconds since the start of a tone, long enough for every tone: made once, and read only.
+# Seconds since the start of a tone, long enough for every tone; read-only, because it is shared.
 TIME_T = np.arange(int(2.2 * RATE), dtype=np.float32) / np.float32(RATE)
 TIME_T.setflags(write=False)
 
@@ -36,12 +36,12 @@ def _seconds(length: int) -> np.ndarray:
 
 
 def _numbers(hz: float) -> np.ndarray:
-    """Numbers of the partials below 15 kHz, at most MAX_PARTIALS."""
+    """Return the numbers of the partials below 15 kHz, at most MAX_PARTIALS."""
     return np.arange(1, max(2, min(MAX_PARTIALS, int(15_000 / hz))) + 1, dtype=np.float32)
 
 
 def wavetable(gains: np.ndarray) -> np.ndarray:
-    """One cycle (TABLE,) of unit peak with these gains of partials 1, 2, 3, ..."""
+    """Compute one cycle (TABLE,) of unit peak with these gains of partials 1, 2, 3, ..."""
     spectrum = np.zeros(TABLE // 2 + 1, dtype=np.complex64)
     spectrum[1 : len(gains) + 1] = -1j * gains
     cycle = np.asarray(fft.irfft(spectrum))
@@ -49,7 +49,7 @@ def wavetable(gains: np.ndarray) -> np.ndarray:
 
 
 def _phase(hz: float, length: int, depth: float = 0.0, rate_hz: float = 5.5, start: float = 0.0) -> np.ndarray:
-    """Indices into a wavetable, with a vibrato of ``depth`` (a share of the pitch) that sets in after 0.15 s."""
+    """Compute wavetable indices, with a vibrato of ``depth`` (relative to the pitch) that fades in over 0.17 s."""
     time = _seconds(length)
     cycles = time * np.float32(hz) + np.float32(start)
     if depth > 0:
@@ -60,7 +60,7 @@ def _phase(hz: float, length: int, depth: float = 0.0, rate_hz: float = 5.5, sta
 
 
 def _rise(y: np.ndarray, seconds: float) -> np.ndarray:
-    """The tone with a linear attack, in place."""
+    """Apply a linear attack, in place."""
     n = min(len(y), max(8, int(seconds * RATE)))
     y[:n] *= np.linspace(0, 1, n, dtype=np.float32)
     return y
@@ -71,7 +71,7 @@ def _decay(length: int, seconds: float) -> np.ndarray:
 
 
 def piano(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """Additive: a bright cycle that dies fast over a dark one that rings."""
+    """Piano, additive: a bright cycle that decays fast, over a dark one that rings."""
     bright, _, decay, colour = timbre
     k = _numbers(hz)
     strike = np.abs(np.sin(np.pi * k * (0.1 + 0.06 * colour))) + 0.05
@@ -84,7 +84,7 @@ def piano(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> n
 
 
 def electric_piano(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """FM with equal carrier and modulator, and the tine's short high ping."""
+    """Electric piano: FM with equal carrier and modulator, and a short high ping of the tine."""
     bright, _, decay, colour = timbre
     turns = _seconds(length) * np.float32(2 * np.pi * hz)
     index = _decay(length, 0.15 + 0.3 * decay) * np.float32(0.6 + 2.2 * bright)
@@ -94,7 +94,7 @@ def electric_piano(hz: float, length: int, timbre: Timbre, rng: np.random.Genera
 
 
 def mallets(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """FM with an inharmonic ratio: from marimba to bell."""
+    """Mallets: FM with an inharmonic ratio, from marimba to bell."""
     bright, _, decay, colour = timbre
     turns = _seconds(length) * np.float32(2 * np.pi * hz)
     ratio = np.float32(3.5 + 0.5 * int(4 * colour))
@@ -103,9 +103,9 @@ def mallets(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) ->
 
 
 def plucked(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """Karplus-Strong: a burst of noise round a delay line whose filter damps the high partials first.
+    """Plucked string (Karplus-Strong): a noise burst in a delay line whose filter damps high partials first.
 
-    The loop is run in the frequency domain: pass p of the line is the burst's spectrum times the filter to the p.
+    The loop is computed in the frequency domain: pass p is the burst's spectrum times the filter to the power p.
     """
     bright, _, decay, colour = timbre
     period = max(8, round(RATE / hz))
@@ -120,7 +120,7 @@ def plucked(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) ->
 
 
 def organ(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """Additive drawbars: partials 1, 2, 3, 4, 6, 8 and the octave below, steady, with a little rotor vibrato."""
+    """Organ: additive drawbars (relative to the octave below: partials 1, 2, 4, 6, 8, 12, 16) with slight vibrato."""
     bright, _, _, colour = timbre
     gains = np.zeros(16, dtype=np.float32)
     for partial, gain in zip((1, 2, 4, 6, 8, 12, 16), (0.7, 1.0, 0.8, 0.5, 0.5, 0.25, 0.3), strict=True):
@@ -130,7 +130,7 @@ def organ(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> n
 
 
 def strings(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """Two detuned saw-like players with vibrato and a slow bow."""
+    """Strings: two detuned, saw-like players with vibrato and a slow attack."""
     bright, attack, _, colour = timbre
     k = _numbers(hz)
     body = 1 + 0.8 * np.cos(k * hz / (260 + 120 * colour)) * np.exp(-k * hz / 4000)
@@ -141,7 +141,7 @@ def strings(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) ->
 
 
 def brass(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """Additive, brighter while louder: the high partials enter late and lean back."""
+    """Brass, additive: brighter when louder; high partials enter late and then recede."""
     bright, attack, _, colour = timbre
     k = _numbers(hz)
     formant = 0.4 + np.exp(-(((k * hz - 1100 - 600 * colour) / 700) ** 2))
@@ -154,7 +154,7 @@ def brass(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> n
 
 
 def flute(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """Few partials, vibrato in pitch and loudness, and breath noise."""
+    """Flute: few partials, vibrato in pitch and loudness, and breath noise."""
     bright, attack, _, colour = timbre
     table = wavetable(np.array([1.0, 0.15 + 0.5 * bright, 0.08 + 0.2 * bright, 0.03, 0.02 * bright], np.float32))
     y = table[_phase(hz, length, depth=0.005, rate_hz=5.0 + colour)]
@@ -166,7 +166,7 @@ def flute(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> n
 
 
 def synth_lead(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """Saw or pulse through a falling low-pass: a bright cycle fading into a dull one."""
+    """Synth lead: saw or pulse with a falling low-pass, as a bright cycle that fades into a dull one."""
     bright, attack, decay, colour = timbre
     k = _numbers(hz)
     shape = 1 / k if colour < 0.5 else np.abs(np.sin(np.pi * k * (0.15 + 0.35 * (colour - 0.5) * 2))) / k + 1e-4
@@ -179,7 +179,7 @@ def synth_lead(hz: float, length: int, timbre: Timbre, rng: np.random.Generator)
 
 
 def pad(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """Two slow, detuned, dull cycles."""
+    """Pad: two detuned, dull cycles with a slow attack."""
     bright, attack, _, colour = timbre
     k = _numbers(hz)[:16]
     table = wavetable(k**-1.0 / (1 + (k * hz / (350 + 1600 * bright)) ** 2) * (1 + 0.6 * np.cos(k * (1 + 3 * colour))))
@@ -189,13 +189,13 @@ def pad(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.
 
 
 def bass_guitar(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """A plucked string, kept dark."""
+    """Bass guitar: a dark plucked string."""
     bright, attack, decay, colour = timbre
     return plucked(hz, length, (0.35 * bright, attack, 0.4 + 0.6 * decay, 0.3 * colour), rng)
 
 
 def upright_bass(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """Round and short: a dark cycle with a thump."""
+    """Upright bass: a short, dark cycle."""
     bright, _, decay, _ = timbre
     k = _numbers(hz)[:10]
     y = wavetable(k ** -(2.6 - 0.8 * bright))[_phase(hz, length)] * _decay(length, 0.15 + 0.3 * decay)
@@ -203,7 +203,7 @@ def upright_bass(hz: float, length: int, timbre: Timbre, rng: np.random.Generato
 
 
 def synth_bass(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """FM bass whose bite decays, over its fundamental."""
+    """Synth bass: FM whose brightness decays."""
     bright, _, decay, colour = timbre
     turns = _seconds(length) * np.float32(2 * np.pi * hz)
     index = _decay(length, 0.06 + 0.2 * decay) * np.float32(1 + 4 * bright) + np.float32(0.5)
@@ -219,7 +219,7 @@ def _vowel_table(hz: float, vowel: str, scale: float, tilt: float) -> np.ndarray
 
 
 def _voice(hz: float, length: int, timbre: Timbre, rng: np.random.Generator, scale: float) -> np.ndarray:
-    """A glottal pulse through formants that glide from one vowel to another, with vibrato and breath."""
+    """Voice: a glottal pulse through formants that glide from one vowel to another, with vibrato."""
     bright, attack, decay, colour = timbre
     first, second = rng.permutation(list(VOWELS))[:2]
     formant_scale = scale * (0.94 + 0.12 * colour)
@@ -231,16 +231,16 @@ def _voice(hz: float, length: int, timbre: Timbre, rng: np.random.Generator, sca
 
 
 def low_voice(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """A formant lead with a long vocal tract."""
+    """A voice with a long vocal tract."""
     return _voice(hz, length, timbre, rng, scale=1.0)
 
 
 def high_voice(hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """A formant lead with a short vocal tract."""
+    """A voice with a short vocal tract."""
     return _voice(hz, length, timbre, rng, scale=1.18)
 
 
-# Instrument -> (its tone, the longest useful tone in seconds).
+# Instrument -> (tone function, longest useful tone in seconds).
 INSTRUMENTS = {
     "piano": (piano, 1.2),
     "electric piano": (electric_piano, 1.2),
@@ -262,6 +262,6 @@ INSTRUMENTS = {
 
 
 def tone(instrument: str, hz: float, length: int, timbre: Timbre, rng: np.random.Generator) -> np.ndarray:
-    """One tone of ``instrument`` at ``hz``: float32, at most ``length`` samples at 44.1 kHz."""
+    """Synthesise one tone of ``instrument`` at ``hz``: float32, at most ``length`` samples at 44.1 kHz."""
     make, longest_s = INSTRUMENTS[instrument]
     return make(hz, min(length, int(longest_s * RATE)), timbre, rng).astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""A description -> sound: ``render(song)`` is float32 (T, 2) at 44.1 kHz, a pure function of the description."""
+"""Render a description to audio: ``render(song)`` is float32 (T, 2) at 44.1 kHz, a pure function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from genrescale.data.synthesis.effects import compress, distort, level, reverb, 
 from genrescale.data.synthesis.instruments import INSTRUMENTS, RATE, tone
 from genrescale.data.synthesis.score import Hit, Note, make_grid, play, score_rng
 
-PEAK = 0.85  # lossy codecs overshoot a little
+PEAK = 0.85  # headroom, because lossy codecs overshoot
 RELEASE_S = 0.05
 EDGE = 512
 FADE_OUT_T = np.linspace(1, 0, int(RELEASE_S * RATE), dtype=np.float32)
@@ -20,7 +20,7 @@ FADE_OUT_T.setflags(write=False)
 
 
 def render(song: SongDescription) -> np.ndarray:
-    """The song's samples (T, 2)."""
+    """Render the song's samples (T, 2)."""
     length = round(song.duration_s * RATE)
     notes_rng, sound_rng = score_rng(song), stream(song.seed, "sound", song.index)
     grid = make_grid(song, notes_rng)
@@ -34,12 +34,12 @@ def render(song: SongDescription) -> np.ndarray:
 
 
 def midi_to_hz(pitch: float) -> float:
-    """Equal temperament, A4 = 440 Hz = 69."""
+    """Convert a MIDI pitch to Hz: equal temperament, 69 is A4 = 440 Hz."""
     return 440.0 * 2 ** ((pitch - 69) / 12)
 
 
 def _render_layer(layer: Layer, notes: list[Note], out: np.ndarray, rng: np.random.Generator) -> None:
-    """One layer into ``out`` (T,). Each pitch is synthesised once, then cut and scaled for every note."""
+    """Render one layer into ``out`` (T,). Each pitch is synthesised once, then cut and scaled for every note."""
     _, longest_s = INSTRUMENTS[layer.instrument]
     longest = int((min(longest_s, max((n.length_s for n in notes), default=0.0)) + RELEASE_S) * RATE)
     detune = float(rng.normal(0, 0.06))
@@ -53,7 +53,7 @@ def _render_layer(layer: Layer, notes: list[Note], out: np.ndarray, rng: np.rand
 
 
 def _add(out: np.ndarray, tone_T: np.ndarray, start_s: float, length_s: float, velocity: float) -> None:
-    """Adds one note to ``out`` in place, with a fade where it is cut."""
+    """Add one note to ``out`` in place, with a fade at its end."""
     start = int(start_s * RATE)
     count = min(len(tone_T), int(length_s * RATE), len(out) - start)
     if count <= 0:
@@ -65,7 +65,7 @@ def _add(out: np.ndarray, tone_T: np.ndarray, start_s: float, length_s: float, v
 
 
 def _render_drums(kit: str, hits: list[Hit], out: np.ndarray, rng: np.random.Generator) -> None:
-    """The drums into ``out`` (T,): each drum is synthesised once."""
+    """Render the drums into ``out`` (T,); each drum is synthesised once."""
     timbre = rng.random(3)
     strokes = {drum: stroke(drum, kit, timbre, rng) for drum in dict.fromkeys(hit.drum for hit in hits)}
     for hit in hits:
@@ -76,13 +76,13 @@ def _render_drums(kit: str, hits: list[Hit], out: np.ndarray, rng: np.random.Gen
 
 
 def _mix_down(song: SongDescription, tracks_LT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """L tracks -> stereo (2, T): balance and pan, room, tape, equaliser, compressor, level, and soft edges."""
+    """Mix L tracks to stereo (2, T): balance and pan, reverb, tape, equaliser, compressor, level, short fades."""
     mix = song.mix
     gains, pans = _balance(song, tracks_LT)
     angle = (pans + 1) * np.pi / 4
     sends = np.where(np.arange(len(gains)) == len(gains) - 1, 0.4, 1.0)
     buses = (np.stack([np.cos(angle), np.sin(angle), sends]) * gains).astype(np.float32)
-    # Not a matrix product: its last bits would depend on the number of threads.
+    # einsum, because the last bits of a matrix product depend on the number of threads.
     left_right_send = np.einsum("bl,lt->bt", buses, tracks_LT)
     wet = reverb(left_right_send[2], mix.reverb_s)
     y_CT = left_right_send[:2] * np.float32(1 - 0.5 * mix.reverb) + wet * np.float32(1.1 * mix.reverb**1.3)
@@ -95,7 +95,7 @@ def _mix_down(song: SongDescription, tracks_LT: np.ndarray, rng: np.random.Gener
 
 
 def _balance(song: SongDescription, tracks_LT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gains (L,) that bring each track to its level whatever its instrument's loudness, and pans (L,) in -1..1."""
+    """Return gains (L,) that set each track's level for any instrument, and pans (L,) in -1..1."""
     wanted_db = np.array([layer.gain_db for layer in song.layers] + [song.mix.drums_db])
     rms = np.sqrt(np.einsum("lt,lt->l", tracks_LT, tracks_LT) / tracks_LT.shape[1])
     gains = np.where(rms > 1e-5, 10 ** (wanted_db / 20) / np.maximum(rms, 1e-5), 0.0)
@@ -104,7 +104,7 @@ def _balance(song: SongDescription, tracks_LT: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _surroundings(y_CT: np.ndarray, mix: Mix, rng: np.random.Generator) -> np.ndarray:
-    """The hall's audience of a live song, and the tape of a lo-fi one."""
+    """Add audience noise to a live song, and tape effects to a lo-fi one."""
     if mix.live:
         rms = np.float32(np.sqrt(np.mean(y_CT**2)))
         y_CT = y_CT + room_noise(y_CT.shape[1], rng) * rms * np.float32(rng.uniform(0.05, 0.16))

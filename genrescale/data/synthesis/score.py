@@ -1,6 +1,6 @@
-"""A description -> notes and drum hits. Time is in seconds from the start of the file; pitch is a MIDI number.
+"""Convert a description to notes and drum hits. Time is in seconds from the start; pitch is a MIDI number.
 
-S steps are sixteenths. A song starts at a random beat of its bar, as an excerpt would.
+S steps are sixteenths. A song starts at a random beat of a bar, like an excerpt.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from genrescale.data.synthesis.describe import METRES, MODES, Layer, SongDescrip
 MIDI_C3 = 48
 SWING_SHARE = 0.165
 MAX_NOTE_S = 2.0
-# Sixteenths of the bar on which chords answer the bass in three and in six.
+# Sixteenths of the bar on which comped chords are played in 3/4 and in 6/8.
 WALTZES = {"3/4": (0, 4, 8), "6/8": (0, 4, 6, 10)}
 
 
 class Note(NamedTuple):
-    """One sounding note of a layer; ``velocity`` is a linear gain."""
+    """A note of a layer; ``velocity`` is a linear gain."""
 
     start_s: float
     length_s: float
@@ -30,7 +30,7 @@ class Note(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """One stroke of a drum."""
+    """A stroke of a drum; ``velocity`` is a linear gain."""
 
     start_s: float
     drum: str
@@ -39,7 +39,7 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """The song's time: ``steps_S`` are its step numbers (0 is a downbeat), ``times_S`` their onsets in seconds."""
+    """The time grid of a song: step numbers ``steps_S`` (0 is a downbeat), and their onsets ``times_S`` in seconds."""
 
     bar: int
     beat: int
@@ -53,7 +53,7 @@ class Grid:
 
 
 def make_grid(song: SongDescription, rng: np.random.Generator) -> Grid:
-    """Steps of the whole song. Swing delays the off-beat eighth by up to a sixth of a beat."""
+    """Make the steps of the whole song. Swing delays the off-beat eighth by up to a sixth of a beat."""
     beats, beat = METRES[song.metre]
     step_s = 60.0 / song.tempo_bpm / 4
     first = beat * int(rng.integers(beats))
@@ -68,7 +68,7 @@ def make_grid(song: SongDescription, rng: np.random.Generator) -> Grid:
 
 
 def _strength(grid: Grid) -> np.ndarray:
-    """Metrical strength in [0, 1] of each step of one bar: downbeat, beat, off-beat eighth, sixteenth."""
+    """Metrical strength in [0, 1] of the steps of a bar: downbeat, beat, off-beat eighth, sixteenth."""
     step = np.arange(grid.bar)
     strength = np.where(step % 2 == 0, 0.35, 0.1)
     strength[step % grid.beat == 0] = 0.8
@@ -77,7 +77,7 @@ def _strength(grid: Grid) -> np.ndarray:
 
 
 def groove(grid: Grid, rng: np.random.Generator, syncopation: float, density: float) -> np.ndarray:
-    """Which steps of a bar (bar,) carry an onset. It repeats every bar, so that the metre can be heard."""
+    """Choose the steps of a bar (bar,) that have an onset. They repeat every bar, which makes the metre audible."""
     strength = _strength(grid)
     eighth = np.arange(grid.bar) % 2 == 0
     on = strength * (1 - syncopation) + syncopation * np.where(eighth & (strength < 0.5), 0.9, 0.25)
@@ -88,13 +88,13 @@ def groove(grid: Grid, rng: np.random.Generator, syncopation: float, density: fl
 
 
 def chord_steps(song: SongDescription, grid: Grid) -> int:
-    """Steps that a chord lasts: a bar, or half a bar where a bar is long and can be halved at a beat."""
+    """Return the steps that a chord lasts: a bar, or half of a long bar that can be halved at a beat."""
     long_bar = grid.bar * grid.step_s > 1.9
     return grid.bar // 2 if long_bar and grid.bar // 2 % grid.beat == 0 else grid.bar
 
 
 def chord_at(song: SongDescription, which: int) -> tuple[int, ...]:
-    """Pitch classes (not folded) of chord number ``which``: a triad, or with seventh and ninth where extended."""
+    """Return the pitch classes (not folded) of chord number ``which``: a triad, with seventh and ninth if extended."""
     scale = MODES[song.mode]
     degree = song.progression[which % len(song.progression)]
     thirds = (0, 2, 4, 6, 8) if song.extended else (0, 2, 4)
@@ -106,12 +106,12 @@ def chord_at(song: SongDescription, which: int) -> tuple[int, ...]:
 
 
 def fold(pitch: int, low: int) -> int:
-    """The pitch in the octave above ``low``."""
+    """Move the pitch to the octave above ``low``."""
     return low + (pitch - low) % 12
 
 
 def play(layer: Layer, song: SongDescription, grid: Grid, rng: np.random.Generator) -> list[Note]:
-    """The notes of one layer, by its role."""
+    """Return the notes of one layer, by its role."""
     if layer.role == "bass":
         return _bass(layer, song, grid, rng)
     if layer.role in ("lead", "voice"):
@@ -125,7 +125,7 @@ def play(layer: Layer, song: SongDescription, grid: Grid, rng: np.random.Generat
 def _voicing(layer: Layer, song: SongDescription, which: int) -> list[int]:
     chord = chord_at(song, which)
     if layer.instrument == "distorted guitar" and not song.extended:
-        # Thirds turn to mud under distortion: root, third only on top, fifth.
+        # Low thirds sound muddy with distortion: play root and fifth, and the third on top.
         root = fold(chord[0], MIDI_C3 - 10)
         return [root, root + 7, fold(chord[1], root + 10)]
     if layer.role == "pad":
@@ -180,7 +180,7 @@ def _bass(layer: Layer, song: SongDescription, grid: Grid, rng: np.random.Genera
 
 
 def _melody(layer: Layer, song: SongDescription, grid: Grid, rng: np.random.Generator) -> list[Note]:
-    """A walk over the scale that leans on chord tones on strong beats; chromatic songs put half steps between."""
+    """Random walk over the scale, with chord tones on strong beats; chromatic songs add half steps between."""
     sung = layer.role == "voice"
     span = chord_steps(song, grid)
     on_bar = groove(grid, rng, song.syncopation * (0.6 if sung else 1.0), song.density * (0.35 if sung else 0.9))
@@ -208,5 +208,5 @@ def _melody(layer: Layer, song: SongDescription, grid: Grid, rng: np.random.Gene
 
 
 def score_rng(song: SongDescription) -> np.random.Generator:
-    """The random stream of the song's notes."""
+    """Return the random stream of the song's notes."""
     return stream(song.seed, "score", song.index)

@@ -1,4 +1,4 @@
-"""Subgenres: each is its genre with a few tendencies moved, so that no single attribute gives it away."""
+"""Subgenres: each is its genre with several tendencies changed, so that no single attribute identifies it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ SUBGENRES = {
         reverb=0.22,
     ),
 }
-# Genre -> weights of its subgenres; "" is none of them.
+# Genre -> weights of its subgenres; "" means none.
 SUBGENRE_OF = {
     "rock": {"metal": 24, "": 76},
     "electronic": {"techno": 30, "ambient": 26, "": 44},
@@ -96,5 +96,5 @@ SUBGENRE_OF = {
 
 
 def profile_of(genre: str, subgenre: str = "") -> Profile:
-    """The profile of ``subgenre`` if the song has one, else of ``genre``."""
+    """Return the profile of ``subgenre`` if there is one, else of ``genre``."""
     return SUBGENRES[subgenre] if subgenre else GENRES[genre]

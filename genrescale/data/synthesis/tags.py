@@ -1,6 +1,6 @@
-"""The vocabulary of the synthetic corpus, and the labels of a song: what is true of it, plus the noise of annotators.
+"""The vocabulary of the synthetic corpus, and the labels of a song: its true tags plus annotation noise.
 
-The nine groups are those of the private corpus of Pons 2018, section 3.
+The nine groups are those of the private corpus in Pons 2018, section 3.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from genrescale.audio import Tag, Vocabulary
 from genrescale.data.synthesis.artists import stream
 from genrescale.data.synthesis.describe import SongDescription
 
-# Group -> its classify tags with their base rate: the share of songs that carry them, measured over 20,000 songs.
+# Group -> its classify tags with their base rates (shares of songs, measured over 20,000 songs).
 CLASSIFY_RATES = {
     "metre": {"triple metre": 0.08, "compound metre": 0.065, "odd metre": 0.04},
     "rhythm": {
@@ -59,8 +59,8 @@ REGRESS = {
     "brightness": "sonority",
     "reverberance": "sonority",
 }
-# A share of the classify labels is drawn afresh from the base rate: about half of these are then wrong where the rate
-# is one half, and a rare tag stays rare.
+# This share of the classify labels is redrawn from the tag's base rate. So a rare tag stays rare; at a rate of one
+# half, about half of the redrawn labels are wrong.
 LABEL_NOISE = 0.08
 REGRESS_JITTER = 0.05
 
@@ -76,7 +76,7 @@ SYNTHETIC = frozenset({"synth lead", "pad", "synth bass"})
 
 
 def label_song(song: SongDescription) -> dict[str, float]:
-    """Labels of one song: the classify tags it carries (1.0) and a value in [0, 1] for each regress tag."""
+    """Return the labels of one song: 1.0 for the classify tags it has, and a value in [0, 1] for each regress tag."""
     rng = stream(song.seed, "labels", song.index)
     values = measures(song)
     jitter = rng.normal(0, REGRESS_JITTER, len(REGRESS))
@@ -91,7 +91,7 @@ def label_song(song: SongDescription) -> dict[str, float]:
 
 
 def true_tags(song: SongDescription) -> frozenset[str]:
-    """The classify tags that hold of the description, without noise."""
+    """Return the classify tags that are true of the description, without noise."""
     return frozenset(name for name, holds in _facts(song).items() if holds) | {song.genre} | ({song.subgenre} - {""})
 
 
@@ -135,7 +135,7 @@ def _facts(song: SongDescription) -> dict[str, bool]:
 
 
 def measures(song: SongDescription) -> dict[str, float]:
-    """The regress tags of a description without jitter, each in [0, 1]."""
+    """Compute the regress tags of a description without noise, each in [0, 1]."""
     mix, instruments = song.mix, song.instruments
     tempo = (song.tempo_bpm - 60) / 140
     loud = sum(10 ** (layer.gain_db / 20) for layer in song.layers)

@@ -1,6 +1,6 @@
-"""Synthetic songs as encoded files, and the table that names them.
+"""Write synthetic songs as encoded files, and their table.
 
-A corpus folder holds ``songs/<block>/song-<index>.<format>``, ``songs.parquet`` and ``vocabulary.json``.
+A corpus folder contains ``songs/<block>/song-<index>.<format>``, ``songs.parquet`` and ``vocabulary.json``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from genrescale.storage.store import Store
 SONGS_TABLE = "songs.parquet"
 VOCABULARY_FILE = "vocabulary.json"
 SONGS_FOLDER = "songs"
-FACTS_FILE = "synthesis.json"  # what the songs were drawn from (genrescale.data.sharding.synthetic)
+FACTS_FILE = "synthesis.json"  # the settings of the synthesis (genrescale.data.sharding.synthetic)
 FOLDER_SONGS = 1000
-# Format -> its share of the songs. It is drawn apart from the music, so that a codec tells nothing about a tag. The
-# lossy encoders are slow (LAME about 20 times slower than FLAC), hence their shares.
+# Format -> its share of the songs. It is drawn independently of the music, so that a codec does not reveal a tag. The
+# lossy encoders are slow (LAME is about 20 times slower than FLAC), hence their small shares.
 FORMAT_SHARES = {"flac": 0.8, "ogg": 0.12, "mp3": 0.08}
 ENCODERS = {
     "flac": {"format": "FLAC", "subtype": "PCM_16", "compression_level": 0.0},
@@ -38,7 +38,7 @@ ENCODERS = {
 
 
 class SongRow(TypedDict):
-    """One row of ``songs.parquet``. ``path`` is relative to the corpus folder; ``labels`` as of ``label_song``."""
+    """One row of ``songs.parquet``. ``path`` is relative to the corpus folder; ``labels`` are as in ``label_song``."""
 
     index: int
     path: str
@@ -55,9 +55,9 @@ def write_song(
     max_s: float = 8.0,
     format_shares: Mapping[str, float] = FORMAT_SHARES,
 ) -> SongRow:
-    """Renders and encodes song ``index``, and returns its row. A file that is already there is left alone.
+    """Render and encode song ``index``, and return its row. An existing file is kept.
 
-    The file appears under its name only when it is whole, so an interrupted synthesis continues where it stopped.
+    A file appears under its name only when complete, so an interrupted synthesis continues where it stopped.
     """
     song = describe_song(seed, index, min_s, max_s)
     path = song_path(seed, index, format_shares)
@@ -68,13 +68,13 @@ def write_song(
 
 
 def song_path(seed: int, index: int, format_shares: Mapping[str, float] = FORMAT_SHARES) -> str:
-    """The song's path inside the corpus folder; its format is drawn from ``format_shares``."""
+    """Return the song's path in the corpus folder; its format is drawn from ``format_shares``."""
     suffix = choose(stream(seed, "file", index), format_shares)
     return f"{SONGS_FOLDER}/{index // FOLDER_SONGS:04d}/song-{index:07d}.{suffix}"
 
 
 def encode(wave_TC: np.ndarray, suffix: str) -> bytes:
-    """float32 (T, C) in [-1, 1] at 44.1 kHz as a file of ``suffix``."""
+    """Encode float32 (T, C) in [-1, 1] at 44.1 kHz as a file with the given suffix."""
     if suffix not in ENCODERS:
         raise ValueError(f"format {suffix!r} is none of {sorted(ENCODERS)}")
     file = io.BytesIO()
@@ -83,7 +83,7 @@ def encode(wave_TC: np.ndarray, suffix: str) -> bytes:
 
 
 def write_table(folder: Store, rows: Iterable[SongRow]) -> None:
-    """Writes ``songs.parquet`` (rows by index, labels as float32 (K,)) and ``vocabulary.json``."""
+    """Write ``songs.parquet`` (rows by index, labels as float32 (K,)) and ``vocabulary.json``."""
     ordered = sorted(rows, key=lambda row: row["index"])
     labels_NK = np.array([VOCABULARY.encode(row["labels"]) for row in ordered]).reshape(-1, len(VOCABULARY))
     columns: dict[str, object] = {
