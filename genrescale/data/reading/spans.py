@@ -30,7 +30,7 @@ class ReadStats:
     fetch_s: float = 0.0
     verify_s: float = 0.0
     copy_s: float = 0.0
-    num_bytes: int = 0  # fetched: crops widened to whole seconds
+    bytes_fetched: int = 0  # the whole seconds that the crops touch, each verified; out of a cache where there is one
     retries: int = 0  # reads of a range that failed and were tried again
 
 
