@@ -59,7 +59,7 @@ def main() -> None:
     figures = {f"{stage}_s": seconds[stage] for stage in (*STAGES, "total", "silence")}
     for family in ("waveform", "spectrogram"):
         of_family = [row for row in rows if row.model == family]
-        figures[f"{family}_songs_per_s"] = statistics.median(row.songs_per_s for row in of_family)
+        figures[f"{family}_clips_per_s"] = statistics.median(row.clips_per_s for row in of_family)
     figures["data_wait_share"] = statistics.median(row.data_wait_share for row in rows)
     figures["data_wait_share_max"] = max(row.data_wait_share for row in rows)
     figures["first_step_s"] = statistics.median(row.seconds_to_first_step for row in rows)

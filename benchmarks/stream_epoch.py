@@ -25,7 +25,7 @@ from genrescale.data.sharding.synthetic import embedded_corpus
 from genrescale.data.stream import GroupStream
 from genrescale.launch.cluster import connect
 from genrescale.storage.store import Store
-from genrescale.training.prepare import prepare_data
+from genrescale.training.select import select_data
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def epoch(manifest: Manifest, size: int) -> dict[str, float]:
         optim=OptimConfig(max_steps=steps, validate_every=10 * steps),
     )
     begun = time.perf_counter()
-    source = prepare_data(run, manifest).source()
+    source = select_data(run, manifest).source()
     reference = ray.put(source)
     items = (item for item in source.plan.items(0, 1) if item.kind == "train")
     clips, first = 0, 0.0

@@ -26,7 +26,7 @@ class SynthesisConfig:
 
 @dataclass
 class TableColumns:
-    """What a table calls its columns."""
+    """The names of a table's columns."""
 
     path: str = "path"
     labels: str = "labels"
@@ -34,7 +34,7 @@ class TableColumns:
     split: str = "split"
 
     def renamed(self) -> dict[str, str]:
-        """The ``columns`` of ``list_songs``: a column that is named must be there, also an optional one."""
+        """The ``columns`` argument of ``list_songs``. A renamed column must exist, even an optional one."""
         return {name: column for name, column in asdict(self).items() if column != name}
 
 

@@ -105,7 +105,7 @@ def take(table: ScoreTable, rows: np.ndarray) -> ScoreTable:
     """Select songs of a table, in the order of ``rows``."""
     return ScoreTable(
         keys=[table.keys[i] for i in rows],
-        num_crops=[table.num_crops[i] for i in rows],
+        num_windows=[table.num_windows[i] for i in rows],
         padded=[table.padded[i] for i in rows],
         true_NK=table.true_NK[rows],
         score_NK=table.score_NK[rows],
@@ -115,7 +115,7 @@ def take(table: ScoreTable, rows: np.ndarray) -> ScoreTable:
 def combine_runs(
     runs: Mapping[str, tuple[ScoreTable, Sequence[str]]], vocabulary: Vocabulary, how: str = "soft"
 ) -> ScoreTable:
-    """Combine finished runs into an ensemble, each run one voter. ``num_crops`` counts the windows of all runs.
+    """Combine finished runs into an ensemble, each run one voter. ``num_windows`` counts the windows of all runs.
 
     Raises ValueError as ``same_songs`` and ``vote`` do, and if the tags are not those of the vocabulary.
     """
@@ -126,7 +126,7 @@ def combine_runs(
     num_songs = len(tables[0].keys)
     return ScoreTable(
         keys=tables[0].keys,
-        num_crops=np.sum([table.num_crops for table in tables], axis=0).tolist(),
+        num_windows=np.sum([table.num_windows for table in tables], axis=0).tolist(),
         padded=np.any([table.padded for table in tables], axis=0).tolist(),
         true_NK=tables[0].true_NK,
         score_NK=vote(
@@ -159,7 +159,7 @@ def combine_clips(
         )
     return ScoreTable(
         keys=list(place),
-        num_crops=np.bincount(song_n, weights=clips.num_crops).astype(int).tolist(),
+        num_windows=np.bincount(song_n, weights=clips.num_windows).astype(int).tolist(),
         padded=(np.bincount(song_n, weights=clips.padded) > 0).tolist(),
         true_NK=clips.true_NK[first_N],
         score_NK=vote(song_n, clips.score_NK, vocabulary, how),

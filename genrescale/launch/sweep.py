@@ -9,27 +9,28 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ray import tune
 from rich.console import Console
 from rich.table import Table
 
 from genrescale.audio import SAMPLE_BYTES
-from genrescale.config import ModelConfig, RunConfig, SiteConfig, run_from_dict, run_id, science
+from genrescale.config import ModelConfig, RunConfig, SiteConfig, science
 from genrescale.config.sweep import SweepConfig
 from genrescale.data.manifest import Manifest
 from genrescale.launch.capacity import DRIVER_CPUS, Node, capacity
 from genrescale.launch.cluster import STORE_PREFIX, cluster_nodes
-from genrescale.launch.train import launch_training, read_error, resolve_site
-from genrescale.launch.worker import error_sentence
+from genrescale.launch.errors import error_sentence
+from genrescale.launch.train import launch, read_error
+from genrescale.launch.watch import Watch, trial_name
 from genrescale.models import MODELS, full_dials
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
 from genrescale.storage.store import Store, StoreError
 from genrescale.telemetry.progress import Progress
-from genrescale.training.prepare import check_run, complete_run, prepare_data
+from genrescale.training.resolve import RunTicket, load_run, resolve, resolve_site
 
 TRIALS_WIDTH = 200  # characters of the list of trials, so that no cell is cut
 # layer counts that the axes backend_layers and frontend_layers vary; other models have none
@@ -40,11 +41,18 @@ LAYER_DIALS = {"waveform": ("backend_layers", "frontend_layers"), "spectrogram":
 class Trial:
     """A run of the sweep, what it reads, and the places in the report that it fills."""
 
-    run_id: str
-    run: RunConfig
+    ticket: RunTicket
     planned: tuple[PlannedTrial, ...]
     clips: int
     bytes: int
+
+    @property
+    def run_id(self) -> str:
+        return self.ticket.run_id
+
+    @property
+    def run(self) -> RunConfig:
+        return self.ticket.run
 
     @property
     def label(self) -> str:
@@ -85,16 +93,14 @@ def plan_trial(
     layers: dict[str, int] | None = None,
 ) -> Trial:
     """One run as a trial: its identity and what it reads in training and validation."""
-    run = complete_run(run, manifest, normalisation_size)
-    check_run(run, site, manifest.vocabulary)
-    data = prepare_data(run, manifest)
-    id = run_id(run, data.digest)
+    resolved = resolve(run, site, manifest, normalisation_size)
+    ticket, data, plan = resolved.ticket, resolved.data, resolved.data.plan
+    run, id = ticket.run, ticket.run_id
     planned = PlannedTrial(id, axis, run.model.name, run.data.size, run.seed, run.optim.lr, layers or {}, science(run))
-    plan = data.plan
     clips = sum(plan.train.num_clips(step) for step in range(plan.max_steps))
     passes = sum(plan.validates_after(step) for step in range(plan.max_steps))
     windows = passes * plan.validation.num_windows + data.test.num_windows
-    return Trial(id, run, (planned,), clips, (clips + windows) * plan.train.crop_len * SAMPLE_BYTES)
+    return Trial(ticket, (planned,), clips, (clips + windows) * plan.train.crop_len * SAMPLE_BYTES)
 
 
 def _coordinates(sweep: SweepConfig) -> list[tuple[str, RunConfig, dict[str, int]]]:
@@ -197,33 +203,38 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig) -> dict[str, str]:
     missing = {trial.run_id: trial for trial in trials if read_result(files, trial.run_id) is None}
     if not missing:
         return {}
+    tickets = {id: trial.ticket for id, trial in missing.items()}
     _keep_keys_out_of_logs()
     storage = files.child("tune")
     steps = sum(trial.run.optim.max_steps for trial in missing.values())
     with Progress("train" if len(trials) == 1 else "scale_sweep", steps, "steps") as progress:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trial, site=site), {"CPU": DRIVER_CPUS}),
-            param_space={
-                "trial": tune.grid_search([{"id": id, "run": asdict(trial.run)} for id, trial in missing.items()])
-            },
+            tune.with_resources(tune.with_parameters(_trial, tickets=tickets), {"CPU": DRIVER_CPUS}),
+            param_space={"run_id": tune.grid_search(list(missing))},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=min(concurrent, len(missing)),
                 reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
+                trial_name_creator=trial_name,
+                trial_dirname_creator=trial_name,
             ),
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=str(storage.local_path() or storage.uri),
                 # for trials whose own processes die, with their node; Ray Train restarts dead workers itself
                 failure_config=tune.FailureConfig(max_failures=site.max_failures),
-                callbacks=[_Watch(missing, progress)],
+                callbacks=[Watch(missing, progress)],
                 verbose=0,
             ),
         )
         results = tuner.fit()
-    errors = {(r.config or {})["trial"]["id"]: (r.metrics or {}).get("error") or r.error for r in results}
-    return {id: read_error(files, id) or error_sentence(str(error)) for id, error in errors.items() if error}
+    failures = {(r.config or {})["run_id"]: _failure(r) for r in results}
+    return {id: read_error(files, id) or failure for id, failure in failures.items() if failure}
+
+
+def _failure(result: tune.Result) -> str:
+    """What a trial failed with, as its function or, where that died, Tune tells it; "" where it finished."""
+    told = (result.metrics or {}).get("error", "")
+    return told or (error_sentence(result.error) if result.error else "")
 
 
 def _keep_keys_out_of_logs() -> None:
@@ -237,12 +248,8 @@ def _keep_keys_out_of_logs() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE - logged
 
 
-def _trial_name(trial: Any) -> str:
-    return trial.config["trial"]["id"]
-
-
-def _trial(config: dict[str, Any], site: SiteConfig) -> None:
-    """One trial: a training of its own, whose reports go on to Tune.
+def _trial(config: dict[str, str], tickets: Mapping[str, RunTicket]) -> None:
+    """One trial: a training of its own, by the run's ticket, whose reports go on to Tune.
 
     A run that fails has been restarted by Ray Train often enough, so its error is a result. Other exceptions are
     Tune's to try again: what a node took with it when it died, a store that did not answer.
@@ -250,56 +257,12 @@ def _trial(config: dict[str, Any], site: SiteConfig) -> None:
     from ray.train import WorkerGroupError
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    launched = time.time()
     try:
-        row = launch_training(run_from_dict(config["trial"]["run"]), site, callbacks=[TuneReportCallback()])
+        row = launch(load_run(tickets[config["run_id"]]), launched, [TuneReportCallback()])
     except StoreError:
         raise
     except (WorkerGroupError, ValueError) as error:
-        tune.report({"error": str(error)})
+        tune.report({"error": error_sentence(error)})
     else:
         tune.report({"step": row.steps, "val_loss": row.val_loss})
-
-
-class _Watch(tune.Callback):
-    """Feeds the progress display from Tune's results."""
-
-    def __init__(self, trials: dict[str, Trial], progress: Progress) -> None:
-        self._trials, self._progress = trials, progress
-        self._steps: dict[str, int] = {}
-        self._finished = 0
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Tune saves its callbacks with the experiment; what a terminal shows is not part of it.
-        return tune.Callback, ()
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._show(trials)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        id, step = _trial_name(trial), int(result.get("step") or 0)
-        self._progress.advance(max(0, step - self._steps.get(id, 0)))
-        self._steps[id] = max(step, self._steps.get(id, 0))
-        self._show(trials)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial)
-        self._show(trials)
-        if (trial.last_result or {}).get("error"):
-            self._progress.note(f"{self._trials[_trial_name(trial)].label} failed")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial)
-        self._progress.note(f"{self._trials[_trial_name(trial)].label} failed")
-
-    def _end(self, trial: Any) -> None:
-        """Count the run, and the steps that it did not need, so that the time left stays true."""
-        id = _trial_name(trial)
-        self._finished += 1
-        self._progress.advance(self._trials[id].run.optim.max_steps - self._steps.get(id, 0))
-
-    def _show(self, trials: list[Any]) -> None:
-        running = [_trial_name(trial) for trial in trials if trial.status == "RUNNING"]
-        labels = [f"{self._trials[id].label} step {self._steps.get(id, 0)}" for id in running]
-        self._progress.note(f"{self._finished}/{len(self._trials)} runs done; now: {'; '.join(labels) or 'starting'}")

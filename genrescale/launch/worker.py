@@ -2,46 +2,62 @@
 
 from __future__ import annotations
 
-import json
-import re
-import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import ray
 import ray.train
 
+from genrescale.audio import Vocabulary
 from genrescale.config import RunConfig, SiteConfig
 from genrescale.data.reading.plan import score_items
 from genrescale.data.reading.source import StreamSource
 from genrescale.data.stream import GroupStream
-from genrescale.results import run_folder, write_scores
+from genrescale.launch.errors import error_sentence
+from genrescale.results import run_folder, write_curve, write_scores, write_summary
 from genrescale.results.stream_stats import write_streams
 from genrescale.results.weights import write_model
 from genrescale.storage.store import Store
 from genrescale.training.assemble import build_loop, device_name, score_table
-from genrescale.training.loop import TrainingLoop
-from genrescale.training.schedules import loop_summary
-
-_ERROR_LINE = re.compile(r"^((?:\w+\.)*)(\w+Error): (.+)$", re.MULTILINE)
+from genrescale.training.loop import Outcome, TrainingLoop
+from genrescale.training.state import loop_summary
 
 
-def loop_path(id: str) -> str:
-    return f"{run_folder(id)}/loop.json"
+@dataclass(frozen=True, eq=False)
+class WorkerJob:
+    """What the driver hands to every worker of a run.
+
+    ``class_counts_K`` are the training songs of each tag; ``source`` is in Ray's object store, for the read tasks too;
+    ``launched`` is when the driver began, a time.time().
+    """
+
+    run: RunConfig
+    site: SiteConfig
+    run_id: str
+    vocabulary: Vocabulary
+    class_counts_K: np.ndarray
+    source: ray.ObjectRef[StreamSource]
+    launched: float
 
 
 def run_worker(config: dict[str, Any]) -> None:
-    """One Ray Train worker. What ends it is written down whole: Ray Train cuts the middle out of long errors."""
-    files, path = Store(config["site"].out), error_path(config["run_id"])
+    """One Ray Train worker, on the WorkerJob in ``config["job"]``: Ray Train hands over dicts only.
+
+    What ends it is written down here, where the error is at hand: Ray Train hands on its text, cut in the middle.
+    """
+    job: WorkerJob = config["job"]
+    files, path = Store(job.site.out), error_path(job.run_id)
     if ray.train.get_context().get_world_rank() == 0 and files.exists(path):
         files.delete(path)  # of an earlier attempt
     try:
-        _train_and_score(config)
+        _train_and_score(job)
     except Exception as error:
         if not files.exists(path):  # the first is the cause: the other workers only lose their connection
-            files.write_bytes(path, error_sentence("".join(traceback.format_exception(error))).encode())
+            files.write_bytes(path, error_sentence(error).encode())
         raise
 
 
@@ -49,17 +65,15 @@ def error_path(id: str) -> str:
     return f"{run_folder(id)}/error.txt"
 
 
-def error_sentence(trace: str) -> str:
-    """The sentence that names the thing, out of the traces of the processes that an error came through."""
-    found = [f"{name}: {text}" for module, name, text in _ERROR_LINE.findall(trace) if not module.startswith("ray.")]
-    return (found or [line for line in trace.splitlines() if line.strip()] or ["no reason was given"])[-1].strip()
+def scores_path(id: str, rank: int) -> str:
+    """One worker's part of a run's score table."""
+    return f"{run_folder(id)}/scores-{rank}.parquet"
 
 
-def _train_and_score(config: dict[str, Any]) -> None:
+def _train_and_score(job: WorkerJob) -> None:
     """Stream, engine and loop, put together."""
-    run: RunConfig = config["run"]
-    site: SiteConfig = config["site"]
-    source: StreamSource = ray.get(config["source"])
+    run, site, files = job.run, job.site, Store(job.site.out)
+    source = ray.get(job.source)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     data_cpus = site.data_cpus / world
@@ -67,38 +81,44 @@ def _train_and_score(config: dict[str, Any]) -> None:
 
     def report(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:
         if rank == 0:
-            write_streams(Store(site.out), config["run_id"], loop.progress.streams)
+            write_streams(files, job.run_id, loop.state.streams)
         _report_to_ray(metrics, save)
 
     with checkpoint.as_directory() if checkpoint else TemporaryDirectory() as folder:
         start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
-        items = source.plan.items(rank, world, start_step)
-        groups = GroupStream(source, config["source"], items, data_cpus)
+        groups = GroupStream(source, job.source, source.plan.items(rank, world, start_step), data_cpus)
         real_N = source.tables["train"].part_N == 0 if run.contrast.weight else None
-        loop = build_loop(run, site, config["vocabulary"], source.plan, report, config["class_counts_K"], real_N)
+        loop = build_loop(run, site, job.vocabulary, source.plan, report, job.class_counts_K, real_N)
         if checkpoint:
             loop.load(Path(folder))
     outcome = loop.train(groups)
     groups.close()
     test_items = list(score_items(source.test, rank, world))
-    test_groups = GroupStream(source, config["source"], iter(test_items), data_cpus)
-    scores = loop.score_best(source.test, test_items, test_groups)
+    scores = loop.score_best(source.test, test_items, GroupStream(source, job.source, iter(test_items), data_cpus))
     table = score_table(scores, source.tables["test"], source.crop_len)
-    path = f"{run_folder(config['run_id'])}/scores-{rank}.parquet"
-    write_scores(Store(site.out), path, table, loop.outputs.names)
-    summary = {
-        **loop_summary(outcome.progress),
-        "seconds_to_first_step": outcome.first_step_at - config["launched"],
-        "num_params": loop.engine.num_params,
-        "fresh_weights": loop.fresh_weights,
-        "device": device_name(loop.engine.device),
-        "nodes": len(set(loop.engine.gather(context.get_node_rank()))),
-        "curve": outcome.progress.curve,
-    }
+    write_scores(files, scores_path(job.run_id, rank), table, loop.outputs.names)
+    nodes = len(set(loop.engine.gather(context.get_node_rank())))
     if rank == 0:
-        write_model(Store(site.out), config["run_id"], run, loop.outputs.tags, loop.best_weights)
-        # Not as a last report: Ray Train's result is that of the last checkpoint.
-        Store(site.out).write_bytes(loop_path(config["run_id"]), json.dumps(summary).encode())
+        _leave(job, loop, outcome, nodes)
+
+
+def _leave(job: WorkerJob, loop: TrainingLoop, outcome: Outcome, nodes: int) -> None:
+    """Rank 0's files in the run's folder: weights, curve and, for the result row, what the workers measured.
+
+    Not as a last report: Ray Train's result is that of the last checkpoint.
+    """
+    files = Store(job.site.out)
+    write_model(files, job.run_id, job.run, loop.outputs.tags, loop.best_weights)
+    write_curve(files, job.run_id, outcome.state.curve)
+    summary = loop_summary(
+        outcome.state,
+        seconds_to_first_step=outcome.first_step_at - job.launched,
+        num_params=loop.engine.num_params,
+        fresh_weights=loop.fresh_weights,
+        device=device_name(loop.engine.device),
+        nodes=nodes,
+    )
+    write_summary(files, job.run_id, summary)
 
 
 def _report_to_ray(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:

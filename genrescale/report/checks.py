@@ -110,6 +110,7 @@ def facts(trials: Sequence[TrialOutcome]) -> list[tuple[str, str]]:
         ("Device", _several(rows, "device")),
         ("Workers per run", _several(rows, "workers")),
         ("Nodes per run", _several(rows, "nodes")),
+        ("Code version", _several(rows, "code_version")),
         ("Last run finished", max((row.finished_at for row in rows), default="none")),
     ]
 

@@ -111,10 +111,10 @@ def cost_text(trials: Sequence[TrialOutcome]) -> str:
     if not rows:
         return "No run has finished."
     total, training = sum(row.seconds_total for row in rows), sum(row.seconds_training for row in rows)
-    gigabytes = sum(row.bytes_read for row in rows) / 1e9
+    delivered, fetched = (sum(getattr(row, f"bytes_{what}") for row in rows) / 1e9 for what in ("delivered", "fetched"))
     return (
         f"{count_text(len(rows), 'finished run')} took {format_duration(total)} in total, {format_duration(training)} "
-        f"of it training, and read {gigabytes:.2f} GB."
+        f"of it training. {fetched:.2f} GB of audio were fetched and {delivered:.2f} GB delivered as crops."
     )
 
 

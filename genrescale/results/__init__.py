@@ -3,90 +3,29 @@
 Layout under a sweep's ``out`` folder::
 
     sweep.json                      the planned trials: what a report must show, or show as missing
-    runs/{run_id}/result.json       ResultRow
-    runs/{run_id}/scores.parquet    one row per test song: key, num_crops, padded, true (K,), score (K,)
+    runs/{run_id}/result.json       ResultRow (genrescale.results.row)
+    runs/{run_id}/scores.parquet    one row per test song: key, num_windows, padded, true (K,), score (K,)
     runs/{run_id}/model.safetensors the best weights (genrescale.results.weights)
     runs/{run_id}/curve.parquet     one row per validation: step, train_loss, val_loss, val_roc_auc, ...
 
-Every number in a report comes from a ResultRow, and a ResultRow's metrics recompute from its score table.
+Every number in a report comes from a ResultRow, and a ResultRow's metrics recompute from its score table. Rows and
+score tables have a schema number: one of another schema is refused, with what to do.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from genrescale.config.metrics import ROW_METRICS
+from genrescale.results.row import SCHEMA, LoopSummary, ResultRow, check_schema
 from genrescale.storage.parquet import table_bytes, table_of
 from genrescale.storage.store import Store
-
-
-@dataclass(frozen=True)
-class ResultRow:
-    """One finished run. ``None`` marks a metric that its tags do not define (no regress tag: no RMSE)."""
-
-    run_id: str
-    model: str
-    dials: dict[str, Any]
-    size: int
-    seed: int
-    lr: float
-    labels: str
-    num_params: int
-    # test metrics of the best checkpoint, over songs
-    roc_auc: float | None
-    pr_auc: float | None
-    rmse: float | None
-    accuracy: float | None
-    test_songs: int
-    padded_songs: int
-    unscored_tags: list[str]
-    # training
-    val_loss: float
-    best_step: int
-    steps: int
-    max_steps: int
-    stopped_early: bool
-    epochs: float
-    # cost; seconds_total and seconds_to_first_step are of the last attempt, seconds_training of all
-    seconds_total: float
-    seconds_to_first_step: float
-    seconds_training: float
-    songs_per_s: float
-    data_wait_share: float
-    bytes_read: int
-    workers: int
-    nodes: int
-    device: str
-    corpus: str
-    corpus_version: str
-    data_digest: str
-    config: dict[str, Any]
-    finished_at: str
-    resumed_at: list[int] = field(default_factory=list)  # steps at which a restarted attempt continued
-    storage_retries: int = 0  # reads of the object store that failed and were tried again, over all attempts
-    streams: list[dict[str, float]] = field(default_factory=list)  # telemetry.StreamStats by worker, last attempt
-    fresh_weights: list[str] = field(default_factory=list)  # weights that the run's parent (init.run) did not give
-    # of a run without tags, means over the test songs of what its pretext task measures (genrescale.training.outputs)
-    pretext: dict[str, float] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ResultRow:
-        """Raises ValueError that names the missing or unknown fields; a field with a default may be absent."""
-        required = {f.name for f in fields(cls) if f.default_factory is MISSING and f.default is MISSING}
-        missing = sorted(required - set(values))
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if missing or unknown:
-            raise ValueError(f"not a result row: missing fields {missing}, unknown fields {unknown}")
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -115,7 +54,7 @@ class ScoreTable:
     """Per song: its key, the windows averaged, whether it was padded, its true labels and scores (N, K)."""
 
     keys: list[str]
-    num_crops: list[int]
+    num_windows: list[int]
     padded: list[bool]
     true_NK: np.ndarray
     score_NK: np.ndarray
@@ -129,25 +68,31 @@ def write_scores(files: Store, path: str, scores: ScoreTable, tag_names: Sequenc
     """The tag names travel in the table's metadata, so that it can be read alone."""
     columns = {
         "key": pa.array(scores.keys, pa.string()),
-        "num_crops": pa.array(scores.num_crops, pa.int32()),
+        "num_windows": pa.array(scores.num_windows, pa.int32()),
         "padded": pa.array(scores.padded, pa.bool_()),
         "true": pa.array(list(scores.true_NK.astype(np.float32)), pa.list_(pa.float32())),
         "score": pa.array(list(scores.score_NK.astype(np.float64)), pa.list_(pa.float64())),
     }
-    table = pa.table(columns).replace_schema_metadata({"tags": json.dumps(list(tag_names))})
+    metadata = {"tags": json.dumps(list(tag_names)), "schema": json.dumps(SCHEMA)}
+    table = pa.table(columns).replace_schema_metadata(metadata)
     files.write_bytes(path, table_bytes(table))
 
 
 def read_scores(files: Store, path: str) -> tuple[ScoreTable, list[str]]:
-    """A score table and its tag names."""
+    """A score table and its tag names. Raises ValueError, naming the file, for a table of another schema."""
     table = table_of(files.read_bytes(path))
-    num_tags = len(names := json.loads(table.schema.metadata[b"tags"]))
+    metadata = table.schema.metadata or {}
+    try:
+        check_schema("score table", json.loads(metadata.get(b"schema", b"null")))
+    except ValueError as error:
+        raise ValueError(f"{files.uri}/{path}: {error}") from None
+    num_tags = len(names := json.loads(metadata[b"tags"]))
     matrix = {
         name: np.asarray(table[name].combine_chunks().flatten()).reshape(-1, num_tags) for name in ("true", "score")
     }
     scores = ScoreTable(
         keys=table["key"].to_pylist(),
-        num_crops=table["num_crops"].to_pylist(),
+        num_windows=table["num_windows"].to_pylist(),
         padded=table["padded"].to_pylist(),
         true_NK=matrix["true"],
         score_NK=matrix["score"],
@@ -169,15 +114,28 @@ def join_scores(parts: Sequence[ScoreTable], expected_keys: Sequence[str]) -> Sc
             f"scored twice: {len(keys) - len(place)}"
         )
     order = [place[key] for key in expected_keys]
-    num_crops = [count for part in parts for count in part.num_crops]
+    num_windows = [count for part in parts for count in part.num_windows]
     padded = [flag for part in parts for flag in part.padded]
     return ScoreTable(
         keys=list(expected_keys),
-        num_crops=[num_crops[i] for i in order],
+        num_windows=[num_windows[i] for i in order],
         padded=[padded[i] for i in order],
         true_NK=np.concatenate([part.true_NK for part in parts])[order],
         score_NK=np.concatenate([part.score_NK for part in parts])[order],
     )
+
+
+def summary_path(run_id: str) -> str:
+    return f"{run_folder(run_id)}/loop.json"
+
+
+def write_summary(files: Store, run_id: str, summary: LoopSummary) -> None:
+    """Rank 0's last word to the driver, which makes the result row of it and deletes it."""
+    files.write_bytes(summary_path(run_id), json.dumps(asdict(summary)).encode())
+
+
+def read_summary(files: Store, run_id: str) -> LoopSummary:
+    return LoopSummary(**json.loads(files.read_bytes(summary_path(run_id))))
 
 
 def write_result(files: Store, row: ResultRow) -> None:
@@ -196,7 +154,7 @@ def finished_runs(files: Store) -> list[str]:
 
 
 def read_result(files: Store, run_id: str) -> ResultRow | None:
-    """The row of a finished run, or None. Raises ValueError, naming the file, for one of another version."""
+    """The row of a finished run, or None. Raises ValueError, naming the file, for one of another schema."""
     if not is_finished(files, run_id):
         return None
     path = f"{run_folder(run_id)}/result.json"

@@ -43,16 +43,12 @@ def read_streams(files: Store) -> dict[str, list[StreamStats]]:
     for path in files.list("runs"):
         if path.endswith("/streams.json"):
             found.setdefault(path.split("/")[1], json.loads(files.read_bytes(path)))
-    return {id: [_stats(values) for values in streams] for id, streams in found.items() if streams}
+    return {id: [StreamStats.from_dict(values) for values in streams] for id, streams in found.items() if streams}
 
 
 def streams_of(row: ResultRow) -> list[StreamStats]:
-    """Each worker's stream in the last attempt of a finished run; none of a row from before there were streams."""
-    return [_stats(values) for values in row.streams]
-
-
-def _stats(values: dict[str, float]) -> StreamStats:
-    return StreamStats(**values)  # type: ignore[arg-type]  (JSON kept whole numbers whole)
+    """Each worker's stream in the last attempt of a finished run."""
+    return [StreamStats.from_dict(values) for values in row.streams]
 
 
 def slow_stage(streams: Sequence[StreamStats]) -> str:
@@ -61,7 +57,7 @@ def slow_stage(streams: Sequence[StreamStats]) -> str:
 
 
 def slow_stage_of(row: ResultRow) -> str:
-    """The slow stage of a finished run; "-" for a row from before there were streams."""
+    """The slow stage of a finished run; "-" where no worker told of its stream."""
     return slow_stage(streams_of(row)) if row.streams else "-"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 READ_STAGES = ("fetch", "verify", "copy")
@@ -18,9 +19,10 @@ class StreamStats:
     """Time spent by one worker's stream in one attempt: by its training loop and by its read tasks.
 
     ``seconds`` is the time of training steps and validation passes, without saving checkpoints; during ``wait_s`` of
-    it, the loop waited for data. All other figures are for the groups consumed in that time. ``fetch_s``, ``verify_s``
-    and ``copy_s`` are sums over read tasks, of which ``read_tasks`` run concurrently. ``ready_s`` is how long groups
-    waited for the loop after they were read (also while it saved a checkpoint).
+    it, the loop waited for data. All other figures are for the groups consumed in that time: ``bytes_delivered`` of
+    crops, ``bytes_fetched`` of the whole seconds that they touch, which are read and verified. ``fetch_s``,
+    ``verify_s`` and ``copy_s`` are sums over read tasks, of which ``read_tasks`` run concurrently. ``ready_s`` is how
+    long groups waited for the loop after they were read (also while it saved a checkpoint).
     """
 
     rank: int = 0
@@ -29,12 +31,19 @@ class StreamStats:
     wait_s: float = 0.0
     groups: int = 0
     clips: int = 0
-    num_bytes: int = 0
+    bytes_delivered: int = 0
+    bytes_fetched: int = 0
     retries: int = 0
     fetch_s: float = 0.0
     verify_s: float = 0.0
     copy_s: float = 0.0
     ready_s: float = 0.0
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, float]) -> StreamStats:
+        """The inverse of ``asdict``; ``bytes_fetched`` may have its name of version 0.1.0, ``num_bytes``."""
+        named = {"bytes_fetched" if name == "num_bytes" else name: value for name, value in values.items()}
+        return cls(**named)  # type: ignore[arg-type]  (JSON kept whole numbers whole)
 
     @property
     def wait_share(self) -> float:

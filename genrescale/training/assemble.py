@@ -21,11 +21,11 @@ from genrescale.models.parts.spec_augment import put_spec_augment
 from genrescale.results import ScoreTable
 from genrescale.results.weights import model_path, read_weights
 from genrescale.storage.store import Store
+from genrescale.training.checks import heads_match, parents_store
 from genrescale.training.contrast import Contrast
 from genrescale.training.engine import Engine, initialise_process
 from genrescale.training.loop import SongScores, TrainingLoop
 from genrescale.training.parameters import fit_weights, transfer
-from genrescale.training.prepare import heads_match, parents_store
 
 
 def build_loop(
@@ -83,7 +83,7 @@ def score_table(scores: SongScores, table: SongTable, crop_len: int) -> ScoreTab
     """Scores by row as a table by key."""
     return ScoreTable(
         keys=table.keys.take(scores.songs_N).to_pylist(),
-        num_crops=scores.windows_N.tolist(),
+        num_windows=scores.windows_N.tolist(),
         padded=(table.len_N[scores.songs_N] < crop_len).tolist(),
         true_NK=scores.true_NK,
         score_NK=scores.score_NK,

@@ -5,11 +5,10 @@ Shapes: B clips of a group, T samples, K tags.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -29,14 +28,8 @@ from genrescale.telemetry.stream_stats import StreamStats
 from genrescale.training.engine import Engine, TrainGroup
 from genrescale.training.outputs import outputs_of
 from genrescale.training.prefetch import DeviceGroup, GroupsAhead
-from genrescale.training.schedules import (
-    RunState,
-    after_validation,
-    check_finite,
-    in_sgd_phase,
-    learning_rate,
-    selector,
-)
+from genrescale.training.schedules import after_validation, check_finite, in_sgd_phase, learning_rate, selector
+from genrescale.training.state import RunState
 from genrescale.training.timed import TimedGroups
 
 
@@ -50,7 +43,7 @@ class ReportValidation(Protocol):
 class Outcome:
     """What a finished loop returns on every rank."""
 
-    progress: RunState
+    state: RunState
     first_step_at: float  # time.time() when this attempt's first step was done
 
 
@@ -93,12 +86,12 @@ class TrainingLoop:
         self.outputs = outputs_of(run.loss, vocabulary)
         self.fresh_weights = list(fresh_weights)  # those that the run's parent did not give
         self._real_N = real_N  # which train songs are real, where the objective asks
-        self.progress = RunState(lr=run.optim.lr)
+        self.state = RunState(lr=run.optim.lr)
         self.best_weights: dict[str, Tensor] = engine.weights()
         self._candidates: dict[int, dict[str, Tensor]] = {}  # of best_by=gap: weights by step
 
     def train(self, groups: Iterator[CropGroup]) -> Outcome:
-        """Train from ``self.progress.step`` to the end on this rank's ``groups``, which start at that step.
+        """Train from ``self.state.step`` to the end on this rank's ``groups``, which start at that step.
 
         The stream's statistics are of training steps and validation passes, the last pass included: everything that
         takes groups. Saving and reporting a checkpoint takes none and is left out.
@@ -107,33 +100,31 @@ class TrainingLoop:
             return self._train(TimedGroups(ahead, StreamStats(self.engine.rank, self._read_tasks)))
 
     def _train(self, timed: TimedGroups[DeviceGroup]) -> Outcome:
-        wait_before, seconds_before = self.progress.wait_s, self.progress.seconds
-        began, first_step_at = time.perf_counter(), 0.0
+        before, began, first_step_at = replace(self.state), time.perf_counter(), 0.0
         losses: list[torch.Tensor] = []
-        while self.progress.step < self.run.optim.max_steps and not self.progress.stopped_early:
-            step = self.progress.step
+        while self.state.step < self.run.optim.max_steps and not self.state.stopped_early:
+            step = self.state.step
             losses.append(self._train_step(step, timed))
             first_step_at = first_step_at or time.time()
-            self.progress.step += 1
+            self.state.step += 1
             if self.plan.validates_after(step):
                 items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
                 scores = join_songs(self.engine.gather(self._score(self.plan.validation, items, timed)))
                 timed.stats.seconds += time.perf_counter() - began
-                self.progress.seconds = seconds_before + timed.stats.seconds
-                self.progress.wait_s = wait_before + timed.stats.wait_s
-                self._validated(scores, timed, losses)
+                self.state.count(timed.stats, self.engine.gather(timed.stats), before)
+                self._validated(scores, losses)
                 began, losses = time.perf_counter(), []
-        return Outcome(self.progress, first_step_at or time.time())
+        return Outcome(self.state, first_step_at or time.time())
 
     def _train_step(self, step: int, groups: TimedGroups[DeviceGroup]) -> torch.Tensor:
         train = self.plan.train
         clips, count = train.num_clips(step), ceil_div(train.num_groups(step), self.engine.world_size)
-        self.progress.clips += clips
+        self.state.clips += clips
         optim = self.run.optim
         if step == optim.sgd_after > 0:
             self.engine.restart(self.best_weights)
-        self.progress.lr = learning_rate(optim, step, self.progress.cuts)
-        self.engine.set_lr(self.progress.lr, in_sgd_phase(optim, step))
+        self.state.lr = learning_rate(optim, step, self.state.cuts)
+        self.engine.set_lr(self.state.lr, in_sgd_phase(optim, step))
         return self.engine.train_step(step, self._mine(step, groups, clips, count), count)
 
     def _mine(self, step: int, groups: TimedGroups[DeviceGroup], clips: int, count: int) -> Iterator[TrainGroup]:
@@ -146,24 +137,18 @@ class TrainingLoop:
         if len(numbers) < count:
             yield idle_group(self.plan.train.crop_len, len(self.vocabulary))
 
-    def _validated(
-        self, scores: SongScores, groups: TimedGroups[DeviceGroup], train_losses: Sequence[torch.Tensor]
-    ) -> None:
+    def _validated(self, scores: SongScores, train_losses: Sequence[torch.Tensor]) -> None:
         """What a validation pass changes: the curve, the best weights, the schedule; and the report of it."""
         mean_loss = float(np.mean(torch.stack(list(train_losses)).cpu().numpy()))
-        sums = self.engine.sum_over_ranks(mean_loss, groups.take_bytes(), groups.take_retries())
-        train_loss = sums[0]
-        self.progress.bytes_read += int(sums[1])
-        self.progress.storage_retries += int(sums[2])
-        self.progress.streams = self.engine.gather(asdict(groups.stats))
+        train_loss = self.engine.sum_over_ranks(mean_loss)[0]
         val_loss = scores.loss_sum / int(scores.windows_N.sum())
-        check_finite(val_loss, self.progress.step, self.progress.lr)
+        check_finite(val_loss, self.state.step, self.state.lr)
         metrics = self.outputs.metrics(scores.true_NK, scores.score_NK)
-        self.progress.curve.append(
+        self.state.curve.append(
             {
-                "step": float(self.progress.step),
-                "epoch": self.progress.step / self.plan.train.steps_per_epoch,
-                "lr": self.progress.lr,
+                "step": float(self.state.step),
+                "epoch": self.state.step / self.plan.train.steps_per_epoch,
+                "lr": self.state.lr,
                 "train_loss": train_loss,
                 "val_loss": val_loss,
                 **{f"val_{name}": metrics[name] for name in ROW_METRICS},
@@ -171,22 +156,20 @@ class TrainingLoop:
         )
         if self.run.optim.best_by == "gap":
             self._choose_by_gap()
-        elif after_validation(self.progress, self.run.optim, val_loss, selector(self.run.optim, val_loss, metrics)):
+        elif after_validation(self.state, self.run.optim, val_loss, selector(self.run.optim, val_loss, metrics)):
             self.best_weights = self.engine.weights()
-        self.report(dict(self.progress.curve[-1]), self.save)
+        self.report(dict(self.state.curve[-1]), self.save)
 
     def _choose_by_gap(self) -> None:
         """Keep the weights of every validation that may still be the best, and of them the best by now."""
-        lines_3V = np.array(
-            [[line[name] for line in self.progress.curve] for name in ("step", "train_loss", "val_loss")]
-        )
+        lines_3V = np.array([[line[name] for line in self.state.curve] for name in ("step", "train_loss", "val_loss")])
         curve = gap_curve(*lines_3V)
         possible = possible_steps(curve)
-        if self.progress.step in possible:
-            self._candidates[self.progress.step] = self.engine.weights()
+        if self.state.step in possible:
+            self._candidates[self.state.step] = self.engine.weights()
         self._candidates = {step: self._candidates[step] for step in possible}
-        best = self.progress.best_step = select_step(curve, "gap")
-        self.progress.best_loss = float(curve.val_loss_V[curve.step_V == best][0])
+        best = self.state.best_step = select_step(curve, "gap")
+        self.state.best_loss = float(curve.val_loss_V[curve.step_V == best][0])
         self.best_weights = self._candidates[best]
 
     def _score(self, plan: ScorePlan, items: Sequence[GroupId], groups: TimedGroups[DeviceGroup]) -> SongScores:
@@ -214,26 +197,26 @@ class TrainingLoop:
             return self._score(plan, items, TimedGroups(ahead))
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint: the engine's state (all ranks), the best weights and the progress (rank 0)."""
+        """Write a checkpoint: the engine's state (all ranks), the best weights and the state (rank 0)."""
         self.engine.save(folder)
         if self.engine.rank == 0:
             torch.save(self._candidates or self.best_weights, folder / "best.pt")
-            (folder / "progress.json").write_text(json.dumps(asdict(self.progress)))
+            self.state.save(folder)
 
     @staticmethod
     def saved_step(folder: Path) -> int:
         """The step that a checkpoint was written at: where its stream starts."""
-        return json.loads((folder / "progress.json").read_text())["step"]
+        return RunState.load(folder).step
 
     def load(self, folder: Path) -> None:
         """Continue where ``save`` left off, on every rank."""
         self.engine.load(folder)
-        self.progress = RunState(**json.loads((folder / "progress.json").read_text()))
+        self.state = RunState.load(folder)
         kept = torch.load(folder / "best.pt", weights_only=True, map_location="cpu")
         by_gap = self.run.optim.best_by == "gap"
         self._candidates = kept if by_gap else {}
-        self.best_weights = kept[self.progress.best_step] if by_gap else kept
-        self.progress.resumed_at.append(self.progress.step)
+        self.best_weights = kept[self.state.best_step] if by_gap else kept
+        self.state.resumed_at.append(self.state.step)
 
 
 def idle_group(crop_len: int, num_tags: int) -> TrainGroup:

@@ -6,33 +6,10 @@ A step is counted from 0; ``learning_rate(optim, step)`` is the rate that step i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 from genrescale.config import OptimConfig
-
-
-@dataclass
-class RunState:
-    """Where a run stands: what, besides the engine's state, a checkpoint holds."""
-
-    step: int = 0  # steps done
-    best_step: int = 0
-    best_loss: float = math.inf  # the validation loss of the best checkpoint
-    best_rank: float = math.inf  # what ``best_by`` made of it: lower is better
-    validated_step: int = 0
-    stale_steps: int = 0  # without improvement, as a plateau counts them
-    cuts: int = 0  # plateaus so far
-    lr: float = 0.0  # of the last step
-    stopped_early: bool = False
-    seconds: float = 0.0  # of training steps and validation passes, over all attempts
-    wait_s: float = 0.0  # of these, waiting for data
-    clips: int = 0
-    bytes_read: int = 0
-    storage_retries: int = 0
-    streams: list[dict[str, float]] = field(default_factory=list)  # StreamStats by rank, of this attempt
-    resumed_at: list[int] = field(default_factory=list)  # steps at which an attempt continued
-    curve: list[dict[str, float | None]] = field(default_factory=list)
+from genrescale.training.state import RunState
 
 
 def in_sgd_phase(optim: OptimConfig, step: int) -> bool:
@@ -82,41 +59,24 @@ def selector(optim: OptimConfig, val_loss: float, metrics: dict[str, Any]) -> fl
     return -float(metrics[name])
 
 
-def after_validation(progress: RunState, optim: OptimConfig, val_loss: float, rank: float | None = None) -> bool:
-    """Apply the rules after a validation at ``progress.step``; True if this is the best checkpoint so far.
+def after_validation(state: RunState, optim: OptimConfig, val_loss: float, rank: float | None = None) -> bool:
+    """Apply the rules after a validation at ``state.step``; True if this is the best checkpoint so far.
 
     ``rank`` is the figure of ``selector`` (by default the loss). Plateaus and stopping count steps, not epochs, so that
     the rule is the same at every dataset size. As in musicnn-training, the wait starts anew after each cut.
     """
     rank = val_loss if rank is None else rank
-    best = rank < progress.best_rank
+    best = rank < state.best_rank
     if best:
-        progress.best_rank, progress.best_loss, progress.best_step = rank, val_loss, progress.step
-        progress.stale_steps = 0 if optim.plateau_resets else progress.stale_steps
+        state.best_rank, state.best_loss, state.best_step = rank, val_loss, state.step
+        state.stale_steps = 0 if optim.plateau_resets else state.stale_steps
     else:
-        progress.stale_steps += progress.step - progress.validated_step
-    progress.validated_step = progress.step
-    if optim.schedule == "plateau" and progress.stale_steps >= optim.plateau_steps:
-        progress.cuts += 1
-        progress.stale_steps = 0
-        progress.lr = learning_rate(optim, progress.step, progress.cuts)
-    if optim.patience_steps and progress.step - progress.best_step >= optim.patience_steps:
-        progress.stopped_early = True
+        state.stale_steps += state.step - state.validated_step
+    state.validated_step = state.step
+    if optim.schedule == "plateau" and state.stale_steps >= optim.plateau_steps:
+        state.cuts += 1
+        state.stale_steps = 0
+        state.lr = learning_rate(optim, state.step, state.cuts)
+    if optim.patience_steps and state.step - state.best_step >= optim.patience_steps:
+        state.stopped_early = True
     return best
-
-
-def loop_summary(progress: RunState) -> dict[str, Any]:
-    """The part of a result row that the loop knows."""
-    return {
-        "best_step": progress.best_step,
-        "steps": progress.step,
-        "stopped_early": progress.stopped_early,
-        "resumed_at": progress.resumed_at,
-        "val_loss": progress.best_loss,
-        "seconds_training": progress.seconds,
-        "songs_per_s": progress.clips / progress.seconds if progress.seconds else 0.0,
-        "bytes_read": progress.bytes_read,
-        "storage_retries": progress.storage_retries,
-        "streams": progress.streams,
-        "data_wait_share": progress.wait_s / progress.seconds if progress.seconds else 0.0,
-    }

@@ -19,18 +19,7 @@ class TimedGroups(Generic[Group]):
 
     def __init__(self, groups: Iterator[Group], stats: StreamStats | None = None) -> None:
         self._groups = groups
-        self._bytes = self._retries = 0
         self.stats = stats or StreamStats()
-
-    def take_bytes(self) -> int:
-        """Bytes of audio delivered since the last call."""
-        taken, self._bytes = self._bytes, 0
-        return taken
-
-    def take_retries(self) -> int:
-        """Reads that were tried again, since the last call."""
-        taken, self._retries = self._retries, 0
-        return taken
 
     def take(self, expected: GroupId) -> Group:
         """Raises RuntimeError if the stream's next group is another than the plan's."""
@@ -39,14 +28,13 @@ class TimedGroups(Generic[Group]):
         self.stats.wait_s += time.perf_counter() - started
         if group is None or group.id != expected:
             raise RuntimeError(f"the plan's next group is {expected}, the stream delivered {group and group.id}")
-        self._bytes += group.wave_nT.nbytes
-        self._retries += group.read.retries
         self._count(group)
         return group
 
     def _count(self, group: Group) -> None:
         self.stats.groups += 1
         self.stats.clips += len(group)
+        self.stats.bytes_delivered += group.wave_nT.nbytes
         for name, value in asdict(group.read).items():
             setattr(self.stats, name, getattr(self.stats, name) + value)
         if group.ready_at:

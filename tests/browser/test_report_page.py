@@ -30,10 +30,11 @@ def _row(trial: PlannedTrial) -> ResultRow:
         run_id=trial.run_id, model=trial.model, dials={}, size=trial.size, seed=trial.seed, lr=trial.lr, labels="true",
         num_params=412_345, roc_auc=0.8, pr_auc=pr_auc, rmse=0.2, accuracy=None, test_songs=300, padded_songs=0,
         unscored_tags=[], val_loss=0.4, best_step=500, steps=600, max_steps=600, stopped_early=False, epochs=12.0,
-        seconds_total=41.5, seconds_to_first_step=12.3, seconds_training=25.0, songs_per_s=768.4, data_wait_share=0.03,
-        bytes_read=123_456_789, workers=1, nodes=1, device="cpu", corpus="synthetic", corpus_version="1",
+        seconds_total=41.5, seconds_to_first_step=12.3, seconds_training=25.0, clips_per_s=768.4, data_wait_share=0.03,
+        bytes_delivered=123_456_789, bytes_fetched=150_000_000, resumed_at=[], storage_retries=0, fresh_weights=[],
+        workers=1, nodes=1, device="cpu", corpus="synthetic", corpus_version="1",
         data_digest="digest", streams=[asdict(stream) for stream in STREAMS],
-        config=trial.config, finished_at="2026-01-02T03:04:05Z",
+        config=trial.config, finished_at="2026-01-02T03:04:05Z", code_version="0.1.0",
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def stream_all(source: DelayedSource, workers: int, start: int = 0, stop: int = 
         groups = list(GroupStream(source, reference, iter(train_items(plan, rank, workers, start, stop)), 0.5))
         assert [group.id for group in groups] == list(train_items(plan, rank, workers, start, stop))
         assert all(audio_is_right(table, group) for group in groups)
-        assert all(group.read.num_bytes and group.ready_at for group in groups)
+        assert all(group.read.bytes_fetched and group.ready_at for group in groups)
         return delivered_rows(plan, groups)
 
     with ThreadPoolExecutor(workers) as pool:

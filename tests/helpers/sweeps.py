@@ -54,10 +54,11 @@ def make_row(trial: PlannedTrial, **changed: Any) -> ResultRow:
         "test_songs": 300, "padded_songs": 2, "unscored_tags": ["genre/polka"], "val_loss": 0.7 - pr_auc,
         "best_step": 500, "steps": 600, "max_steps": 600, "stopped_early": False, "epochs": 600 * 32 / trial.size,
         "seconds_total": 41.5 + trial.seed, "seconds_to_first_step": 12.3, "seconds_training": 25.0,
-        "songs_per_s": 768.4, "data_wait_share": 0.031, "bytes_read": 123_456_789, "workers": 1, "nodes": 1,
+        "clips_per_s": 768.4, "data_wait_share": 0.031, "bytes_delivered": 123_456_789, "bytes_fetched": 150_000_000,
+        "workers": 1, "nodes": 1, "resumed_at": [], "storage_retries": 0, "streams": [], "fresh_weights": [],
         "device": "cpu",
         "corpus": "synthetic", "corpus_version": "1", "data_digest": f"digest-{trial.size}", "config": trial.config,
-        "finished_at": "2026-01-02T03:04:05Z",
+        "finished_at": "2026-01-02T03:04:05Z", "code_version": "0.1.0+g1a2b3c4d5e6f",
     }  # fmt: skip
     return ResultRow(**(values | changed))
 

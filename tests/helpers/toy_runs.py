@@ -19,7 +19,7 @@ from genrescale.data.sharding.plan import ShardSettings
 from genrescale.results import ScoreTable, join_scores, read_scores, write_scores
 from genrescale.storage.store import Store
 from genrescale.training.assemble import build_loop, score_table
-from genrescale.training.prepare import check_run, complete_run, prepare_data
+from genrescale.training.resolve import resolve
 
 SPLITS = (*["train"] * 6, "validation", *["test"] * 3)
 """Of ten songs."""
@@ -42,9 +42,8 @@ def shard_waves(
 
 def train_and_score(run: RunConfig, corpus: Manifest, out: Store) -> tuple[dict[str, Any], ScoreTable]:
     """The metrics of a run's test songs, computed from the score table that it leaves in ``out``, and that table."""
-    run, site = complete_run(run, corpus, run.data.size), SiteConfig(out=out.uri)
-    check_run(run, site, corpus.vocabulary)
-    data = prepare_data(run, corpus)
+    resolved = resolve(run, SiteConfig(corpus=corpus.uri, out=out.uri), corpus)
+    run, site, data = resolved.ticket.run, resolved.ticket.site, resolved.data
     loop = build_loop(run, site, corpus.vocabulary, data.plan, lambda *_: None, data.class_counts_K)
     source, items = data.source(), list(score_items(data.test, 0, 1))
     loop.train(local_stream(source, data.plan.items(0, 1)))

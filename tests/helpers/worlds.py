@@ -18,7 +18,7 @@ from genrescale.data.manifest import read_manifest
 from genrescale.data.reading.plan import score_items
 from genrescale.data.reading.source import local_stream
 from genrescale.training.assemble import build_loop
-from genrescale.training.prepare import prepare_data
+from genrescale.training.select import select_data
 
 SMALL = {"backend_filters": 16, "backend_units": 24, "frontend_width": 0.125}
 
@@ -69,14 +69,14 @@ def _rank(
     store = FileStore(f"{out}/store", workers)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=workers, timeout=timedelta(seconds=120))
     config = run_from_dict(run)
-    data = prepare_data(config, read_manifest(corpus))
+    data = select_data(config, read_manifest(corpus))
     source = data.source()
     losses: list[float] = []
 
     def report(metrics: dict[str, float | None], save: Any) -> None:
         if metrics["step"] == stop_at:
             save(Path(out) / "checkpoint")
-            loop.progress.stopped_early = True
+            loop.state.stopped_early = True
 
     site_config, vocabulary = SiteConfig(workers=workers, **site), data.manifest.vocabulary
     loop = build_loop(config, site_config, vocabulary, data.plan, report, data.class_counts_K)
@@ -90,13 +90,13 @@ def _rank(
         return share
 
     loop.engine.train_step = recorded  # type: ignore[method-assign]
-    outcome = loop.train(local_stream(source, data.plan.items(rank, workers, loop.progress.step)))
+    outcome = loop.train(local_stream(source, data.plan.items(rank, workers, loop.state.step)))
     items = list(score_items(data.test, rank, workers))
     scores = loop.engine.gather(loop.score_best(data.test, items, local_stream(source, items)))
     if rank == 0:
         songs = sorted(int(song) for part in scores for song in part.songs_N)
         means = [float(part.score_NK.sum()) for part in scores]
-        result = {"losses": losses, "curve": outcome.progress.curve, "songs": songs, "score_sum": sum(means)}
+        result = {"losses": losses, "curve": outcome.state.curve, "songs": songs, "score_sum": sum(means)}
         Path(out, "result.json").write_text(json.dumps(result))
     dist.barrier()
     dist.destroy_process_group()

@@ -126,7 +126,7 @@ def test_the_loop_asks_for_the_next_group_before_a_step_is_done_and_a_checkpoint
 
     def report(metrics: dict[str, float | None], save: Any) -> None:
         assert is_one_ahead()
-        assert list(plan.items(0, 1, loop.progress.step)) == items[len(taken) :]
+        assert list(plan.items(0, 1, loop.state.step)) == items[len(taken) :]
 
     engine: Any = Engine(Clock())
     run = RunConfig(optim=OptimConfig(max_steps=4, validate_every=2, patience_steps=0))

@@ -17,7 +17,7 @@ from genrescale.data.reading.crops import SongTable, read_crops
 from genrescale.data.reading.source import local_stream
 from genrescale.data.reading.spans import DamagedShardError, mapped_shard
 from genrescale.storage.store import Store
-from genrescale.training.prepare import prepare_data
+from genrescale.training.select import select_data
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_sizes_are_nested(corpus: Manifest):
 
 def test_the_stream_delivers_the_plan_with_its_labels(corpus: Manifest):
     run = RunConfig(data=DataConfig(size=20, crop_s=3.0, batch=8, group=4))
-    source = prepare_data(replace(run, optim=replace(run.optim, max_steps=3, validate_every=2)), corpus).source()
+    source = select_data(replace(run, optim=replace(run.optim, max_steps=3, validate_every=2)), corpus).source()
     items = list(source.plan.items(0, 1))
     groups = list(local_stream(source, items))
     assert [group.id for group in groups] == items
@@ -147,9 +147,7 @@ def test_the_stream_delivers_the_plan_with_its_labels(corpus: Manifest):
 def test_shuffled_labels_are_the_same_labels_on_other_songs(corpus: Manifest):
     tables = {}
     for mode in ("true", "shuffled"):
-        tables[mode] = (
-            prepare_data(RunConfig(data=DataConfig(size=40, crop_s=3.0, labels=mode)), corpus).source().tables
-        )
+        tables[mode] = select_data(RunConfig(data=DataConfig(size=40, crop_s=3.0, labels=mode)), corpus).source().tables
     true, shuffled = (tables[mode]["train"].labels_NK for mode in ("true", "shuffled"))
     np.testing.assert_array_equal(np.sort(true, axis=0), np.sort(shuffled, axis=0))
     assert (true != shuffled).any(axis=1).mean() > 0.8
@@ -160,4 +158,4 @@ def test_shuffled_labels_are_the_same_labels_on_other_songs(corpus: Manifest):
 def test_a_size_above_the_corpus_is_refused_with_its_size(corpus: Manifest):
     have = len(corpus.select("train"))
     with pytest.raises(ValueError, match=f"has {have} train songs"):
-        prepare_data(RunConfig(data=DataConfig(size=have + 1)), corpus)
+        select_data(RunConfig(data=DataConfig(size=have + 1)), corpus)

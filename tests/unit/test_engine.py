@@ -19,7 +19,7 @@ from genrescale.training.assemble import build_loop
 from genrescale.training.engine import Engine, TrainGroup, initialise_process
 from genrescale.training.loop import TrainingLoop
 from genrescale.training.optimizers import build_optimizer
-from genrescale.training.prepare import prepare_data
+from genrescale.training.select import select_data
 
 pytestmark = pytest.mark.usefixtures("process_group")
 NUM_TAGS = 3
@@ -197,7 +197,7 @@ def test_a_transformer_trains_alike_at_every_zero_stage(transformer_at_zero_0: t
 def train_here(
     run: RunConfig, corpus: Manifest, save_at: int = 0, folder: Path | None = None, resume: bool = False
 ) -> TrainingLoop:
-    data = prepare_data(run, corpus)
+    data = select_data(run, corpus)
 
     def report(metrics: dict[str, float | None], save: Any) -> None:
         if save_at and metrics["step"] == save_at:
@@ -206,7 +206,7 @@ def train_here(
     loop = build_loop(run, SiteConfig(), data.manifest.vocabulary, data.plan, report)
     if resume and folder:
         loop.load(folder)
-    loop.train(local_stream(data.source(), data.plan.items(0, 1, loop.progress.step)))
+    loop.train(local_stream(data.source(), data.plan.items(0, 1, loop.state.step)))
     return loop
 
 
@@ -232,10 +232,10 @@ def test_sgd_takes_over_from_the_best_checkpoint(corpus: Manifest, monkeypatch: 
     monkeypatch.setattr(Engine, "restart", recorded)
     loop = train_here(small_run(size=24, batch=8, **SGD_PHASE), corpus)
     [(before, after)] = started_from
-    assert loop.progress.best_step == 6
+    assert loop.state.best_step == 6
     assert all(torch.equal(after[name], weight) for name, weight in loop.best_weights.items())
     assert not torch.equal(before["backend.output.weight"], after["backend.output.weight"])
-    assert [row["lr"] for row in loop.progress.curve] == [1e-3, 1e-3, 1e-3, 0.05, 0.005, 0.005]
+    assert [row["lr"] for row in loop.state.curve] == [1e-3, 1e-3, 1e-3, 0.05, 0.005, 0.005]
     states = loop.engine._optimizer.state.values()
     assert {key for state in states for key in state} == {"momentum_buffer"}
 
@@ -246,8 +246,8 @@ def test_a_run_resumed_in_its_sgd_phase_is_the_undisturbed_run_to_the_bit(
     undisturbed, folder = two_phases
     run = small_run(size=24, batch=8, **SGD_PHASE)
     resumed = train_here(run, corpus, folder=folder, resume=True)
-    assert resumed.progress.resumed_at == [12]
-    assert resumed.progress.curve == undisturbed.progress.curve
+    assert resumed.state.resumed_at == [12]
+    assert resumed.state.curve == undisturbed.state.curve
     theirs, ours = undisturbed.engine.weights(), resumed.engine.weights()
     assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
     assert all(torch.equal(undisturbed.best_weights[name], resumed.best_weights[name]) for name in theirs)
@@ -259,12 +259,12 @@ def test_a_run_resumed_just_before_its_sgd_phase_is_the_undisturbed_run_to_the_b
     run = small_run(size=24, batch=8, **SGD_PHASE)
     train_here(run, corpus, 9, tmp_path)
     resumed = train_here(run, corpus, folder=tmp_path, resume=True)
-    assert resumed.progress.resumed_at == [9]
-    assert resumed.progress.curve == two_phases[0].progress.curve
+    assert resumed.state.resumed_at == [9]
+    assert resumed.state.curve == two_phases[0].state.curve
 
 
 def test_a_run_with_frozen_layers_resumes_to_the_bit(corpus: Manifest, tmp_path: Path):
     run = small_run(size=24, batch=8, steps=6, validate_every=3, freeze=["frontend"])
     undisturbed = train_here(run, corpus, 3, tmp_path)
     resumed = train_here(run, corpus, folder=tmp_path, resume=True)
-    assert resumed.progress.curve == undisturbed.progress.curve
+    assert resumed.state.curve == undisturbed.state.curve

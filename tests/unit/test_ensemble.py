@@ -82,7 +82,7 @@ def test_the_ensemble_of_runs_is_their_mean_song_by_song_and_better_than_each(tm
     found = combine_runs(read_runs(files, [row.run_id for row in rows]), MOODS)
     assert found.keys == a.keys
     np.testing.assert_allclose(found.score_NK, (a.score_NK + b.score_NK) / 2, atol=1e-12)
-    assert found.num_crops == [4] * len(a.keys)
+    assert found.num_windows == [4] * len(a.keys)
     values = [macro_pr_auc(table.true_NK, table.score_NK) for table in (found, a, b)]
     assert max(value or 0 for value in values) == values[0]
     write_scores(files, "ensemble.parquet", found, MOODS.names)
@@ -118,7 +118,7 @@ def test_clips_of_a_song_vote():
     clips = ScoreTable([f"c{i}" for i in range(6)], [1] * 6, [False] * 5 + [True], true_NK, score_NK)
     song_of = {f"c{i}": "abba"[i // 3] for i in range(6)}
     songs = combine_clips(clips, song_of, CLASSES, "soft_on_ties")
-    assert (songs.keys, songs.num_crops, songs.padded) == (["a", "b"], [3, 3], [False, True])
+    assert (songs.keys, songs.num_windows, songs.padded) == (["a", "b"], [3, 3], [False, True])
     assert songs.score_NK.argmax(axis=1).tolist() == [0, 1]
     with pytest.raises(ValueError, match="1 clips have no song, such as c5"):
         combine_clips(clips, {key: song_of[key] for key in clips.keys[:5]}, CLASSES)

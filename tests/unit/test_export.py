@@ -22,8 +22,8 @@ from genrescale.models import build_model
 from genrescale.results import ScoreTable, write_result, write_scores
 from genrescale.results.weights import WEIGHTS, model_path, read_weights
 from genrescale.storage.store import Store
+from genrescale.training.checks import check_run
 from genrescale.training.parameters import transfer
-from genrescale.training.prepare import check_run
 
 DIALS = {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 8, "log_mel_mean": 0.7, "log_mel_std": 1.3}
 SPEC = ModelSpec("spectrogram", DIALS, crop_s=2.0, scoring="spread:4", loss="bce")

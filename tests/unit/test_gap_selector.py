@@ -17,7 +17,7 @@ from genrescale.data.reading.source import local_stream
 from genrescale.metrics.overfitting import GapCurve, gap_curve, possible_steps, select_step
 from genrescale.training.assemble import build_loop
 from genrescale.training.loop import TrainingLoop
-from genrescale.training.prepare import prepare_data
+from genrescale.training.select import select_data
 
 
 def curve_of(*losses_and_gaps: tuple[float, float]) -> GapCurve:
@@ -83,10 +83,10 @@ def run_by_gap(
 
     monkeypatch.setattr("genrescale.training.loop.gap_curve", scripted)
     run: RunConfig = small_run(size=24, batch=8, steps=8, validate_every=2, best_by="gap", schedule="constant")
-    data, best, weights = prepare_data(run, corpus), [], []
+    data, best, weights = select_data(run, corpus), [], []
 
     def report(metrics: dict[str, float | None], save: Any) -> None:
-        best.append(loop.progress.best_step)
+        best.append(loop.state.best_step)
         weights.append(loop.engine.weights())
         if metrics["step"] == 4 and not resume:
             save(folder)
@@ -94,7 +94,7 @@ def run_by_gap(
     loop = build_loop(run, SiteConfig(), corpus.vocabulary, data.plan, report)
     if resume:
         loop.load(folder)
-    loop.train(local_stream(data.source(), data.plan.items(0, 1, loop.progress.step)))
+    loop.train(local_stream(data.source(), data.plan.items(0, 1, loop.state.step)))
     return loop, best, weights
 
 
@@ -104,7 +104,7 @@ def test_the_weights_are_those_of_the_chosen_step_also_after_a_restart(
 ):
     loop, best, weights = run_by_gap(corpus, monkeypatch, tmp_path)
     assert best == [2, 4, 2, 2]
-    assert (loop.progress.best_step, loop.progress.best_loss) == (2, 1.0)
+    assert (loop.state.best_step, loop.state.best_loss) == (2, 1.0)
     assert all(torch.equal(loop.best_weights[name], weight) for name, weight in weights[0].items())
     assert not torch.equal(weights[0]["backend.output.weight"], weights[1]["backend.output.weight"])
     resumed, best, _ = run_by_gap(corpus, monkeypatch, tmp_path, resume=True)

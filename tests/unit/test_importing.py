@@ -19,8 +19,8 @@ from genrescale.models.ssast import SsastTagger, fit_positions
 from genrescale.results.weights import read_header
 from genrescale.storage.store import Store
 from genrescale.training.assemble import start_from_parent
+from genrescale.training.checks import check_run
 from genrescale.training.parameters import learned_names
-from genrescale.training.prepare import check_run
 
 VOCABULARY = Vocabulary.of_classes(["a", "b"])
 TINY = {"size": "tiny", "depth": 2, "position_frames": 96}

@@ -109,7 +109,7 @@ def test_rows_of_another_version_are_runs_too(store: Store):
     _, item = find_items(store)
     assert isinstance(item, SweepItem)
     assert len(item.finished) == 2
-    with pytest.raises(ValueError, match=f"{PLAN[1].run_id}/result.json: not a result row: missing fields"):
+    with pytest.raises(ValueError, match=f"{PLAN[1].run_id}/result.json: this result row has no schema number"):
         read_results(sweep)
 
 

@@ -22,7 +22,7 @@ from genrescale.config import SiteConfig, run_from_dict
 from genrescale.models import full_dials
 from genrescale.models.ssast import patch_grid
 from genrescale.storage.store import Store, StoreError
-from genrescale.training.prepare import check_run
+from genrescale.training.checks import check_run
 
 NAMES = sorted(path.stem for path in JOBS.glob("[a-z]*.py"))
 

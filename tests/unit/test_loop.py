@@ -18,34 +18,28 @@ from genrescale.audio import Tag, Vocabulary
 from genrescale.config import OptimConfig, RunConfig
 from genrescale.data.reading.plan import GroupId, RunPlan
 from genrescale.data.reading.source import CropGroup
-from genrescale.training.loop import (
-    RunState,
-    SongScores,
-    TrainingLoop,
-    after_validation,
-    check_finite,
-    join_songs,
-    song_means,
-)
+from genrescale.training.loop import SongScores, TrainingLoop, join_songs, song_means
+from genrescale.training.schedules import after_validation, check_finite
+from genrescale.training.state import RunState
 from genrescale.training.timed import TimedGroups
 
 OPTIM = OptimConfig(lr=0.1, max_steps=1000, validate_every=10, plateau_steps=20, plateau_factor=0.5, patience_steps=50)
 
 
 def run_schedule(losses: list[float], optim: OptimConfig = OPTIM) -> tuple[RunState, list[bool], list[float]]:
-    progress = RunState(lr=optim.lr)
+    state = RunState(lr=optim.lr)
     best, rates = [], []
     for i, loss in enumerate(losses):
-        progress.step = (i + 1) * optim.validate_every
-        best.append(after_validation(progress, optim, loss))
-        rates.append(progress.lr)
-    return progress, best, rates
+        state.step = (i + 1) * optim.validate_every
+        best.append(after_validation(state, optim, loss))
+        rates.append(state.lr)
+    return state, best, rates
 
 
 def test_the_best_checkpoint_is_the_lowest_validation_loss():
-    progress, best, _ = run_schedule([3.0, 2.0, 2.5, 1.5, 1.5])
+    state, best, _ = run_schedule([3.0, 2.0, 2.5, 1.5, 1.5])
     assert best == [True, True, False, True, False]
-    assert (progress.best_step, progress.best_loss) == (40, 1.5)
+    assert (state.best_step, state.best_loss) == (40, 1.5)
 
 
 def test_the_rate_halves_after_each_plateau():
@@ -54,15 +48,15 @@ def test_the_rate_halves_after_each_plateau():
 
 
 def test_training_stops_after_the_patience():
-    progress, _, _ = run_schedule([1.0] + [2.0] * 4)
-    assert not progress.stopped_early
-    progress, _, _ = run_schedule([1.0] + [2.0] * 5)
-    assert progress.stopped_early
+    state, _, _ = run_schedule([1.0] + [2.0] * 4)
+    assert not state.stopped_early
+    state, _, _ = run_schedule([1.0] + [2.0] * 5)
+    assert state.stopped_early
 
 
 def test_without_patience_training_goes_on():
-    progress, _, _ = run_schedule([1.0] + [2.0] * 50, OptimConfig(lr=0.1, validate_every=10, patience_steps=0))
-    assert not progress.stopped_early
+    state, _, _ = run_schedule([1.0] + [2.0] * 50, OptimConfig(lr=0.1, validate_every=10, patience_steps=0))
+    assert not state.stopped_early
 
 
 def test_a_diverged_loss_is_refused_with_a_remedy():
@@ -123,10 +117,10 @@ def test_waiting_is_counted_over_steps_and_validations_and_over_nothing_else(
         return TrainingLoop(run, Vocabulary((Tag("rock"),)), plan, engine, lambda *_: torch.zeros(()), report)
 
     def report(metrics: dict[str, float | None], save: Any) -> None:
-        (folder := tmp_path / str(loop.progress.step)).mkdir(exist_ok=True)
+        (folder := tmp_path / str(loop.state.step)).mkdir(exist_ok=True)
         save(folder)
         clock.tick(1000)  # the checkpoint on its way to a bucket
-        seen.append((loop.progress.seconds, loop.progress.wait_s, loop.progress.streams[0]))
+        seen.append((loop.state.seconds, loop.state.wait_s, loop.state.streams[0]))
 
     window = 2 * (2 * 2 + 10) + 2 + 5  # two steps and a validation
     loop = loop_of()

@@ -16,7 +16,9 @@ from genrescale.config.losses import full_loss_dials
 from genrescale.data.manifest import Manifest
 from genrescale.losses import LOSSES, Loss, build_loss, probabilities
 from genrescale.losses.focal import class_weights, rebalancing
-from genrescale.training.prepare import complete_run, prepare_data
+from genrescale.training.checks import check_data
+from genrescale.training.resolve import complete_run
+from genrescale.training.select import select_data
 
 MIXED = Vocabulary((Tag("rock"), Tag("acoustic", "regress"), Tag("jazz"), Tag("tempo", "regress"), Tag("vocal")))
 MULTI = Vocabulary.of_classes(["a", "b", "c", "d", "e"])
@@ -333,7 +335,7 @@ def test_a_run_keeps_its_dials():
 
 
 def test_a_run_counts_the_tags_of_its_training_songs(corpus: Manifest):
-    data = prepare_data(RunConfig(data=DataConfig(size=40, crop_s=3.0, batch=8, group=4)), corpus)
+    data = select_data(RunConfig(data=DataConfig(size=40, crop_s=3.0, batch=8, group=4)), corpus)
     labels_NK = corpus.labels_NK[corpus.select("train", 40)]
     assert data.class_counts_K.tolist() == [
         sum(1 for value in labels_NK[:, k] if value > 0) for k in range(labels_NK.shape[1])
@@ -342,9 +344,10 @@ def test_a_run_counts_the_tags_of_its_training_songs(corpus: Manifest):
 
 def test_a_run_whose_songs_lack_a_tag_is_refused_before_it_starts(corpus: Manifest):
     data = DataConfig(size=8, crop_s=3.0, batch=8, group=4)
-    prepare_data(RunConfig(data=data, loss="focal"), corpus)
+    selected = select_data(RunConfig(data=data), corpus)
+    check_data(RunConfig(data=data, loss="focal"), selected)
     with pytest.raises(ValueError, match=r"loss 'class_balanced' weighs tags .* have none"):
-        prepare_data(RunConfig(data=data, loss="class_balanced"), corpus)
+        check_data(RunConfig(data=data, loss="class_balanced"), selected)
 
 
 def test_a_default_dial_written_out_is_the_same_run(corpus: Manifest):

@@ -17,7 +17,8 @@ from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.upkeep.mix import mix_corpora, refuse_mix
 from genrescale.data.upkeep.take_down import take_down
 from genrescale.storage.store import Store
-from genrescale.training.prepare import prepare_data
+from genrescale.training.checks import check_data
+from genrescale.training.select import select_data
 
 SPLIT = ShardSettings(val_fraction=0.2, test_fraction=0.2, songs_per_shard=4, min_s=0.5)
 
@@ -58,7 +59,7 @@ def test_every_prefix_has_its_part_of_every_corpus(mixed: Manifest):
 
 
 def test_crops_of_a_mix_are_the_songs_of_its_corpora(mixed: Manifest, tmp_path: Path):
-    table = prepare_data(run_on(mixed, len(mixed.select("train"))), mixed).source().tables["train"]
+    table = select_data(run_on(mixed, len(mixed.select("train"))), mixed).source().tables["train"]
     wave_nT = read_crops(table, np.arange(len(table)), np.zeros(len(table), np.int64), 8_000)
     corpora = [read_manifest(part["uri"]) for part in mixed.settings["parts"]]
     for key, part, clip_T in zip(table.keys.to_pylist(), table.part_N, wave_nT, strict=True):
@@ -71,7 +72,7 @@ def test_crops_of_a_mix_are_the_songs_of_its_corpora(mixed: Manifest, tmp_path: 
 
 def test_weights_decide_whatever_the_sizes(mixed: Manifest):
     size = len(mixed.select("train"))
-    plan = prepare_data(run_on(mixed, size, [3.0, 1.0]), mixed).plan.train
+    plan = select_data(run_on(mixed, size, [3.0, 1.0]), mixed).plan.train
     part_N = mixed.part_N()[mixed.select("train")]
     epoch = [
         plan.crops(step, group).songs_n
@@ -84,7 +85,7 @@ def test_weights_decide_whatever_the_sizes(mixed: Manifest):
 
 def test_weights_for_another_number_of_corpora_are_refused(mixed: Manifest):
     with pytest.raises(ValueError, match=r"got weights \[3.0, 1.0, 1.0\] for corpora of"):
-        prepare_data(run_on(mixed, 20, [3.0, 1.0, 1.0]), mixed)
+        select_data(run_on(mixed, 20, [3.0, 1.0, 1.0]), mixed)
     with pytest.raises(ValueError, match="sampler=mixture needs weights"):
         DataConfig(weights=[1.0])
     with pytest.raises(ValueError, match="sampler=mixture needs weights"):
@@ -139,13 +140,13 @@ def test_a_corpus_that_changed_after_it_was_mixed_is_noticed(mixed: Manifest, tm
     row = int(np.flatnonzero(mixed.part_N() == 1)[0])
     take_down(Store(str(tmp_path / "other" / "out")), [mixed.songs["key"][row].as_py()], "licence")
     with pytest.raises(ValueError, match=r"has changed in its corpus since .*: mix again with jobs/mix_corpora\.py"):
-        prepare_data(run_on(mixed, 20), mixed).source()
+        select_data(run_on(mixed, 20), mixed).source()
 
 
 def test_contrastive_training_needs_real_and_other_songs_of_one_class_each(real: Manifest, tmp_path: Path):
     run = replace(run_on(real, 10), contrast=ContrastConfig(0.7))
     with pytest.raises(ValueError, match="needs an exclusive vocabulary"):
-        prepare_data(run, real)
+        check_data(run, select_data(run, real))
     corpora = []
     for name, numbers in (("first", range(20)), ("second", range(30, 60))):
         (tmp_path / name).mkdir()
@@ -154,9 +155,10 @@ def test_contrastive_training_needs_real_and_other_songs_of_one_class_each(real:
         out = Store(str(tmp_path / name / "out"))
         corpora.append(shard_here(songs, out, settings=SPLIT, vocabulary=vocabulary).manifest)
     with pytest.raises(ValueError, match=r"has one corpus to train on; mix real songs with synthetic ones"):
-        prepare_data(run, corpora[0])
+        check_data(run, select_data(run, corpora[0]))
     mixed, _ = mix_corpora(corpora, Store(str(tmp_path / "mix")))
-    part_N = prepare_data(run, mixed).source().tables["train"].part_N
+    check_data(run, data := select_data(run, mixed))
+    part_N = data.source().tables["train"].part_N
     assert set(part_N.tolist()) == {0, 1}
 
 
@@ -197,7 +199,7 @@ def test_a_song_of_several_tags_stays_out_of_a_mix_of_one_tag_a_song(tmp_path: P
 
 def test_a_corpus_that_is_no_mix_has_nothing_to_weigh(real: Manifest):
     with pytest.raises(ValueError, match=r"is one corpus; mix several with jobs/mix_corpora\.py"):
-        prepare_data(run_on(real, 10, [3.0, 1.0]), real)
+        select_data(run_on(real, 10, [3.0, 1.0]), real)
 
 
 def test_which_corpus_a_song_came_from_is_part_of_a_run_that_weighs_corpora(mixed: Manifest):
@@ -206,4 +208,4 @@ def test_which_corpus_a_song_came_from_is_part_of_a_run_that_weighs_corpora(mixe
     moved = replace(mixed, settings={"parts": [parts[0], {**parts[1], "first_shard": parts[1]["first_shard"] + 1}]})
     for weights, same in ((None, True), ([3.0, 1.0], False)):
         run = run_on(mixed, len(mixed.select("train")), weights)
-        assert (prepare_data(run, mixed).digest == prepare_data(run, moved).digest) is same
+        assert (select_data(run, mixed).digest == select_data(run, moved).digest) is same

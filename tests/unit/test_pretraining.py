@@ -35,9 +35,11 @@ from genrescale.results import write_result
 from genrescale.results.weights import write_model
 from genrescale.storage.store import Store
 from genrescale.training.assemble import build_loop
+from genrescale.training.checks import check_run
 from genrescale.training.loop import SongScores, TrainingLoop
 from genrescale.training.outputs import PRETEXT_COLUMNS
-from genrescale.training.prepare import RunData, check_run, complete_run, prepare_data
+from genrescale.training.resolve import complete_run
+from genrescale.training.select import RunData, select_data
 
 pytestmark = pytest.mark.usefixtures("process_group")
 PARENT = "0123456789ab"
@@ -48,7 +50,7 @@ PRETRAINING = RunConfig(model=ModelConfig("ssast_pretraining", TINY), data=DATA,
 
 
 def make_loop(run: RunConfig, corpus: Manifest, out: str = "") -> tuple[TrainingLoop, RunData]:
-    data = prepare_data(run, corpus)
+    data = select_data(run, corpus)
     return build_loop(run, SiteConfig(out=out), corpus.vocabulary, data.plan, lambda *_: None), data
 
 
@@ -66,7 +68,7 @@ def pretrained(corpus: Manifest) -> tuple[list[dict[str, float | None]], SongSco
     check_run(run, SiteConfig(out="/nowhere"), corpus.vocabulary)
     loop, data = make_loop(run, corpus)
     scores = train(loop, data)
-    return loop.progress.curve, scores, loop.best_weights, loop.outputs.metrics(scores.true_NK, scores.score_NK)
+    return loop.state.curve, scores, loop.best_weights, loop.outputs.metrics(scores.true_NK, scores.score_NK)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from genrescale.config import DataConfig, RunConfig
 from genrescale.data.manifest import Manifest
 from genrescale.data.reading.samplers import ClassAware, Mixture, Sampler, Uniform, Windows, rounds
-from genrescale.training.prepare import prepare_data
+from genrescale.training.select import select_data
 
 
 def skewed_labels(num_songs: int = 600) -> np.ndarray:
@@ -163,7 +163,7 @@ def test_every_sampler_is_the_same_on_any_workers_and_resumes_anywhere(name: str
 
 def test_a_run_chooses_its_sampler(corpus: Manifest):
     plans = {
-        name: prepare_data(RunConfig(data=DataConfig(size=40, crop_s=3.0, batch=8, group=4, sampler=name)), corpus).plan
+        name: select_data(RunConfig(data=DataConfig(size=40, crop_s=3.0, batch=8, group=4, sampler=name)), corpus).plan
         for name in ("uniform", "class_aware", "windows")
     }
     assert isinstance(plans["windows"].train.sampler, Windows)
@@ -186,7 +186,7 @@ def test_windows_depend_on_the_shards_so_a_run_of_them_does_too(corpus: Manifest
     anew = replace(corpus, songs=corpus.songs.set_column(shard, "shard", pa.array(halved)))
     for sampler, same in (("uniform", True), ("windows", False)):
         run = RunConfig(data=DataConfig(size=40, crop_s=3.0, batch=8, group=4, sampler=sampler))
-        assert (prepare_data(run, corpus).digest == prepare_data(run, anew).digest) is same
+        assert (select_data(run, corpus).digest == select_data(run, anew).digest) is same
 
 
 def test_windows_of_another_sampler_are_refused():

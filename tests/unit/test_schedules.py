@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from genrescale.config import OptimConfig
-from genrescale.training.schedules import RunState, after_validation, in_sgd_phase, learning_rate, selector
+from genrescale.training.schedules import after_validation, in_sgd_phase, learning_rate, selector
+from genrescale.training.state import RunState
 
 CONSTANT = {"schedule": "constant", "patience_steps": 0}
 WON = {"name": "adam", "lr": 1e-4, "sgd_after": 80, "sgd_lrs": [1e-3, 1e-4, 1e-5], "sgd_lr_steps": 20}
@@ -82,11 +83,11 @@ def test_a_plateau_cuts_what_the_warm_up_leaves():
 
 def run_plateau(losses: list[float], **values: Any) -> list[int]:
     config = optim(plateau_steps=20, patience_steps=0, **values)
-    progress, cuts = RunState(), []
+    state, cuts = RunState(), []
     for i, loss in enumerate(losses):
-        progress.step = (i + 1) * config.validate_every
-        after_validation(progress, config, loss)
-        cuts.append(progress.cuts)
+        state.step = (i + 1) * config.validate_every
+        after_validation(state, config, loss)
+        cuts.append(state.cuts)
     return cuts
 
 
@@ -97,21 +98,21 @@ def test_an_improvement_starts_the_wait_anew_unless_the_plateau_never_resets():
 
 
 def test_other_schedules_have_no_plateaus():
-    config, progress = optim(schedule="cosine", patience_steps=0), RunState(lr=0.1)
+    config, state = optim(schedule="cosine", patience_steps=0), RunState(lr=0.1)
     for step in range(10, 5_000, 10):
-        progress.step = step
-        after_validation(progress, config, 1.0)
-    assert (progress.cuts, progress.best_step) == (0, 10)
+        state.step = step
+        after_validation(state, config, 1.0)
+    assert (state.cuts, state.best_step) == (0, 10)
 
 
 def test_a_checkpoint_may_be_chosen_by_another_metric_than_the_loss():
-    config, progress = optim(best_by="val_pr_auc"), RunState()
+    config, state = optim(best_by="val_pr_auc"), RunState()
     best = []
     for step, (loss, pr_auc) in enumerate([(1.0, 0.5), (0.9, 0.4), (1.2, 0.6)], 1):
-        progress.step = 10 * step
-        best.append(after_validation(progress, config, loss, selector(config, loss, {"pr_auc": pr_auc})))
+        state.step = 10 * step
+        best.append(after_validation(state, config, loss, selector(config, loss, {"pr_auc": pr_auc})))
     assert best == [True, False, True]
-    assert (progress.best_step, progress.best_loss) == (30, 1.2)
+    assert (state.best_step, state.best_loss) == (30, 1.2)
 
 
 def test_a_metric_that_the_songs_do_not_define_is_refused():

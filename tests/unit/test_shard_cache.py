@@ -17,7 +17,7 @@ from genrescale.data.reading.crops import SongTable, read_crops
 from genrescale.data.reading.shard_cache import Retried, ShardCache
 from genrescale.data.reading.spans import DamagedShardError, ReadStats
 from genrescale.storage.store import Store, StoreError
-from genrescale.training.prepare import prepare_data
+from genrescale.training.select import select_data
 
 MB = 1_000_000
 
@@ -141,9 +141,9 @@ def test_a_full_disk_is_named(bucket: Store, tmp_path: Path, monkeypatch: pytest
 
 def test_a_site_gives_its_runs_a_cache(bucket: Store, tmp_path: Path):
     run = RunConfig(data=DataConfig(size=40, crop_s=3.0, sampler="windows"))
-    source = prepare_data(run, read_manifest(bucket.uri)).source(SiteConfig(shard_cache=str(tmp_path)))
+    source = select_data(run, read_manifest(bucket.uri)).source(SiteConfig(shard_cache=str(tmp_path)))
     assert source.tables["train"].cache == ShardCache(str(tmp_path), 50_000 * MB)
-    assert prepare_data(run, read_manifest(bucket.uri)).source().tables["train"].cache is None
+    assert select_data(run, read_manifest(bucket.uri)).source().tables["train"].cache is None
     read_crops(source.tables["train"], np.zeros(1, np.int64), np.zeros(1, np.int64), 48_000)
     assert list(tmp_path.glob("*.tar"))
 

@@ -13,7 +13,7 @@ from genrescale.config import AugmentConfig, DataConfig, ModelConfig, RunConfig,
 from genrescale.config.spec_augment import SPEC_AUGMENTS, SpecMasks, parse_spec_augment
 from genrescale.models import MODELS, build_model, min_crop_len
 from genrescale.models.parts.spec_augment import SpecAugment, put_spec_augment
-from genrescale.training.prepare import check_run
+from genrescale.training.checks import check_run
 
 LOGMEL_BFN = torch.randn(400, 128, 250)
 MASKED = 7.0

@@ -50,22 +50,23 @@ def test_rates_and_depths_follow_from_the_seconds():
 def test_a_consumed_stream_counts_what_it_took():
     songs, wave, labels = np.arange(4), np.zeros((4, 10), np.int16), np.zeros((4, 1), np.float32)
     ids = [GroupId("train", step, 0) for step in range(3)]
-    groups = (CropGroup(id, songs, songs, wave, labels, ReadStats(0.5, 0.25, 0.125, 80, 2), ready_at=1.0) for id in ids)
+    groups = (
+        CropGroup(id, songs, songs, wave, labels, ReadStats(0.5, 0.25, 0.125, 100, 2), ready_at=1.0) for id in ids
+    )
     timed = TimedGroups(groups)
     for id in ids:
         timed.take(id)
     stats = timed.stats
-    assert (stats.groups, stats.clips, stats.num_bytes, stats.retries) == (3, 12, 240, 6)
+    assert (stats.groups, stats.clips, stats.bytes_fetched, stats.retries) == (3, 12, 300, 6)
     assert (stats.fetch_s, stats.verify_s, stats.copy_s) == (1.5, 0.75, 0.375)
     assert stats.ready_s > 0
-    assert (timed.take_retries(), timed.take_retries()) == (6, 0)
-    assert timed.take_bytes() == 3 * 80
+    assert stats.bytes_delivered == 3 * 80
 
 
 def test_the_view_shows_finished_runs_and_those_that_train(tmp_path: Path):
     files = Store(str(tmp_path))
     assert "no run has told of its stream yet" in format_streams(read_streams(files))
-    write_run(files, trial := make_trial("waveform", 100, 0))  # its row is of a version without streams
+    write_run(files, trial := make_trial("waveform", 100, 0))
     assert trial.run_id not in read_streams(files)
     write_streams(files, "aaaabbbbcccc", [asdict(stream(0, wait_s=1.0)), asdict(stream(1, wait_s=50.0, retries=7))])
     text = format_streams(read_streams(files))

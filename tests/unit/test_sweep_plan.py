@@ -12,7 +12,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.launch.capacity import capacity
 from genrescale.launch.sweep import SweepConfig, plan_trials
 from genrescale.metrics import score
-from genrescale.training.prepare import prepare_data
+from genrescale.training.select import select_data
 
 DATA = DataConfig(crop_s=3.0, batch=8, group=4)
 OPTIM = OptimConfig(max_steps=6, validate_every=3)
@@ -130,11 +130,11 @@ def test_identity_is_the_science_and_the_data():
 
 def test_validation_may_be_scored_by_fewer_windows_than_the_test(corpus: Manifest):
     """MediaEval 2020: 16 and 32. Songs of 3.1 to 5 s, so that windows of 1 s have room to differ."""
-    data = prepare_data(RunConfig(data=MEDIAEVAL), corpus)
+    data = select_data(RunConfig(data=MEDIAEVAL), corpus)
     for plan, windows in ((data.plan.validation, 16), (data.test, 32)):
         crops = plan.crops(0, 0)
         assert (crops.songs_n == crops.songs_n[0]).sum() == windows
-    same = prepare_data(RunConfig(data=replace(MEDIAEVAL, validation_scoring="")), corpus)
+    same = select_data(RunConfig(data=replace(MEDIAEVAL, validation_scoring="")), corpus)
     assert same.plan.validation.scoring == same.test.scoring == "spread:32"
     with pytest.raises(ValueError, match="scoring='spread' must be"):
         DataConfig(validation_scoring="spread")

@@ -17,7 +17,8 @@ from genrescale.models import build_model
 from genrescale.results.weights import model_path, read_header, read_weights, write_model
 from genrescale.storage.store import Store
 from genrescale.training.assemble import build_loop
-from genrescale.training.prepare import check_run, prepare_data
+from genrescale.training.checks import check_run
+from genrescale.training.select import select_data
 
 pytestmark = pytest.mark.usefixtures("process_group")
 PARENT = "0123456789ab"
@@ -63,7 +64,7 @@ def test_the_header_is_read_without_the_weights(out: Store, corpus: Manifest):
 
 def test_a_run_starts_from_its_parents_weights_with_a_head_of_its_own(out: Store, corpus: Manifest):
     run = child()
-    data = prepare_data(run, corpus)
+    data = select_data(run, corpus)
     loop = build_loop(run, SiteConfig(out=out.uri), corpus.vocabulary, data.plan, lambda *_: None)
     head = ["backend.output.weight", "backend.output.bias"]
     assert loop.fresh_weights == head
@@ -75,7 +76,7 @@ def test_a_run_starts_from_its_parents_weights_with_a_head_of_its_own(out: Store
 
 def test_a_run_of_the_same_tags_may_take_the_head_too(out: Store, corpus: Manifest):
     run = child("matching")
-    data = prepare_data(run, corpus)
+    data = select_data(run, corpus)
     loop = build_loop(run, SiteConfig(out=out.uri), corpus.vocabulary, data.plan, lambda *_: None)
     assert loop.fresh_weights == []
     assert (loop.engine.weights()["backend.output.weight"] == 0.25).all()

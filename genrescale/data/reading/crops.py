@@ -158,5 +158,5 @@ def read_crops(
         clip_T[len(pcm) :] = 0
         stats.verify_s += verified - began
         stats.copy_s += clock() - verified
-        stats.num_bytes += span.num_bytes
+        stats.bytes_fetched += span.num_bytes
     return wave_nT

@@ -30,7 +30,7 @@ class ReadStats:
     fetch_s: float = 0.0
     verify_s: float = 0.0
     copy_s: float = 0.0
-    num_bytes: int = 0  # read, with crops widened to whole seconds
+    bytes_fetched: int = 0  # whole seconds that the crops touch, each verified; from the cache where there is one
     retries: int = 0  # range reads that failed and were retried
 
 
