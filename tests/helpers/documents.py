@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import runpy
@@ -105,13 +106,28 @@ def commands(document: Path) -> list[list[str]]:
 
 def job_commands(document: Path) -> list[tuple[str, list[str]]]:
     """The jobs that a document's commands start, with their settings; submitted ones too."""
+    return [command for words in commands(document) if (command := _job_command(words))]
+
+
+def help_commands() -> list[tuple[str, list[str]]]:
+    """The commands in the docstrings of the jobs, which ``--help`` prints.
+
+    Two spaces end a command, ``...`` stands for further settings.
+    """
     found = []
-    for words in commands(document):
-        words = words[words.index("--") + 1 :] if words[:3] == ["ray", "job", "submit"] else words
-        words = words[1:] if words[0] == "python" else words
-        if words[0].startswith("jobs/"):
-            found.append((Path(words[0]).stem, words[1:]))
-    return found
+    for job in sorted(JOBS.glob("[a-z]*.py")):
+        for line in (ast.get_docstring(ast.parse(job.read_text())) or "").splitlines():
+            if line.startswith(("python jobs/", "ray job submit ")):
+                words = shlex.split(line.partition("  ")[0])
+                found.append(_job_command([word for word in words if "..." not in word]))
+    return [command for command in found if command]
+
+
+def _job_command(words: Sequence[str]) -> tuple[str, list[str]] | None:
+    """A job and its settings; None for another command."""
+    words = words[words.index("--") + 1 :] if "--" in words else words
+    words = words[1:] if words[0] == "python" else words
+    return (Path(words[0]).stem, list(words[1:])) if words[0].startswith("jobs/") else None
 
 
 def settings_of(job: str, overrides: Sequence[str]) -> Any:

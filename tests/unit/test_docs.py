@@ -1,4 +1,4 @@
-"""The documents are true: commands compose, Python runs, links lead somewhere, settings and files exist."""
+"""The documents and the jobs' help are true: commands compose, Python runs, links, settings and files exist."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from helpers.documents import (
     anchors,
     blocks,
     commands,
+    help_commands,
     inline_code,
     job_commands,
     links,
@@ -47,8 +48,7 @@ each_job_command = pytest.mark.parametrize(
     ("job", "overrides"),
     [
         pytest.param(*command, id=" ".join([command[0], *command[1]])[:60])
-        for d in DOCUMENTS
-        for command in job_commands(d)
+        for command in [*help_commands(), *(command for document in DOCUMENTS for command in job_commands(document))]
     ],
 )
 
