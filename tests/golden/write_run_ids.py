@@ -19,8 +19,8 @@ import soundfile
 from omegaconf import OmegaConf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from job_runs import JOBS, run
-from small_corpus import VOCABULARY, shard_here
+from helpers.job_runs import JOBS, run
+from helpers.small_corpus import VOCABULARY, shard_here
 
 from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
 from genrescale.config import (

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,14 +13,8 @@ from pathlib import Path
 import pytest
 from helpers.job_runs import JOBS, run
 from helpers.small_corpus import make_song, shard_here
-from omegaconf import OmegaConf
 
-from genrescale.audio import Vocabulary
-from genrescale.config import SiteConfig, run_from_dict
-from genrescale.models import full_dials
-from genrescale.models.ssast import patch_grid
 from genrescale.storage.store import Store, StoreError
-from genrescale.training.checks import check_run
 
 NAMES = sorted(path.stem for path in JOBS.glob("[a-z]*.py"))
 
@@ -83,56 +75,10 @@ def test_every_sweep_composes(sweep: str):
     assert run("scale_sweep", f"sweep={sweep}", "--help").returncode == 0
 
 
-def recipes() -> list[list[str]]:
-    """The overrides of jobs/train.py in the README's section of recipes, a list for each command."""
-    readme = (JOBS.parent / "README.md").read_text()
-    section = readme[readme.index("## Recipes of training") : readme.index("## What you can rely on")]
-    lines = [line for block in section.split("```")[1::2] for line in block.replace("\\\n", " ").strip().splitlines()]
-    words = [shlex.split(line.removeprefix("python jobs/train.py ..."), comments=True) for line in lines]
-    return [overrides for overrides in words if overrides[0] != "python"]
-
-
-@pytest.mark.parametrize("overrides", recipes(), ids=lambda overrides: overrides[0])
-def test_a_recipe_of_the_readme_is_a_run(overrides: list[str]):
-    """It composes and passes the checks of a config: what is missing is the corpus."""
-    assert len(overrides) > 1
-    ended = run("train", *overrides)
-    assert ended.stderr == "train: site.corpus= (made by jobs/shard_corpus.py) and site.out= are needed\n"
-
-
-@pytest.mark.parametrize("overrides", recipes()[:2], ids=lambda overrides: overrides[0])
-def test_a_recipe_of_the_readme_may_be_a_sweeps(overrides: list[str]):
-    of_sweep = [override.removeprefix("run.") for override in overrides]
-    assert "corpus= is needed" in run("scale_sweep", *of_sweep, "optim.plateau_steps=2500").stderr
-
-
-def test_the_readmes_recipe_of_pretraining_is_the_papers():
-    """512 patches, 400 of them masked, ten epochs, and a plateau of three validations that acts before the end."""
-    [pretraining] = [overrides for overrides in recipes() if "run.model.name=ssast_pretraining" in overrides]
-    settings = run("train", *pretraining, "--help").stdout.partition("Settings and their defaults:\n")[2]
-    made = run_from_dict(OmegaConf.to_object(OmegaConf.create(settings))["run"])  # type: ignore[index]
-    check_run(made, SiteConfig(), Vocabulary.of_classes(["a", "b"]))
-    dials, optim, data = full_dials(made.model.name, made.model.dials), made.optim, made.data
-    patches = math.prod(patch_grid(dials["frames"], dials["stride"]))
-    assert (patches, dials["masked_share"] * patches) == (512, 400)
-    assert optim.max_steps == round(10 * data.size / data.batch)
-    assert (optim.patience_steps, optim.schedule, optim.plateau_steps) == (0, "plateau", 3 * optim.validate_every)
-    assert (optim.lr, optim.betas, optim.weight_decay, optim.warmup_steps) == (1e-4, [0.95, 0.999], 5e-7, 1000)
-    assert (data.batch, optim.validate_every, optim.plateau_factor) == (24, 4000, 0.5)
-
-
 def test_the_default_sweep_trains_by_the_tags_kinds_and_the_papers_is_as_it_was():
     default, papers = (run("scale_sweep", *more, "--help").stdout for more in ([], ["sweep=pons2018"]))
     assert "\nloss: by_kind\n" in default
     assert default.replace("loss: by_kind", "loss: mse") == papers
-
-
-def test_the_readmes_recipe_of_won_is_the_papers():
-    """Won et al. 2020 and their code: Adam at 1e-4, weight decay 1e-4, batches of 16, then SGD at three rates."""
-    won = dict(override.removeprefix("run.").split("=") for override in recipes()[1])
-    assert {name: won[name] for name in ("optim.lr", "optim.weight_decay", "data.batch", "optim.sgd_lrs")} == {
-        "optim.lr": "1e-4", "optim.weight_decay": "1e-4", "data.batch": "16", "optim.sgd_lrs": "[1e-3,1e-4,1e-5]",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_corpus import make_song, shard_here
+from helpers.small_corpus import make_song, shard_here
 
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_id
 from genrescale.data.manifest import Manifest, read_manifest

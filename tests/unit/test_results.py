@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from sweeps import make_trial, write_run
+from helpers.sweeps import make_trial, write_run
 
 from genrescale.config import DataConfig, RunConfig, SiteConfig
 from genrescale.data.manifest import Manifest
