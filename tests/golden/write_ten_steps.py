@@ -2,7 +2,7 @@
 
 python tests/golden/write_ten_steps.py
 
-Twice: in fp32 as runs train, whose digits are those of one processor, and in float64, whose digits all processors share.
+Once in fp32, as runs train, whose digits are one processor's; once in float64, whose digits all processors share.
 """
 
 from __future__ import annotations

@@ -40,9 +40,11 @@ def shard_waves(
     return read_manifest(result.manifest.uri)
 
 
-def train_and_score(run: RunConfig, corpus: Manifest, out: Store) -> tuple[dict[str, Any], ScoreTable]:
+def train_and_score(
+    run: RunConfig, corpus: Manifest, out: Store, parents: str = ""
+) -> tuple[dict[str, Any], ScoreTable]:
     """The metrics of a run's test songs, computed from the score table that it leaves in ``out``, and that table."""
-    run, site = complete_run(run, corpus, run.data.size), SiteConfig(out=out.uri)
+    run, site = complete_run(run, corpus, run.data.size), SiteConfig(out=out.uri, parents=parents)
     check_run(run, site, corpus.vocabulary)
     data = prepare_data(run, corpus)
     loop = build_loop(run, site, corpus.vocabulary, data.plan, lambda *_: None, data.class_counts_K)
