@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import s3fs
+from helpers.job_runs import RunJob
 from helpers.proxy import Fault, faulty_proxy
-from helpers.servers import S3Server, s3_server
+from helpers.servers import S3Server
 from helpers.sweeps import ONE_SIZE, make_trial, write_run
 
 from genrescale.data.manifest import Manifest, read_manifest
@@ -28,12 +28,6 @@ ROOT = Path(__file__).parents[2]
 SETTINGS = ["songs_per_shard=16", "val_fraction=0.2", "test_fraction=0.2"]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
 @pytest.fixture
 def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
     for name, value in server.environment.items():
@@ -42,15 +36,14 @@ def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store("s3://music")
 
 
-def job(name: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def process(name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A job as a process of its own, which has nothing but its environment."""
     command = [sys.executable, f"jobs/{name}.py", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=400
-    )
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=400)
 
 
 def test_the_sweep_runs_from_bucket_to_bucket_as_it_does_on_local_folders(
-    bucket: Store, audio_folder: Path, corpus: Manifest, server: S3Server, near: Store
+    bucket: Store, job: RunJob, audio_folder: Path, corpus: Manifest, server: S3Server, near: Store
 ):
     songs = Store(str(audio_folder))
     for path in songs.list():
@@ -65,8 +58,8 @@ def test_the_sweep_runs_from_bucket_to_bucket_as_it_does_on_local_folders(
 
     with faulty_proxy(server.endpoint) as proxy:  # a network that fails at every fifth read of a shard
         proxy.of_shards = (Fault("busy"), Fault("cut", 600), Fault("cut", 50_000))
-        broken = {"AWS_ENDPOINT_URL": proxy.endpoint}
-        far = job("scale_sweep", *ONE_SIZE, "store=s3://music", "corpus=shards", "out=sweep", env=broken)
+        places = ("store=s3://music", "corpus=shards", "out=sweep")
+        far = process("scale_sweep", *ONE_SIZE, *places, AWS_ENDPOINT_URL=proxy.endpoint)
     assert far.returncode == 0, far.stderr
     for path in ("table.csv", "figure.png"):
         assert bucket.read_bytes(f"sweep/{path}") == near.read_bytes(path)
@@ -79,14 +72,14 @@ def test_the_sweep_runs_from_bucket_to_bucket_as_it_does_on_local_folders(
     for id in rows:
         assert any(path.startswith(f"sweep/checkpoints/{id}/") for path in written)
 
-    again = job("scale_sweep", *ONE_SIZE, "store=s3://music", "corpus=shards", "out=sweep")
+    again = job("scale_sweep", *ONE_SIZE, *places)
     assert "2 of them from before" in again.stdout
     for path in written:
         assert server.secret_key.encode() not in bucket.read_bytes(path), path
     assert server.secret_key not in far.stdout + far.stderr + sharded.stdout + sharded.stderr
 
 
-def test_songs_are_synthesised_into_a_bucket(bucket: Store):
+def test_songs_are_synthesised_into_a_bucket(bucket: Store, job: RunJob):
     made = job("synthesize_corpus", "store=s3://music", "out=synthetic", "songs=3", "min_s=3.1", "max_s=4")
     assert made.returncode == 0, made.stderr
     assert {"songs.parquet", "vocabulary.json"} <= set(bucket.child("synthetic").list())
@@ -94,7 +87,7 @@ def test_songs_are_synthesised_into_a_bucket(bucket: Store):
 
 
 def test_a_wrong_key_is_one_sentence(bucket: Store):
-    ended = job("verify_corpus", "corpus=s3://music/shards", env={"AWS_SECRET_ACCESS_KEY": "wrong"})
+    ended = process("verify_corpus", "corpus=s3://music/shards", AWS_SECRET_ACCESS_KEY="wrong")
     assert ended.returncode == 2
     assert "s3://music/shards/manifest.json: access denied" in ended.stderr
     assert "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL" in ended.stderr
@@ -102,7 +95,7 @@ def test_a_wrong_key_is_one_sentence(bucket: Store):
 
 
 def test_a_server_that_does_not_answer_is_one_sentence(bucket: Store):
-    ended = job("verify_corpus", "corpus=s3://music/shards", env={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    ended = process("verify_corpus", "corpus=s3://music/shards", AWS_ENDPOINT_URL="http://127.0.0.1:9")
     assert ended.returncode == 2
     assert "s3://music/shards/manifest.json cannot be read or written" in ended.stderr
     assert "http://127.0.0.1:9" in ended.stderr
@@ -129,7 +122,7 @@ def test_a_large_file_is_written_in_parts_and_whole(bucket: Store):
     assert not bucket.exists("broken")
 
 
-def test_a_truncated_shard_is_named_and_its_range_is_short(bucket: Store, corpus: Manifest):
+def test_a_truncated_shard_is_named_and_its_range_is_short(bucket: Store, job: RunJob, corpus: Manifest):
     files, name = Store(corpus.uri), corpus.shard_name(0)
     for path in files.list():
         bucket.write_bytes(f"cut/{path}", files.read_bytes(path))
@@ -148,7 +141,7 @@ def test_a_truncated_shard_is_named_and_its_range_is_short(bucket: Store, corpus
         read_crops(table, np.array([0]), np.array([0]), 16_000)
 
 
-def test_a_sweep_and_a_corpus_in_a_bucket_are_listed_and_deleted(bucket: Store, corpus: Manifest):
+def test_a_sweep_and_a_corpus_in_a_bucket_are_listed_and_deleted(bucket: Store, job: RunJob, corpus: Manifest):
     store = bucket.child("housekeeping")
     for path in Store(corpus.uri).list():
         store.write_bytes(f"shards/{path}", Store(corpus.uri).read_bytes(path))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from genrescale.launch.cluster import cluster_nodes, connect
+from genrescale.launch.cluster import cluster_nodes
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
@@ -44,12 +44,11 @@ def test_a_dead_clusters_address_is_neither_used_nor_removed():
             CURRENT_CLUSTER.write_bytes(before)
 
 
-def test_another_living_cluster_is_not_joined():
-    with connect(num_cpus=2):
-        cpus, _, address = run_job()
-        assert cpus == "3.0"
-        assert address != ray.get_runtime_context().gcs_address
-        assert [node["CPU"] for node in cluster_nodes()] == [2.0]
+def test_another_living_cluster_is_not_joined(ray_cluster: None):
+    cpus, _, address = run_job()
+    assert cpus == "3.0"
+    assert address != ray.get_runtime_context().gcs_address
+    assert [node["CPU"] for node in cluster_nodes()] == [4.0]
 
 
 def test_an_address_that_nobody_answers_at_is_one_sentence():

@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from helpers.deadly import HANG, LIMIT_S, make_deadly, write_deadly_soundfile
+from helpers.job_runs import RunJob
 from helpers.small_corpus import contents
 
 ROOT = Path(__file__).parents[2]
 NUM_SONGS = 32
-SETTINGS = ("corpus=folder", "songs_per_shard=8", "seed=3", "max_failure_rate=0.1", "cpus=2")
+SETTINGS = ("corpus=folder", "songs_per_shard=8", "seed=3", "max_failure_rate=0.1")
 
 pytestmark = pytest.mark.cluster
 
@@ -38,7 +39,14 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(environment: dict[str, str], music: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "jobs/shard_corpus.py"), *SETTINGS, f"audio={music}", f"out={out}"]
+    command.append("cpus=2")
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def shard(job: RunJob, music: Path, out: Path) -> Path:
+    ended = job("shard_corpus", *SETTINGS, f"audio={music}", f"out={out}")
+    assert ended.returncode == 0, ended.stderr
+    return out
 
 
 def finish(job: subprocess.Popen[str]) -> str:
@@ -48,10 +56,8 @@ def finish(job: subprocess.Popen[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(environment: dict[str, str], music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "shards"
-    finish(start(environment, music, out))
-    return out
+def undisturbed(job: RunJob, music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shard(job, music, tmp_path_factory.mktemp("undisturbed") / "shards")
 
 
 def workers(job: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -83,7 +89,7 @@ def test_a_killed_worker_leaves_no_trace(environment: dict[str, str], music: Pat
 
 
 def test_songs_that_crash_or_hang_their_process_are_quarantined_by_name(
-    environment: dict[str, str], music: Path, tmp_path: Path
+    environment: dict[str, str], job: RunJob, music: Path, tmp_path: Path
 ):
     write_deadly_soundfile(tmp_path / "modules")
     folder = Path(shutil.copytree(music, tmp_path / "music"))
@@ -101,6 +107,6 @@ def test_songs_that_crash_or_hang_their_process_are_quarantined_by_name(
     # the other songs are as if these had been found broken in the usual way
     (folder / "rock/10.flac").write_bytes(b"")
     (folder / "jazz/11.flac").write_bytes(b"")
-    finish(start(environment, folder, tmp_path / "expected"))
-    shards = {name: data for name, data in contents(tmp_path / "expected").items() if name.endswith(".tar")}
+    expected = contents(shard(job, folder, tmp_path / "expected"))
+    shards = {name: data for name, data in expected.items() if name.endswith(".tar")}
     assert shards.items() <= contents(tmp_path / "shards").items()

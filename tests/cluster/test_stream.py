@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+from helpers.small_corpus import flip
 from helpers.traces import (
     CROP,
     DelayedSource,
@@ -28,31 +27,20 @@ from helpers.traces import (
     train_items,
 )
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
+from ray.exceptions import RayError
 
 from genrescale.data import stream
 from genrescale.data.reading.crops import SongTable
 from genrescale.data.reading.plan import ScorePlan
 from genrescale.data.stream import GroupStream
-from genrescale.launch.cluster import connect
 
 pytestmark = pytest.mark.cluster
-ROOT = Path(__file__).parents[2]
 STEPS = 44  # an epoch and the beginning of the next
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> SongTable:
     return ten_thousand_songs(tmp_path_factory.mktemp("songs"))
-
-
-@pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(
-            "PYTHONPATH", f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
-        )  # for helpers.traces
-        with connect(num_cpus=4):
-            yield
 
 
 @pytest.fixture(autouse=True)
@@ -152,20 +140,28 @@ def test_a_stream_that_is_left_reads_no_more(ray_cluster: None, table: SongTable
     assert wait_until(lambda: not executors())
 
 
-def failure(kind: str, file: Path, environment: dict[str, str]) -> tuple[float, str]:
-    """After how many seconds a broken stream failed, and with what."""
-    subprocess.run(
-        [sys.executable, ROOT / "tests" / "helpers" / "broken_streams.py", kind, file], env=environment, timeout=300
-    )
-    seconds, _, error = file.read_text().partition("\n")
-    return float(seconds), error
+def failure(source: DelayedSource, sent: object) -> str:
+    """The error that ends the stream of a source whose tasks get ``sent``; none of its threads stays."""
+    with pytest.raises(RayError) as failed:
+        list(GroupStream(source, ray.put(sent), iter(train_items(source.plan, 0, 1)), 0.5))
+    assert wait_until(lambda: not executors())
+    return str(failed.value)
 
 
-def test_a_flipped_bit_ends_the_stream_with_its_place(environment: dict[str, str], tmp_path: Path):
-    _, error = failure("flip", tmp_path / "failed", environment)
+def test_a_flipped_bit_ends_the_stream_with_its_place(ray_cluster: None, tmp_path: Path):
+    song, table = 4_321, ten_thousand_songs(tmp_path)
+    shard = table.shard_names[table.shard_N[song]]
+    flip(tmp_path / shard, int(table.offset_N[song]) + 100)
+    error = failure(source_of(table), source_of(table))
     assert re.search(r"shard-4\.tar .*: second 0 of song song04321 does not match its checksum", error), error
 
 
-def test_a_task_that_can_never_run_ends_the_stream(environment: dict[str, str], tmp_path: Path):
-    seconds, _ = failure("poison", tmp_path / "failed", environment)
-    assert seconds < 60
+class Poison:
+    """Ends the process that reads it."""
+
+    def __reduce__(self) -> tuple:
+        return os._exit, (1,)
+
+
+def test_a_task_that_can_never_run_ends_the_stream(ray_cluster: None, table: SongTable):
+    failure(source_of(table), Poison())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.job_runs import RunJob
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from genrescale.data.manifest import Manifest
@@ -21,6 +22,7 @@ from genrescale.storage.store import Store
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
+METRICS = ("roc_auc", "pr_auc", "rmse", "val_loss")
 TINY = [
     "sweep=demo",
     "sizes=[8,40]",
@@ -36,9 +38,8 @@ TINY = [
 ]
 
 
-def sweep(corpus: Manifest, out: Path, *overrides: str, timeout: int = 400) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "jobs/scale_sweep.py", *TINY, f"corpus={corpus.uri}", f"out={out}", *overrides]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+def settings(corpus: Manifest, out: Path, *overrides: str) -> list[str]:
+    return [*TINY, f"corpus={corpus.uri}", f"out={out}", *overrides]
 
 
 def table_of(out: Path) -> str:
@@ -46,9 +47,9 @@ def table_of(out: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def finished(job: RunJob, corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("sweep")
-    ended = sweep(corpus, out)
+    ended = job("scale_sweep", *settings(corpus, out))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return out, ended.stdout
 
@@ -90,7 +91,7 @@ def test_the_printed_table_and_the_page_hold_the_rows(finished: tuple[Path, str]
 
 
 def test_a_deleted_row_is_missing_in_the_report_and_alone_run_again(
-    finished: tuple[Path, str], corpus: Manifest, tmp_path: Path
+    job: RunJob, finished: tuple[Path, str], corpus: Manifest, tmp_path: Path
 ):
     out = tmp_path / "sweep"
     shutil.copytree(finished[0], out)
@@ -98,10 +99,10 @@ def test_a_deleted_row_is_missing_in_the_report_and_alone_run_again(
     id = next(t.run_id for t in read_planned(Store(str(out))) if t.axis == "grid")
     written = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/result.json")}
     (out / "runs" / id / "result.json").unlink()
-    subprocess.run([sys.executable, "jobs/report.py", f"out={out}"], cwd=ROOT, check=True, capture_output=True)
+    assert job("report", f"out={out}").returncode == 0
     assert "missing" in (out / "report.html").read_text()
     assert table_of(out) != before
-    again = sweep(corpus, out)
+    again = job("scale_sweep", *settings(corpus, out))
     assert again.returncode == 0, again.stdout + again.stderr
     assert "5 of them from before" in again.stdout
     assert table_of(out) == before
@@ -109,29 +110,32 @@ def test_a_deleted_row_is_missing_in_the_report_and_alone_run_again(
     assert all(path.stat().st_mtime_ns == written[path] for path in untouched)
 
 
-def test_a_killed_sweep_continues_and_ends_with_the_same_table(
-    finished: tuple[Path, str], corpus: Manifest, tmp_path: Path
+def test_a_killed_sweep_continues_and_ends_with_the_same_rows(
+    job: RunJob, finished: tuple[Path, str], corpus: Manifest, tmp_path: Path
 ):
     out = tmp_path / "sweep"
-    grid = [*TINY, "lrs=[]"]  # the table holds no more
-    command = [sys.executable, "jobs/scale_sweep.py", *grid, f"corpus={corpus.uri}", f"out={out}"]
+    smaller = settings(corpus, out, "sizes=[8]", "lrs=[]")
     log = (tmp_path / "log").open("w")
-    job = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-    deadline = time.monotonic() + 300
+    command = [sys.executable, "jobs/scale_sweep.py", *smaller]
+    killed = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     while not (first := list(out.glob("runs/*/result.json"))):
-        assert job.poll() is None, (tmp_path / "log").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+        assert killed.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
     written = {path: path.stat().st_mtime_ns for path in first}
-    again = sweep(corpus, out, "lrs=[]")
+    again = job("scale_sweep", *smaller)
     assert again.returncode == 0, again.stdout + again.stderr
     assert all(path.stat().st_mtime_ns == when for path, when in written.items())
-    assert table_of(out) == table_of(finished[0])
+    rows, undisturbed = read_results(Store(str(out))), read_results(Store(str(finished[0])))
+    assert {row.model for row in rows.values()} == {"waveform", "spectrogram"}
+    for id, row in rows.items():
+        assert [getattr(row, name) for name in METRICS] == [getattr(undisturbed[id], name) for name in METRICS]
 
 
-def test_a_damaged_shard_fails_its_runs_with_the_song_and_leaves_the_others(corpus: Manifest, tmp_path: Path):
+def test_a_damaged_shard_fails_its_runs_with_the_song_and_leaves_the_others(
+    job: RunJob, corpus: Manifest, tmp_path: Path
+):
     shutil.copytree(corpus.uri, tmp_path / "corpus")
     copy = Manifest(str(tmp_path / "corpus"), *[getattr(corpus, n) for n in ("version", "vocabulary", "songs")],
                     corpus.labels_NK, corpus.shards, corpus.settings)  # fmt: skip
@@ -143,7 +147,7 @@ def test_a_damaged_shard_fails_its_runs_with_the_song_and_leaves_the_others(corp
     data[start : start + length] = bytes(b ^ 255 for b in data[start : start + length])
     shard.write_bytes(data)
     out = tmp_path / "sweep"
-    ended = sweep(copy, out, "families=[waveform]", "lrs=[]", "site.max_failures=0")
+    ended = job("scale_sweep", *settings(copy, out, "families=[waveform]", "lrs=[]", "site.max_failures=0"))
     assert ended.returncode == 1, ended.stdout + ended.stderr
     failures = json.loads((out / "failures.json").read_text())
     key = corpus.songs["key"][int(row)].as_py()
@@ -152,8 +156,8 @@ def test_a_damaged_shard_fails_its_runs_with_the_song_and_leaves_the_others(corp
     assert [row.size for row in read_results(Store(str(out))).values()] == [8]
 
 
-def test_a_dry_run_lists_and_starts_nothing(corpus: Manifest, tmp_path: Path):
-    listed = sweep(corpus, tmp_path / "sweep", "dry_run=true")
+def test_a_dry_run_lists_and_starts_nothing(job: RunJob, corpus: Manifest, tmp_path: Path):
+    listed = job("scale_sweep", *settings(corpus, tmp_path / "sweep", "dry_run=true"))
     assert listed.returncode == 0, listed.stderr
     assert "6 runs" in listed.stdout
     assert "to run" in listed.stdout
@@ -166,18 +170,20 @@ def test_a_dry_run_lists_and_starts_nothing(corpus: Manifest, tmp_path: Path):
         (["sizes=[8,4000]"], "4000 train songs were asked for"),
         (["+dials.waveform.frontend_layers=9"], "needs crops of 11.07 s or more; crop_s is 3.0"),
         (["site.workers=3"], "too few for 3 workers"),
-        (["cpus=1"], "one trial needs 1.51 CPUs"),
+        (["site.cpus_per_worker=4"], "one trial needs 4.51 CPUs"),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_starts(
-    corpus: Manifest, tmp_path: Path, overrides: list[str], message: str
+    job: RunJob, corpus: Manifest, tmp_path: Path, overrides: list[str], message: str
 ):
-    ended = sweep(corpus, tmp_path / "sweep", *overrides)
+    ended = job("scale_sweep", *settings(corpus, tmp_path / "sweep", *overrides))
     assert ended.returncode == 2
     assert message in ended.stderr
     assert len([line for line in ended.stderr.splitlines() if line.startswith("scale_sweep:")]) == 1
 
 
 def test_two_logical_cpus_are_enough(corpus: Manifest, tmp_path: Path):
-    ended = sweep(corpus, tmp_path / "sweep", "cpus=2", "families=[waveform]", "sizes=[8]", "lrs=[]", timeout=200)
+    few = settings(corpus, tmp_path / "sweep", "cpus=2", "families=[waveform]", "sizes=[8]", "lrs=[]")
+    command = [sys.executable, "jobs/scale_sweep.py", *few]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.job_runs import RunJob
 
 from genrescale.audio import Clip
 from genrescale.data.manifest import Manifest
@@ -23,7 +22,6 @@ from genrescale.storage.store import Store
 from genrescale.tagging.scores import SongTags, tag_clip
 
 pytestmark = pytest.mark.cluster
-ROOT = Path(__file__).parents[2]
 DIALS = {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 8}
 
 
@@ -46,9 +44,7 @@ def one_by_one(exported: Exported, corpus: Manifest) -> dict[str, SongTags]:
     return songs
 
 
-def test_a_corpus_as_json_lines(
-    exported: tuple[Exported, Path], corpus: Manifest, tmp_path: Path, environment: dict[str, str]
-):
+def test_a_corpus_as_json_lines(exported: tuple[Exported, Path], corpus: Manifest, tmp_path: Path, job: RunJob):
     """One second of one song is damaged: this song is named, passed over and counted, and no other is."""
     shards = Path(shutil.copytree(corpus.uri, tmp_path / "shards"))
     hurt = 7
@@ -56,15 +52,8 @@ def test_a_corpus_as_json_lines(
     with tar.open("r+b") as file:
         file.seek(int(corpus.column("offset")[hurt]) + 100)
         file.write(b"damage")
-    command = [sys.executable, "jobs/tag.py", str(shards), f"model={exported[1]}", "format=json", "top=3", "cpus=2"]
-    ended = subprocess.run(
-        [*command, f"out={tmp_path}/tags.jsonl", f"embeddings={tmp_path}/e.parquet"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    settings = (str(shards), f"model={exported[1]}", "format=json", "top=3")
+    ended = job("tag", *settings, f"out={tmp_path}/tags.jsonl", f"embeddings={tmp_path}/e.parquet")
     assert ended.returncode == 1, ended.stderr
     keys = corpus.songs["key"].to_pylist()
     assert f"tag: {keys[hurt]}: shard " in ended.stderr

@@ -20,9 +20,8 @@ def one_worker(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> di
     return run_world(small_run(), corpus.uri, tmp_path_factory.mktemp("one"))
 
 
-@pytest.mark.parametrize("workers", [2, 4])
-def test_more_workers_give_the_same_twenty_losses(one_worker: dict, corpus: Manifest, tmp_path: Path, workers: int):
-    several = run_world(small_run(), corpus.uri, tmp_path, workers)
+def test_four_workers_give_the_same_twenty_losses(one_worker: dict, corpus: Manifest, tmp_path: Path):
+    several = run_world(small_run(), corpus.uri, tmp_path, workers=4)
     assert len(several["losses"]) == 20
     np.testing.assert_allclose(several["losses"], one_worker["losses"], atol=TOLERANCE, rtol=0)
     for here, there in zip(several["curve"], one_worker["curve"], strict=True):
@@ -79,13 +78,28 @@ def test_another_seed_gives_other_losses(one_worker: dict, corpus: Manifest, tmp
     assert np.abs(np.subtract(other["losses"], one_worker["losses"][:3])).min() > TOLERANCE
 
 
+@pytest.fixture(scope="module")
+def halves(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[dict, Path]]:
+    """The run stopped at its tenth step, on one and on two workers, and its checkpoint."""
+    folders = {workers: tmp_path_factory.mktemp("half") for workers in (1, 2)}
+    return {
+        workers: (run_world(small_run(), corpus.uri, folder, workers, stop_at=10), folder / "checkpoint")
+        for workers, folder in folders.items()
+    }
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 2), (2, 1)])
 def test_a_resumed_run_equals_an_undisturbed_one(
-    one_worker: dict, corpus: Manifest, tmp_path: Path, before: int, after: int
+    one_worker: dict,
+    halves: dict[int, tuple[dict, Path]],
+    corpus: Manifest,
+    tmp_path: Path,
+    before: int,
+    after: int,
 ):
-    first = run_world(small_run(), corpus.uri, tmp_path / "first", before, stop_at=10)
+    first, checkpoint = halves[before]
     assert len(first["losses"]) == 10
-    rest = run_world(small_run(), corpus.uri, tmp_path / "rest", after, resume=tmp_path / "first" / "checkpoint")
+    rest = run_world(small_run(), corpus.uri, tmp_path, after, resume=checkpoint)
     np.testing.assert_allclose(first["losses"] + rest["losses"], one_worker["losses"], atol=TOLERANCE, rtol=0)
     assert [row["step"] for row in rest["curve"]] == [10, 20]
     assert rest["score_sum"] == pytest.approx(one_worker["score_sum"], rel=1e-4)

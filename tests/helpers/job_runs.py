@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import runpy
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+RunJob = Callable[..., "Ended"]
+"""``run``, or another way to run a job: ``(name, *overrides)``."""
 JOBS = Path(__file__).parents[2] / "jobs"
 
 

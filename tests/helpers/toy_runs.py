@@ -40,9 +40,11 @@ def shard_waves(
     return read_manifest(result.manifest.uri)
 
 
-def train_and_score(run: RunConfig, corpus: Manifest, out: Store) -> tuple[dict[str, Any], ScoreTable]:
+def train_and_score(
+    run: RunConfig, corpus: Manifest, out: Store, parents: str = ""
+) -> tuple[dict[str, Any], ScoreTable]:
     """The metrics of a run's test songs, computed from the score table that it leaves in ``out``, and that table."""
-    resolved = resolve(run, SiteConfig(corpus=corpus.uri, out=out.uri), corpus)
+    resolved = resolve(run, SiteConfig(corpus=corpus.uri, out=out.uri, parents=parents), corpus)
     run, site, data = resolved.ticket.run, resolved.ticket.site, resolved.data
     loop = build_loop(run, site, corpus.vocabulary, data.plan, lambda *_: None, data.class_counts_K)
     source, items = data.source(), list(score_items(data.test, 0, 1))
