@@ -15,6 +15,7 @@ from genrescale.config import RunConfig, SiteConfig, run_id, science
 from genrescale.data.manifest import read_manifest
 from genrescale.launch.capacity import capacity
 from genrescale.launch.cluster import cluster_nodes
+from genrescale.launch.process_group import torch_config
 from genrescale.launch.worker import error_path, loop_path, run_worker
 from genrescale.results import (
     ResultRow,
@@ -62,7 +63,7 @@ def _fit(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: flo
     """Run the loop on Ray Train workers, which leave their scores and rank 0's summary in the run's folder."""
     from ray.train import CheckpointConfig, FailureConfig, ScalingConfig
     from ray.train import RunConfig as RayRunConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     storage = Store(site.out).child("checkpoints")
     trainer = TorchTrainer(
@@ -76,7 +77,7 @@ def _fit(run: RunConfig, site: SiteConfig, data: RunData, id: str, launched: flo
             "source": ray.put(data.source(site)),
             "launched": launched,
         },
-        torch_config=TorchConfig(backend="nccl" if site.use_gpu else "gloo"),
+        torch_config=torch_config(site.use_gpu),
         scaling_config=ScalingConfig(
             num_workers=site.workers,
             use_gpu=site.use_gpu,
