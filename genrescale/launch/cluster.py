@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-# Read by Ray when it is imported or when its processes start, so they are set before either.
+# Read by Ray's processes when they start.
 _PRIVATE_ENVIRONMENT = {
-    "RAY_AUTH_MODE": "disabled",  # loopback only; without it ray writes a token into the home folder
+    "RAY_AUTH_MODE": "token",
+    # Despite its name it acts on every system: without a cluster, all of Ray's servers listen on loopback alone.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "GLOO_SOCKET_IFNAME": "lo",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process per run, for nodes that a cloud takes back
@@ -31,6 +36,11 @@ _ENVIRONMENT = {
 }
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what Ray sets in the driver of a submitted job
 STORE_PREFIX = "AWS_"
+RENDEZVOUS = "GENRESCALE_RENDEZVOUS"  # a folder of the private cluster where its workers find each other
+UNGUARDED = (
+    "[ray] this cluster has no authentication: whoever reaches its ports runs code as its user and reads the keys of "
+    "the object store; start it with RAY_AUTH_MODE=token"
+)
 UNDER_WAY = "the job had started"  # a note on what ends a job once it may have done something
 _LOGICAL_CPUS_PER_CORE = 2  # trials overlap one's start-up with another's training; threads per worker are fixed
 
@@ -61,29 +71,74 @@ def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
     """Connect to the cluster this job was submitted to (``RAY_ADDRESS``), else start a private one and end it after.
 
     A private cluster has its own temporary folder and address, so another cluster on the machine, running or dead, is
-    neither used nor disturbed. ``num_cpus`` are its logical CPUs (0: ``default_cpus``); ``trains`` gives it what Ray
-    Train needs. Raises ConnectionError where ``RAY_ADDRESS`` leads nowhere.
+    neither used nor disturbed. Nobody else gets in: its servers listen on loopback and ask for a random token, which
+    only the environment of its own processes holds. ``num_cpus`` are its logical CPUs (0: ``default_cpus``);
+    ``trains`` gives it what Ray Train needs. Raises ConnectionError where ``RAY_ADDRESS`` leads nowhere.
     """
     ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
-    os.environ.update(ours)
-    if "RAY_ADDRESS" in os.environ:
-        folder, options = "", _submitted_options(ours)
-    else:
-        os.environ.update(_PRIVATE_ENVIRONMENT)
-        folder = tempfile.mkdtemp(prefix="genrescale-")
-        options = _private_options(folder, num_cpus, trains)
-    import ray
+    with ExitStack() as closing:
+        if "RAY_ADDRESS" in os.environ:
+            options = _submitted_options(ours)
+        else:
+            # Ray opens its own folder to every user, so it lies in one that only this user may enter
+            folder = closing.enter_context(_private_folder())
+            ours |= _PRIVATE_ENVIRONMENT | {"RAY_AUTH_TOKEN": secrets.token_hex(32), RENDEZVOUS: f"{folder}/rendezvous"}
+            options = _private_options(f"{folder}/ray", num_cpus, trains)
+        closing.enter_context(_environment(ours))
+        closing.enter_context(_read_again(private=RENDEZVOUS in ours))
+        import ray
 
-    try:
+        closing.callback(ray.shutdown)
         _init(options)
-        # A sweep tells of its failures itself, in a line each; the traces are under its tune/ folder.
+        # A sweep reports its failures itself, one line each; the traces are under its tune/ folder.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         with under_way():
             yield
+
+
+@contextmanager
+def _private_folder() -> Iterator[str]:
+    """A temporary folder of mode 0700. Raises OSError where its sockets' paths would be too long for the system."""
+    folder = tempfile.mkdtemp(prefix="genrescale-")
+    os.mkdir(f"{folder}/rendezvous", 0o700)
+    try:
+        yield folder
     finally:
-        ray.shutdown()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """``os.environ`` with ``values``, as it was before afterwards: a token must not outlive its cluster."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _read_again(private: bool) -> Iterator[None]:
+    """Ray with the environment of now: it has read its settings when it was imported, before this cluster's were known.
+
+    The settings of authentication are not read once more at the end: threads that still drain would miss their token.
+    """
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = before and not private
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def cluster_nodes() -> list[dict[str, float]]:
@@ -95,6 +150,7 @@ def cluster_nodes() -> list[dict[str, float]]:
 
 def _init(options: Mapping[str, Any]) -> None:
     import ray
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
     address = os.environ.get("RAY_ADDRESS", "")
     host, _, port = address.rpartition(":")
@@ -103,6 +159,8 @@ def _init(options: Mapping[str, Any]) -> None:
             # Ray itself asks a dead address for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(logging_level=logging.WARNING, log_to_driver=False, **options)
+        if not is_token_auth_enabled():
+            print(UNGUARDED, file=sys.stderr)
     except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise ConnectionError(f"no Ray cluster answers at RAY_ADDRESS={address or 'local'} ({error})") from None
 

@@ -14,6 +14,7 @@ from genrescale.config import RunConfig, SiteConfig, science
 from genrescale.data.manifest import read_manifest
 from genrescale.launch.capacity import capacity
 from genrescale.launch.cluster import cluster_nodes
+from genrescale.launch.process_group import torch_config
 from genrescale.launch.worker import WorkerJob, error_path, run_worker, scores_path
 from genrescale.results import (
     ResultRow,
@@ -55,7 +56,7 @@ def _fit(resolved: ResolvedRun, launched: float, callbacks: list[Any]) -> None:
     """Run the loop on Ray Train workers, which leave their scores and rank 0's summary in the run's folder."""
     from ray.train import CheckpointConfig, FailureConfig, ScalingConfig
     from ray.train import RunConfig as RayRunConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     ticket, data = resolved.ticket, resolved.data
     site = ticket.site
@@ -72,7 +73,7 @@ def _fit(resolved: ResolvedRun, launched: float, callbacks: list[Any]) -> None:
     trainer = TorchTrainer(
         run_worker,
         train_loop_config={"job": job},
-        torch_config=TorchConfig(backend="nccl" if site.use_gpu else "gloo"),
+        torch_config=torch_config(site.use_gpu),
         scaling_config=ScalingConfig(
             num_workers=site.workers,
             use_gpu=site.use_gpu,
