@@ -21,7 +21,8 @@ from genrescale.audio import Vocabulary
 from genrescale.config import SiteConfig, run_from_dict
 from genrescale.models import full_dials
 from genrescale.models.ssast import patch_grid
-from genrescale.storage.store import Store, StoreError
+from genrescale.storage.errors import StoreError
+from genrescale.storage.store import Store
 from genrescale.training.prepare import check_run
 
 NAMES = sorted(path.stem for path in JOBS.glob("[a-z]*.py"))
