@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/ready
 DEMO ?= demo
 SCALE ?= scale
+# uv brings certificates of its own; those of the system, which pip takes, also hold the one of a company's proxy
+export UV_SYSTEM_CERTS ?= true
 
 .PHONY: env demo scale test soak check bench clean-demo
 
@@ -16,7 +18,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "genrescale needs Python 3.11 or 3.12; found neither (set PYTHON=/path/to/python)"; exit 1; }
 	@echo "[env] $(PYTHON) -> $(VENV): 3 GB to download, 6.5 GB on disk (PyTorch comes with CUDA, also for CPUs); once, 1 to 5 minutes"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.11,<0.14"
 	@# Ray starts many short processes: without bytecode each of them compiles every module that it imports
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r requirements.lock
 	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps -e .

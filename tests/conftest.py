@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_songs
 from genrescale.data.manifest import Manifest
 from genrescale.data.sharding.job import shard_tasks, write_corpus
-from genrescale.data.sharding.plan import ShardSettings, make_plan
+from genrescale.data.sharding.plan import make_plan
 from genrescale.data.sharding.writer import write_shard
 from genrescale.data.synthesis.write import write_song, write_table
 from genrescale.models.parts.fused import library

@@ -16,8 +16,9 @@ from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.reading.crops import SongTable, read_crops
 from genrescale.data.reading.shard_cache import ShardCache
 from genrescale.data.reading.spans import DamagedShardError, ReadStats
+from genrescale.storage.errors import StoreError
 from genrescale.storage.retry import Patience
-from genrescale.storage.store import Store, StoreError
+from genrescale.storage.store import Store
 
 pytestmark = pytest.mark.cluster
 CROP = 48_000

@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
+from genrescale.config.published import Published
 from genrescale.export import load_exported
-from genrescale.export.published import Published, import_published
+from genrescale.export.published import import_published
 from genrescale.models import build_model
 from genrescale.models.pretrained import AST_DIALS, load_published
 from genrescale.models.published.ssast_keys import ast_keys

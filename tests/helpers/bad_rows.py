@@ -17,10 +17,10 @@ from helpers.mutations import SONG_S, generator, mutated_songs
 from helpers.small_corpus import contents, shard_here
 
 from genrescale.audio import SAMPLE_RATE
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_corpus
 from genrescale.data.quarantine import read_quarantine
 from genrescale.data.sharding.job import ShardingResult
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.storage.store import Store
 
 ROW = re.compile(r"row (\d+)")

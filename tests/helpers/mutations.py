@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from helpers.formats import encoded
 
 from genrescale.audio import Song, Vocabulary
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_corpus
 from genrescale.data.decoding.decode import DecodeError, decode_pcm
 from genrescale.data.decoding.decoders import MAX_SONG_S
-from genrescale.data.sharding.plan import ShardSettings, make_plan
+from genrescale.data.sharding.plan import make_plan
 
 SONG_S = 0.3
 IN_PROCESS = ("wav", "wav adpcm", "flac", "ogg of short pages", "mp3", "au", "aiff")

@@ -12,10 +12,10 @@ from helpers.small_corpus import shard_here
 
 from genrescale.audio import SAMPLE_RATE, Song, Vocabulary
 from genrescale.config import RunConfig, SiteConfig
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.reading.plan import score_items
 from genrescale.data.reading.source import local_stream
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.results import ScoreTable, join_scores, read_scores, write_scores
 from genrescale.storage.store import Store
 from genrescale.training.assemble import build_loop, score_table

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from helpers.small_corpus import make_song, shard_here
 
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.checksums import gather_checksums, song_checksums
 from genrescale.data.index import num_seconds
 from genrescale.data.manifest import MANIFEST_PATH, Manifest, read_manifest
 from genrescale.data.reading.crops import DamagedShardError, SongTable, read_crops
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.upkeep.mix import mix_corpora
 from genrescale.data.upkeep.take_down import take_down
 from genrescale.data.upkeep.verify import verify_manifest

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from genrescale.audio import Song
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_songs
-from genrescale.data.sharding.plan import ShardSettings, make_plan
+from genrescale.data.sharding.plan import make_plan
 from genrescale.data.sharding.splits import artist_overlap
 
 

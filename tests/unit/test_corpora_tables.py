@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.small_corpus import make_song
 
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import CORPORA, list_songs
 from genrescale.data.decoding.decoders import DecodeError
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.sharding.writer import decode_song
 
 ROWS = [

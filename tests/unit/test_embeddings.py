@@ -16,8 +16,8 @@ from PIL import Image
 
 import genrescale.evaluation.mapping
 from genrescale.audio import PCM_SCALE, Clip, Song, Tag, Vocabulary
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.manifest import Manifest
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.evaluation.mapping import map_png
 from genrescale.export import Exported, ModelSpec, export_model, load_exported
 from genrescale.export.card import Origin

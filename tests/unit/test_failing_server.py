@@ -13,8 +13,9 @@ from helpers.small_corpus import rock_task
 from genrescale.audio import Song
 from genrescale.data.decoding import fetch
 from genrescale.data.sharding.writer import write_shard
+from genrescale.storage.errors import StoreError
 from genrescale.storage.retry import Patience
-from genrescale.storage.store import Store, StoreError
+from genrescale.storage.store import Store
 
 
 class Handler(SimpleHTTPRequestHandler):

@@ -14,9 +14,9 @@ from helpers.mutations import BY_FFMPEG, IN_PROCESS, TABLES, check_song, check_t
 from helpers.small_corpus import rock_task
 
 from genrescale.audio import Song
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_songs
 from genrescale.data.index import index_from_bytes, index_path
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.sharding.writer import write_shard
 from genrescale.storage.store import Store
 

@@ -11,11 +11,11 @@ from helpers.formats import encoded
 from helpers.small_corpus import shard_here
 
 from genrescale.audio import Song
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_songs
 from genrescale.data.decoding.decode import decode_pcm
 from genrescale.data.decoding.decoders import DecodeError
 from genrescale.data.decoding.in_parquet import read_song
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.sharding.writer import decode_song
 from genrescale.storage.store import Store
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from helpers.sweeps import make_trial, write_run
 
+from genrescale.config.corpus import ShardSettings, SynthesisConfig
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.sharding.plan import ShardSettings
-from genrescale.data.sharding.synthetic import SynthesisConfig, embedded_corpus
+from genrescale.data.sharding.synthetic import embedded_corpus
 from genrescale.inventory import CorpusItem, SweepItem, deletion, find_items, format_items
 from genrescale.results import read_results, write_planned
 from genrescale.storage.store import Store

@@ -17,12 +17,12 @@ from helpers.formats import encoded
 from helpers.small_corpus import rock_task
 
 from genrescale.audio import Song
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.decoding import isolated, watchdog
 from genrescale.data.decoding.decode import decode_pcm
 from genrescale.data.decoding.decoders import DecodeError
 from genrescale.data.decoding.isolated import decode_isolated
 from genrescale.data.index import index_path
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.sharding.writer import decode_song, write_shard
 from genrescale.storage.store import Store
 

@@ -14,7 +14,8 @@ import pytest
 from helpers.job_runs import JOBS, run
 from helpers.small_corpus import make_song, shard_here
 
-from genrescale.storage.store import Store, StoreError
+from genrescale.storage.errors import StoreError
+from genrescale.storage.store import Store
 
 NAMES = sorted(path.stem for path in JOBS.glob("[a-z]*.py"))
 

@@ -11,9 +11,9 @@ from helpers.small_corpus import VOCABULARY, make_song, shard_here
 
 from genrescale.audio import Tag, Vocabulary
 from genrescale.config import ContrastConfig, DataConfig, RunConfig
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.reading.crops import read_crops
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.upkeep.mix import mix_corpora, refuse_mix
 from genrescale.data.upkeep.take_down import take_down
 from genrescale.storage.store import Store

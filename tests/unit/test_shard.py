@@ -29,8 +29,9 @@ from genrescale.data.sharding.errors import FailureBudgetError
 from genrescale.data.sharding.job import shard_tasks, write_corpus
 from genrescale.data.sharding.plan import make_plan
 from genrescale.data.sharding.writer import ShardTask, decode_song, write_shard
+from genrescale.storage.errors import StoreError
 from genrescale.storage.retry import Patience
-from genrescale.storage.store import Store, StoreError
+from genrescale.storage.store import Store
 
 VOCABULARY = Vocabulary((Tag("jazz"), Tag("rock")), exclusive=True)
 NAME = "shards/train-000000.tar"

@@ -16,7 +16,8 @@ from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.reading.crops import SongTable, read_crops
 from genrescale.data.reading.shard_cache import Retried, ShardCache
 from genrescale.data.reading.spans import DamagedShardError, ReadStats
-from genrescale.storage.store import Store, StoreError
+from genrescale.storage.errors import StoreError
+from genrescale.storage.store import Store
 from genrescale.training.select import select_data
 
 MB = 1_000_000

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from genrescale.audio import Song, Tag, Vocabulary
-from genrescale.data.sharding.plan import ShardSettings, make_plan
+from genrescale.config.corpus import ShardSettings
+from genrescale.data.sharding.plan import make_plan
 from genrescale.data.sharding.plan_file import fix_plan
 from genrescale.storage.store import Store
 

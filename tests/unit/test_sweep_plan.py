@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 import pytest
 
 from genrescale.config import DataConfig, OptimConfig, RunConfig, SiteConfig, run_from_dict, run_id, science
+from genrescale.config.sweep import SweepConfig
 from genrescale.data.manifest import Manifest
 from genrescale.launch.capacity import capacity
-from genrescale.launch.sweep import SweepConfig, plan_trials
+from genrescale.launch.sweep import plan_trials
 from genrescale.metrics import score
 from genrescale.training.select import select_data
 
