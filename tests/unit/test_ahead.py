@@ -51,7 +51,7 @@ class Asked:
 
     def reaches(self, count: int) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: self.count >= count, timeout=10)
+            return self._changed.wait_for(lambda: self.count >= count, timeout=300)
 
 
 def five() -> Asked:

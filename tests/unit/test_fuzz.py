@@ -20,8 +20,8 @@ from genrescale.data.index import index_from_bytes, index_path
 from genrescale.data.sharding.writer import write_shard
 from genrescale.storage.store import Store
 
-NUM_SONGS = {**dict.fromkeys(IN_PROCESS, 220), **dict.fromkeys(BY_FFMPEG, 40)}
-NUM_TABLES = 600
+NUM_SONGS = {**dict.fromkeys(IN_PROCESS, 80), **dict.fromkeys(BY_FFMPEG, 16)}
+NUM_TABLES = 200
 
 
 @pytest.fixture(scope="module")

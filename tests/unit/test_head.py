@@ -6,18 +6,19 @@ import math
 
 import pytest
 import torch
+from helpers.tiny_models import TINY, tiny_len
 from torch import nn
 
 from genrescale.losses import LOSSES, OUTPUT_PRIOR
-from genrescale.models import MODELS, build_model, min_crop_len
+from genrescale.models import MODELS, build_model
 from genrescale.models.parts.head import head_bias, set_output_prior
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_models_logits_move_with_the_bias_that_is_set(name: str):
     torch.manual_seed(0)
-    model = build_model(name, 7).eval()
-    wave_BT = 0.1 * torch.randn(2, min_crop_len(name))
+    model = build_model(name, 7, **TINY[name]).eval()
+    wave_BT = 0.1 * torch.randn(2, tiny_len(name))
     with torch.no_grad():
         before_BK, bias_K = model(wave_BT), head_bias(model, 7).clone()
         set_output_prior(model, 7, 0.01)

@@ -5,7 +5,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,7 +57,7 @@ resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 for decode in (decode_pcm, decode_isolated):
     print(len(decode(pathlib.Path({str(path)!r}), "song").pcm_T))"""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["16000", "16000"], done.stderr
 
 
@@ -111,7 +110,7 @@ def test_a_decoder_that_hangs_ends_its_process_and_then_its_song_has_a_name(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with (tmp_path / "task").open("rb") as file:
         died = subprocess.run(
-            [sys.executable, "-c", code], stdin=file, env=environment, capture_output=True, timeout=60
+            [sys.executable, "-c", code], stdin=file, env=environment, capture_output=True, timeout=300
         )
     assert died.returncode != 0
     assert b"Timeout (0:00:04)!" in died.stderr
@@ -125,12 +124,14 @@ def test_a_decoder_that_hangs_ends_its_process_and_then_its_song_has_a_name(
 
 
 def test_a_song_that_is_done_in_time_disarms_the_watchdog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(watchdog, "HANG_LIMIT_S", 0.3)
+    calls: list[str] = []
+    monkeypatch.setattr(watchdog.faulthandler, "dump_traceback_later", lambda *_, **__: calls.append("armed"))
+    monkeypatch.setattr(watchdog.faulthandler, "cancel_dump_traceback_later", lambda: calls.append("disarmed"))
     song = Song("sane", str(encoded("flac", 1.5, tmp_path)), "", {"rock": 1.0})
     decode_song(song, ShardSettings())
     with pytest.raises(DecodeError):
         decode_song(replace(song, path=str(tmp_path / "none.flac")), ShardSettings())
-    time.sleep(0.5)  # this process would be dead
+    assert calls == ["armed", "disarmed"] * 2
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])

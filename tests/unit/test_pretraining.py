@@ -127,6 +127,7 @@ def fine_tuning(take: str = "matching", **dials: Any) -> RunConfig:
 def test_fine_tuning_starts_from_the_pretrained_backbone(out: Store, corpus: Manifest, pretrained):
     """Stride 16 to 10: positions are interpolated, every other weight of the backbone is taken, the head is new."""
     run, source = complete_run(fine_tuning(), corpus, 32), pretrained[2]
+    run = replace(run, optim=replace(run.optim, max_steps=2, validate_every=2))
     check_run(run, SiteConfig(out=out.uri), corpus.vocabulary)
     loop, data = make_loop(run, corpus, out.uri)
     assert sorted(loop.fresh_weights) == ["head.bias", "head.weight", "head_norm.bias", "head_norm.weight"]

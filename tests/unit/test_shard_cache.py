@@ -126,7 +126,7 @@ def test_processes_that_need_the_same_shard_fetch_it_once(corpus: Manifest, tmp_
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 6
-    assert count.get(timeout=5) == 1
+    assert count.get(timeout=300) == 1
     assert count.empty()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ from genrescale.telemetry import progress as telemetry
 from genrescale.telemetry.progress import Progress, Waiting, format_duration
 
 
+def wait_for_lines(stream: io.StringIO, count: int) -> None:
+    """Until ``stream`` has so many lines more; a beat that never comes ends the test by its time limit."""
+    wanted = stream.getvalue().count("\n") + count
+    while stream.getvalue().count("\n") < wanted:
+        time.sleep(0.005)
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(8.25, "8s"), (75.2, "1m15s"), (3_660, "1h01m")])
 def test_durations_are_short(seconds: float, text: str):
     assert format_duration(seconds) == text
@@ -26,7 +34,7 @@ def test_lines_come_while_one_item_takes_long(monkeypatch: pytest.MonkeyPatch):
     stream = io.StringIO()
     with Progress("sharding", 4, "songs", stream) as progress:
         progress.advance(1, "a.mp3")
-        time.sleep(0.2)
+        wait_for_lines(stream, 3)
     lines = stream.getvalue().splitlines()
     assert len(lines) >= 4
     assert lines[0].startswith("[sharding] 1/4 songs · about ")
@@ -38,9 +46,9 @@ def test_a_stage_that_nobody_can_count_is_heard_while_it_lasts(monkeypatch: pyte
     monkeypatch.setattr(telemetry, "HEARTBEAT_S", 0.02)
     stream = io.StringIO()
     with Waiting("shard_corpus", "listing the songs", stream) as waiting:
-        time.sleep(0.1)
+        wait_for_lines(stream, 1)
         waiting.note("planning 1,000,000 songs")
-        time.sleep(0.1)
+        wait_for_lines(stream, 2)
     lines = stream.getvalue().splitlines()
     assert lines[0] == "[shard_corpus] 0s so far · listing the songs"
     assert lines[-1] == "[shard_corpus] 0s so far · planning 1,000,000 songs"
@@ -56,12 +64,13 @@ def test_the_shard_job_is_heard_while_it_lists_plans_connects_and_ends(tmp_path:
         function = getattr(importlib.import_module(module), name)
 
         def slowly(*arguments: Any, **named: Any) -> Any:
-            time.sleep(0.15)
+            assert isinstance(sys.stderr, io.StringIO)
+            wait_for_lines(sys.stderr, 2)
             return function(*arguments, **named)
 
         monkeypatch.setattr(f"{module}.{name}", slowly)
 
-    monkeypatch.setattr(telemetry, "HEARTBEAT_S", 0.03)
+    monkeypatch.setattr(telemetry, "HEARTBEAT_S", 0.01)
     slow("genrescale.data.corpora", "list_corpus")
     slow("genrescale.data.sharding.plan_file", "fix_plan")
     slow("genrescale.launch.cluster", "_init")
