@@ -131,7 +131,7 @@ def test_the_imported_folder_says_what_it_is(shared_data: Path, checkpoint: Path
     assert run("import_weights", *given).returncode == 0
     spec, card = load_exported(str(tmp_path)).spec, (tmp_path / "README.md").read_text()
     assert (spec.model, spec.crop_len, spec.scoring) == (name, CROP_LEN[name], "spread:16")
-    for words in ("MagnaTagATune", "MIT", "best_model.pth", f"{PARAMETERS[name]:,}", "No score of these weights"):
+    for words in ("MagnaTagATune", "MIT", "best_model.pth", f"{PARAMETERS[name]:,}", "No scores are recorded"):
         assert words in card
 
 

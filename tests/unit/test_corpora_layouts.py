@@ -117,7 +117,7 @@ def test_million_song_dataset_by_the_index_of_musicnn(tmp_path: Path):
         ("val_gt_msd.tsv", f"{TRACKS[1]}\t[1, 2]\n", "row 1: expected an id, a tab and a list of 2 zeros and ones"),
         ("val_gt_msd.tsv", f"{TRACKS[1]}\n", "row 1: expected an id, a tab and a list"),
         ("index_msd.tsv", f"{TRACKS[1]}\n", "index_msd.tsv, row 1: 1 cells"),
-        ("output_labels_msd.txt", "MSD_LABELS = __import__('os').getcwd()\n", "assigns no list of tag names"),
+        ("output_labels_msd.txt", "MSD_LABELS = __import__('os').getcwd()\n", "does not assign a list of tag names"),
     ],
 )
 def test_a_wrong_index(tmp_path: Path, file: str, text: str, words: str):
@@ -167,7 +167,7 @@ def test_a_song_of_fma_has_one_key_in_every_subset(tmp_path: Path):
         ("tracks", ",validation,", ",dev,", "tracks.csv, row 2: split 'dev' is none of"),
         ("tracks", "141,d", "d", "tracks.csv, row 4: expected 7 cells"),
         ("tracks", '"[21, 25]"', '"[21, 99]"', "tracks.csv, row 3: genres_all '.21, 99.' is not a list of ids"),
-        ("genres", "Punk,12", "Punk,7", "genres.csv: top_level 7 is the id of no genre"),
+        ("genres", "Punk,12", "Punk,7", "genres.csv: top_level 7 is not the id of a genre"),
     ],
 )
 def test_a_wrong_table_of_fma(tmp_path: Path, file: str, old: str, new: str, words: str):
@@ -203,7 +203,7 @@ HEADER = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\n"
     [
         ("PATH\tTAGS\na\tb\n", r"begins with \['PATH', 'TAGS'\]; expected the columns TRACK_ID"),
         (f"{HEADER}t\ta\tb\t1.mp3\tlong\tx\n", "row 1, DURATION: 'long' is not a length in seconds"),
-        (f"{HEADER}t\ta\tb\t1.mp3\t3\n", "row 1: 5 cells; expected 6 or more"),
+        (f"{HEADER}t\ta\tb\t1.mp3\t3\n", "row 1: 5 cells; expected at least 6"),
         (f"{HEADER}t\ta\tb\t1.mp3\t3\tx\nt\ta\tb\t1.mp3\t3\tx\t\n", "row 2: the path or a tag is empty"),
     ],
 )
