@@ -193,7 +193,7 @@ def test_what_is_undefined_is_none_and_what_is_wrong_is_said():
     true_NK, score_NK = arrays()
     assert bootstrap_interval("roc_auc", np.ones((5, 2)), np.random.rand(5, 2)) is None
     assert paired_test("micro_f1", np.zeros((5, 2)), np.zeros((5, 2)), np.zeros((5, 2))) is None
-    with pytest.raises(ValueError, match=r"'auc' is none of \['roc_auc', 'pr_auc'"):
+    with pytest.raises(ValueError, match=r"'auc' is none of \['accuracy', 'roc_auc', 'pr_auc'"):
         bootstrap_interval("auc", true_NK, score_NK)
     with pytest.raises(ValueError, match=r"resamples \(0\)"):
         bootstrap_interval("rmse", true_NK, score_NK, resamples=0)
