@@ -10,7 +10,7 @@ SCALE ?= scale
 # uv brings certificates of its own; those of the system, which pip takes, also hold the one of a company's proxy
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: env demo scale test soak check bench clean-demo
+.PHONY: env demo scale test soak check coverage gpu bench clean-demo
 
 env: $(STAMP)
 
@@ -32,9 +32,10 @@ scale: env
 	@$(BIN)/python jobs/scale_sweep.py sweep=scale out=$(SCALE)
 
 test: env
-	@# clusters wait much: the tests without Ray run meanwhile, and tell of themselves at the end
-	@log=$$(mktemp); $(BIN)/python -m pytest tests/unit tests/golden tests/browser > $$log 2>&1 & others=$$!; \
-	trap "kill $$others 2> /dev/null" EXIT; \
+	@# clusters wait much: the tests without Ray run meanwhile, on one thread, and tell of themselves at the end
+	@$(BIN)/python -m pytest tests/gpu -rs
+	@log=$$(mktemp); OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/golden tests/browser > $$log 2>&1 & \
+	others=$$!; trap "kill $$others 2> /dev/null" EXIT; \
 	$(BIN)/python -m pytest tests/cluster; failed=$$?; \
 	wait $$others || failed=1; cat $$log; rm -f $$log; exit $$failed
 
@@ -47,6 +48,17 @@ check: env
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/unit tests/golden
+
+coverage: env
+	@# processes that the tests start are counted too, Ray's workers among them: pyproject.toml, tool.coverage
+	@rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest tests/unit tests/golden
+	$(BIN)/coverage run -m pytest $(addprefix tests/cluster/test_,sweep.py training.py sharding.py stream.py)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+gpu: env
+	@$(BIN)/python tests/gpu/run.py build/gpu.json
 
 bench: env
 	@for benchmark in benchmarks/[a-z]*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done

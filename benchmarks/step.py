@@ -1,4 +1,6 @@
-"""A training step on a CPU, ours against plain PyTorch: ``python benchmarks/step.py [threads=2] [rounds=5]``.
+"""A training step, ours against plain PyTorch: ``python benchmarks/step.py [device=auto] [threads=2] [rounds=5]``.
+
+``device=auto`` is the GPU where there is one; the two models are compared with one another on the CPU in any case.
 
 Ours is what a training run does: the engine's step of our model in bf16 (fp32 masters), with the settings of the memory
 allocator that a private cluster gives its workers. Plain is a loop in fp32 over the same architecture as one writes it
@@ -24,17 +26,17 @@ from typing import Any
 CASES = [(name, seconds) for name in ("waveform", "spectrogram", "short_chunk_res") for seconds in (15, 3)]
 CLIPS = {15: 4, 3: 16}
 NUM_TAGS, DROPOUT, LR = 50, 0.5, 1e-4
-GEMM = 2048
+GEMM = {"cpu": 2048, "cuda": 8192}
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 
 
 class Side:
     """A process that takes the steps of one side."""
 
-    def __init__(self, side: str, threads: int, ours_allocator: bool) -> None:
+    def __init__(self, side: str, device: str, threads: int, ours_allocator: bool) -> None:
         settings = {"OMP_NUM_THREADS": str(threads)} | (ALLOCATOR if ours_allocator else {})
         self._process = subprocess.Popen(
-            [sys.executable, __file__, f"side={side}", f"threads={threads}"],
+            [sys.executable, __file__, f"side={side}", f"device={device}", f"threads={threads}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -64,14 +66,14 @@ def batch(seconds: int) -> tuple[Any, Any]:
     return wave_BT, (rng.random((clips, NUM_TAGS)) < 0.1).astype(np.float32)
 
 
-def our_step(name: str, seconds: int) -> Callable[[], float]:
+def our_step(name: str, seconds: int, device_name: str) -> Callable[[], float]:
     import torch.nn.functional as F
 
     from genrescale.config import AugmentConfig, OptimConfig
     from genrescale.models import build_model
     from genrescale.training.engine import Engine, TrainGroup, initialise_process
 
-    device = initialise_process(False, threads=int(os.environ["OMP_NUM_THREADS"]), seed=0)
+    device = initialise_process(device_name == "cuda", threads=int(os.environ["OMP_NUM_THREADS"]), seed=0)
     model = build_model(name, NUM_TAGS, dropout=DROPOUT)
     clips = CLIPS[seconds]
     engine = Engine(
@@ -86,7 +88,7 @@ def our_step(name: str, seconds: int) -> Callable[[], float]:
     return lambda: float(engine.train_step(0, [group]))
 
 
-def plain_step(name: str, seconds: int) -> Callable[[], float]:
+def plain_step(name: str, seconds: int, device_name: str) -> Callable[[], float]:
     import torch
     import torch.nn.functional as F
     from _step_plain import plain_copy
@@ -96,9 +98,9 @@ def plain_step(name: str, seconds: int) -> Callable[[], float]:
     torch.manual_seed(0)
     ours = build_model(name, NUM_TAGS, dropout=DROPOUT)
     compare(name, ours, seconds)
-    model = plain_copy(name, ours, NUM_TAGS, DROPOUT)
+    model = plain_copy(name, ours, NUM_TAGS, DROPOUT).to(device_name)
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
-    wave_BT, tags_BK = (torch.from_numpy(values) for values in batch(seconds))
+    wave_BT, tags_BK = (torch.from_numpy(values).to(device_name) for values in batch(seconds))
 
     def step() -> float:
         optimizer.zero_grad()
@@ -145,12 +147,14 @@ def flops(name: str, seconds: int) -> float:
     return counter.get_total_flops() * CLIPS[seconds] / 2
 
 
-def matrix_rate(dtype_name: str) -> float:
+def matrix_rate(dtype_name: str, device_name: str) -> float:
     """FLOP/s of a large matrix product: the best of five."""
     import torch
 
-    a = torch.randn(GEMM, GEMM).to(getattr(torch, dtype_name))
-    return max(2 * GEMM**3 / seconds_of(lambda: a @ a) for _ in range(5))
+    size = GEMM[device_name]
+    a = torch.randn(size, size, device=device_name).to(getattr(torch, dtype_name))
+    # the sum that is read is what waits for a GPU; it costs a thousandth of the product
+    return max(2 * size**3 / seconds_of(lambda: float((a @ a).sum())) for _ in range(5))
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
@@ -159,7 +163,7 @@ def seconds_of(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def serve(side: str, threads: int) -> None:
+def serve(side: str, device: str, threads: int) -> None:
     """Answers the questions of ``Side.ask``."""
     import torch
 
@@ -167,18 +171,19 @@ def serve(side: str, threads: int) -> None:
 
     torch.set_num_threads(threads)
     step: Callable[[], float] | None = None
+    build: Callable[..., Callable[[], float]] = our_step if side == "ours" else plain_step
     with single_process_group():
         for line in sys.stdin:
             question, *rest = json.loads(line)
             if question == "build":
-                step = (our_step if side == "ours" else plain_step)(*rest)
+                step = build(*rest, device)
                 answer: Any = step()
             elif question == "step" and step is not None:
                 answer = seconds_of(step)
             elif question == "flops":
-                answer = flops(*rest)
+                answer = flops(rest[0], rest[1])
             else:
-                answer = matrix_rate(*rest)
+                answer = matrix_rate(rest[0], device)
             print("answer", json.dumps(answer), flush=True)
 
 
@@ -196,20 +201,39 @@ def measure(ours: Side, plain: Side, name: str, seconds: int, rounds: int) -> tu
     return medians[0], medians[1], statistics.median(b / a for a, b in pairs)
 
 
+def resolve(device: str) -> str:
+    """``auto`` as the GPU where there is one."""
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device={device} is none of auto, cpu, cuda")
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def main() -> None:
     """Measures and prints."""
-    settings = {"threads": str(len(os.sched_getaffinity(0))), "rounds": "5", "allocator": "0", "side": ""}
+    settings = {
+        "device": "auto",
+        "threads": str(len(os.sched_getaffinity(0))),
+        "rounds": "5",
+        "allocator": "0",
+        "side": "",
+    }
     settings |= dict(argument.split("=", 1) for argument in sys.argv[1:])
     threads = int(settings["threads"])
     if settings["side"]:
-        serve(settings["side"], threads)
+        serve(settings["side"], settings["device"], threads)
         return
-    ours, plain = Side("ours", threads, True), Side("plain", threads, settings["allocator"] == "1")
+    device = resolve(settings["device"])
+    ours = Side("ours", device, threads, True)
+    plain = Side("plain", device, threads, settings["allocator"] == "1")
     figures: dict[str, float] = {}
     try:
         rates = {dtype: ours.ask("rate", dtype) for dtype in ("bfloat16", "float32")}
         products = ", ".join(f"{dtype} {rate / 1e9:.0f} GFLOP/s" for dtype, rate in rates.items())
-        print(f"{threads} threads; matrix products: {products}")
+        print(f"{device}, {threads} threads; matrix products: {products}")
         columns = f"{'crops/s':>8}{'GFLOP/s':>9}"
         print(f"{'':<19} | {columns}{'of bf16':>9} | {columns.replace('crops/s', '  plain')}{'of fp32':>9} | vs plain")
         for name, seconds in CASES:

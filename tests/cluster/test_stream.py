@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from helpers.traces import (
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from ray.exceptions import RayError
 
+from genrescale.audio import Split
 from genrescale.data import stream
 from genrescale.data.reading.crops import SongTable
 from genrescale.data.reading.plan import ScorePlan
@@ -51,14 +53,14 @@ def many_small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def source_of(table: SongTable, longest_s: float = 0.0, noted_in: str = "") -> DelayedSource:
-    tables = {"train": table, "validation": table, "test": table}
+    tables: dict[Split, SongTable] = {"train": table, "validation": table, "test": table}
     test = ScorePlan(table.len_N[:2], CROP, "consecutive", "test")
     return DelayedSource(tables, plan_of(table.len_N, STEPS), test, longest_s, noted_in)
 
 
 def stream_all(source: DelayedSource, workers: int, start: int = 0, stop: int = STEPS) -> bytes:
     """What ``workers`` consumers at a time got of the steps from ``start`` to before ``stop``."""
-    reference = ray.put(source)
+    reference: Any = ray.put(source)
     table, plan = source.tables["train"], source.plan
 
     def consume(rank: int) -> np.ndarray:
@@ -144,8 +146,9 @@ def test_a_stream_that_is_left_reads_no_more(ray_cluster: None, table: SongTable
 
 def failure(source: DelayedSource, sent: object) -> str:
     """The error that ends the stream of a source whose tasks get ``sent``; none of its threads stays."""
+    reference: Any = ray.put(sent)
     with pytest.raises(RayError) as failed:
-        list(GroupStream(source, ray.put(sent), iter(train_items(source.plan, 0, 1)), 0.5))
+        list(GroupStream(source, reference, iter(train_items(source.plan, 0, 1)), 0.5))
     assert wait_until(lambda: not executors())
     return str(failed.value)
 
@@ -165,5 +168,8 @@ class Poison:
         return os._exit, (1,)
 
 
-def test_a_task_that_can_never_run_ends_the_stream(ray_cluster: None, table: SongTable):
+def test_a_task_that_can_never_run_ends_the_stream(
+    ray_cluster: None, table: SongTable, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stream, "TASK_BYTES", 1 << 40)  # one task: Ray tries each again, in processes of its own
     failure(source_of(table), Poison())

@@ -16,7 +16,7 @@ import pytest
 from helpers.job_runs import RunJob
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from genrescale.data.manifest import Manifest
+from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.results import read_planned, read_results, read_scores, run_folder
 from genrescale.storage.store import Store
 
@@ -137,11 +137,10 @@ def test_a_damaged_shard_fails_its_runs_with_the_song_and_leaves_the_others(
     job: RunJob, corpus: Manifest, tmp_path: Path
 ):
     shutil.copytree(corpus.uri, tmp_path / "corpus")
-    copy = Manifest(str(tmp_path / "corpus"), *[getattr(corpus, n) for n in ("version", "vocabulary", "songs")],
-                    corpus.labels_NK, corpus.shards, corpus.settings)  # fmt: skip
+    copy = read_manifest(str(tmp_path / "corpus"))
     row = corpus.select("train", 40)[-1]  # in size 40, not in size 8
     assert row not in corpus.select("train", 8)
-    shard = Path(copy.uri, corpus.shard_name(corpus.column("shard")[row]))
+    shard = Path(copy.uri, corpus.shard_name(int(corpus.column("shard")[row])))
     data = bytearray(shard.read_bytes())
     start, length = int(corpus.column("offset")[row]), int(corpus.column("num_samples")[row]) * 2
     data[start : start + length] = bytes(b ^ 255 for b in data[start : start + length])

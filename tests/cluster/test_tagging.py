@@ -22,7 +22,7 @@ from genrescale.storage.store import Store
 from genrescale.tagging.scores import SongTags, tag_clip
 
 pytestmark = pytest.mark.cluster
-DIALS = {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 8}
+DIALS = {"frontend_width": 0.125, "backend_filters": 8, "backend_units": 8}
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from genrescale.data.decoding.decoders import MAX_SONG_S
 from genrescale.data.sharding.plan import make_plan
 
 SONG_S = 0.3
-IN_PROCESS = ("wav", "wav adpcm", "flac", "ogg of short pages", "mp3", "au", "aiff")
-BY_FFMPEG = (
+IN_PROCESS: tuple[str, ...] = ("wav", "wav adpcm", "flac", "ogg of short pages", "mp3", "au", "aiff")
+BY_FFMPEG: tuple[str, ...] = (
     "opus of short pages",
     "m4a",
     "aac adts",

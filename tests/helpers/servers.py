@@ -84,8 +84,10 @@ def _wait_until_healthy(server: S3Server, process: subprocess.Popen[bytes], log:
         assert process.poll() is None, log.read_text()[-2000:]
         try:
             urllib.request.urlopen(f"{server.endpoint}/healthz", timeout=1)
-            keys = {"key": server.access_key, "secret": server.secret_key, "endpoint_url": server.endpoint}
-            if s3fs.S3FileSystem(**keys, use_listings_cache=False).exists("music"):  # it comes after the server
+            client = s3fs.S3FileSystem(
+                key=server.access_key, secret=server.secret_key, endpoint_url=server.endpoint, use_listings_cache=False
+            )
+            if client.exists("music"):  # it comes after the server
                 return
         except OSError:
             pass

@@ -67,7 +67,10 @@ def plan_of(len_N: np.ndarray, max_steps: int, seed: int = 3, sampler: Sampler |
 
 @dataclass(frozen=True, eq=False)
 class DelayedSource(StreamSource):
-    """Some groups take long to read: tasks end in another order than they began. Which were read is seen in a folder."""
+    """Some groups take long to read: tasks end in another order than they began.
+
+    ``noted_in`` is a folder that gets a file for each group that was read.
+    """
 
     longest_s: float = 0.0
     noted_in: str = ""

@@ -66,7 +66,9 @@ def test_every_metric_recomputes_from_its_score_table_with_scikit_learn(demo: Pa
 
 @pytest.mark.parametrize("family", ["waveform", "spectrogram"])
 def test_the_largest_size_beats_the_smallest_by_more_than_the_seeds_spread(demo: Path, family: str):
-    scores = {size: [row.pr_auc for row in rows] for (model, size), rows in grid(demo).items() if model == family}
+    scores = {
+        size: [row.pr_auc or 0.0 for row in rows] for (model, size), rows in grid(demo).items() if model == family
+    }
     few, many = scores[min(scores)], scores[max(scores)]
     spread = max(np.std(values, ddof=1) for values in scores.values())
     assert np.mean(many) - np.mean(few) > spread, scores

@@ -132,4 +132,4 @@ def test_the_same_seed_augments_alike(config: AugmentConfig):
 @pytest.mark.parametrize("name", ["gain_db", "shift_ms", "mixup_alpha", "cutmix_alpha"])
 def test_a_setting_below_zero_is_refused(name: str):
     with pytest.raises(ValueError, match=f"{name}=-1.0 must not be negative"):
-        AugmentConfig(**{name: -1.0})
+        AugmentConfig(**{name: -1.0})  # pyright: ignore[reportArgumentType]

@@ -59,14 +59,14 @@ def layer_norm(h_BCx: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def test_pooling_before_relu_is_the_published_order():
-    layer = scrambled(ConvPool2d(2, 3, (2, 3)))
+    layer: Any = scrambled(ConvPool2d(2, 3, (2, 3)))
     h = torch.randn(2, 2, 9, 11, dtype=torch.float64)
     published = F.max_pool2d(F.relu(norm(F.conv2d(h, layer.conv.weight, layer.conv.bias, padding=1), layer.bn)), (2, 3))
     torch.testing.assert_close(layer(h), published, rtol=1e-10, atol=1e-10)
 
 
 def test_a_residual_block_has_a_strided_shortcut_with_norm():
-    block = scrambled(ResidualBlock2d(3, 3, (2, 3)))
+    block: Any = scrambled(ResidualBlock2d(3, 3, (2, 3)))
     h = torch.randn(2, 3, 9, 11, dtype=torch.float64)
     a = F.relu(norm(F.conv2d(h, block.conv_1.weight, block.conv_1.bias, stride=(2, 3), padding=1), block.bn_1))
     a = norm(F.conv2d(a, block.conv_2.weight, block.conv_2.bias, padding=1), block.bn_2)
@@ -80,11 +80,12 @@ def test_musicnn_equals_the_literal_form():
     assert isinstance(model, Musicnn)
     image = norm(logmel_BFN[:, None], model.spec_bn)
     features = []
-    for layer, height in zip(model.layers[:2], (67, 38), strict=True):
+    layers: Any = model.layers
+    for layer, height in zip(layers[:2], (67, 38), strict=True):
         assert layer.conv.weight.shape == (3, 1, height, 7)
         h = F.relu(norm(F.conv2d(F.pad(image, (3, 3)), layer.conv.weight, layer.conv.bias), layer.bn))
         features.append(h.max(dim=2).values)
-    for layer, half in zip(model.layers[2:], (64, 32, 16), strict=True):
+    for layer, half in zip(layers[2:], (64, 32, 16), strict=True):
         h = F.conv1d(F.pad(image.mean(dim=2), (half, half)), layer.conv.weight, layer.conv.bias)
         features.append(F.relu(norm(h, layer.bn)))
     parts = [torch.cat(features, 1)]
@@ -109,16 +110,16 @@ def test_musicnn_with_layer_norm_equals_the_literal_form():
 
     features = []
     for layer, height in zip(model.timbral, (38, 67), strict=True):
-        conv = layer.get_submodule("conv")
+        conv: Any = layer.get_submodule("conv")
         assert conv.weight.shape == (3, 1, height, 7)
         features.append(after(F.conv2d(F.pad(logmel_BFN[:, None], (3, 3)), conv.weight, conv.bias), layer).amax(2))
     envelope = logmel_BFN.mean(1, keepdim=True)
     for layer, pads in zip(model.temporal, ((15, 16), (31, 32), (63, 64)), strict=True):
-        conv = layer.get_submodule("conv")
+        conv: Any = layer.get_submodule("conv")
         features.append(after(F.conv1d(F.pad(envelope, pads), conv.weight, conv.bias), layer))
     parts = [torch.cat(features, 1)]
     for i, layer in enumerate(model.middle):
-        conv = layer.get_submodule("conv")
+        conv: Any = layer.get_submodule("conv")
         h = after(F.conv1d(F.pad(parts[-1], (3, 3)), conv.weight, conv.bias), layer)
         parts.append(h if i == 0 else h + parts[-1])
     together = torch.cat(parts, 1)

@@ -95,6 +95,7 @@ def test_values_gradients_and_statistics_are_those_of_the_three_layers(
 def test_running_statistics_follow_as_pytorchs_do():
     torch.manual_seed(0)
     ours, theirs = layers(6)
+    h_BCRN = torch.empty(0)
     for _ in range(3):
         h_BCRN = torch.randn(2, 6, 1, 5)
         ours(h_BCRN, (1, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def test_every_models_logits_move_with_the_bias_that_is_set(name: str):
 
 
 def test_a_fresh_output_layer_starts_at_the_prior():
-    model = nn.Sequential(nn.Linear(4, 7), nn.ReLU(), nn.Linear(7, 7))
+    model: Any = nn.Sequential(nn.Linear(4, 7), nn.ReLU(), nn.Linear(7, 7))
     set_output_prior(model, 7, 0.01)
     assert torch.equal(model[2].bias, torch.full((7,), -math.log(99)))
     assert not torch.equal(model[0].bias, model[2].bias)

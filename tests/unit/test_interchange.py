@@ -43,7 +43,8 @@ def test_webdataset_reads_every_song_of_a_split(corpus: Manifest, split: str):
 
 def test_webdataset_decodes_the_json_and_shuffles(corpus: Manifest):
     shuffled = WebDataset(tars(corpus, "train"), shardshuffle=False).shuffle(100, rng=random.Random(1)).decode()
-    found = [sample["json"]["key"] for sample in shuffled]
+    samples: Any = shuffled
+    found = [sample["json"]["key"] for sample in samples]
     keys = [corpus.songs["key"][row].as_py() for row in corpus.select("train")]
     assert found != keys
     assert sorted(found) == sorted(keys)
@@ -53,7 +54,7 @@ def test_webdataset_decodes_the_json_and_shuffles(corpus: Manifest):
 def test_hugging_face_datasets_reads_every_split(corpus: Manifest, tmp_path: Path, streaming: bool):
     """Its columns are inferred from the first songs; no tag may get lost by that."""
     files = {split: tars(corpus, split) for split in SPLITS}
-    found = load_dataset("webdataset", data_files=files, streaming=streaming, cache_dir=str(tmp_path))
+    found: Any = load_dataset("webdataset", data_files=files, streaming=streaming, cache_dir=str(tmp_path))
     assert set(found) == set(SPLITS)
     for split in SPLITS:
         assert_is_the_split(corpus, split, found[split])

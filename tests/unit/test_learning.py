@@ -26,7 +26,9 @@ pytestmark = pytest.mark.usefixtures("process_group")
 # A low or a high tone in noise. As long as the longest tiny model needs.
 TONES_HZ = {"low": 200, "high": 3000}
 SONG_S, NUM_SONGS = 28, 80
-# learning rate and steps where 0.01 and 25 are not it
+# Eight clips to a step and a rate that falls to 0: with four, or at a constant rate, batch norm's statistics still move
+# at the end, and one seed in five of some models fails. These reach ROC-AUC 1 with five seeds of five.
+# Learning rate and steps where 0.01 and 25 are not it:
 LEARNING: dict[str, tuple[float, int]] = {
     "choi_fcn": (1e-2, 12),
     "fcn": (1e-2, 20),
@@ -34,8 +36,11 @@ LEARNING: dict[str, tuple[float, int]] = {
     "timbre_cnn": (1e-3, 25),
     "musicnn_layernorm": (3e-3, 60),
     "rnn": (1e-2, 60),
+    "gru": (1e-2, 60),
+    "lstm": (1e-2, 60),
     "ssast": (1e-3, 25),
 }
+WIDER: dict[str, dict[str, Any]] = {"timbre_cnn": {"backend_filters": 32, "backend_units": 50}}  # or its units die
 # It puts songs in order long before it finds the threshold; that it finds one: test_model_registry.py.
 ORDERS_FIRST = ("musicnn_layernorm",)
 
@@ -58,11 +63,11 @@ def run_of_model(name: str, **data: Any) -> RunConfig:
     dials = {dial: value for dial, value in (("norm_momentum", 0.5), ("dropout", 0.0)) if dial in full_dials(name, {})}
     lr, steps = LEARNING.get(name, (1e-2, 25))
     return RunConfig(
-        model=ModelConfig(name, {**TINY[name], **dials}),
+        model=ModelConfig(name, {**TINY[name], **WIDER.get(name, {}), **dials}),
         data=DataConfig(
-            size=48, crop_s=len_to_seconds(tiny_len(name)), batch=4, group=4, scoring="spread:1", val_songs=4, **data
+            size=48, crop_s=len_to_seconds(tiny_len(name)), batch=8, group=8, scoring="spread:1", val_songs=4, **data
         ),
-        optim=OptimConfig(lr=lr, max_steps=steps, validate_every=steps, patience_steps=0),
+        optim=OptimConfig(lr=lr, schedule="cosine", max_steps=steps, validate_every=steps, patience_steps=0),
     )
 
 

@@ -88,7 +88,7 @@ def test_outputs_are_logits(name):
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
     with torch.no_grad():
         before = model(noise(name))
-        last.bias += torch.tensor([50.0, -50.0, 0.0, 0.0, 0.0])
+        last.bias.add_(torch.tensor([50.0, -50.0, 0.0, 0.0, 0.0]))
         shift = model(noise(name)) - before
     torch.testing.assert_close(shift, torch.tensor([50.0, -50.0, 0.0, 0.0, 0.0]).expand(2, 5), rtol=0, atol=1e-3)
 
@@ -141,7 +141,7 @@ def test_every_parameter_gets_a_gradient(name):
     model = tiny(name)
     model(noise(name, 4)).square().sum().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
-    assert [n for n, p in model.named_parameters() if "weight" in n and not p.grad.any()] == []
+    assert [n for n, p in model.named_parameters() if "weight" in n and p.grad is not None and not p.grad.any()] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -81,7 +81,7 @@ def test_spectrogram_frames(samples, frames):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_waveform_front_end_equals_conv1d(training):
-    front = scrambled(WaveformFrontend([4, 6, 5])).train(training)
+    front: Any = scrambled(WaveformFrontend([4, 6, 5])).train(training)
     h_BCN = waves(3, 500).double()[:, None]
     for i, (conv, norm) in enumerate(zip(front.convs, front.norms, strict=True)):
         weight = conv.get_parameter("weight").squeeze(2)
@@ -94,7 +94,8 @@ def test_waveform_front_end_equals_conv1d(training):
 def literal_spectrogram_features(model: SpectrogramTagger, logmel_BNF: torch.Tensor) -> torch.Tensor:
     """As the paper states it: one convolution (time x frequency) and one batch norm per filter shape, then concat."""
     features = []
-    for bank in model.timbral:
+    banks: Any = model.timbral
+    for bank in banks:
         convolved = []
         for conv, span in zip(bank.convs, (7, 3, 1), strict=True):
             padded = F.pad(logmel_BNF[:, None], (0, 0, span // 2, span // 2))
@@ -102,7 +103,8 @@ def literal_spectrogram_features(model: SpectrogramTagger, logmel_BNF: torch.Ten
         features.append(norm_by_channel(torch.cat(convolved, 1), bank.norm).amax(dim=3))
     envelope = logmel_BNF.mean(dim=2)[:, None]
     temporal = []
-    for conv, (left, right) in zip(model.temporal.convs, [(82, 82), (63, 64), (31, 32), (15, 16)], strict=True):
+    convs: Any = model.temporal.convs
+    for conv, (left, right) in zip(convs, [(82, 82), (63, 64), (31, 32), (15, 16)], strict=True):
         temporal.append(F.relu(F.conv1d(F.pad(envelope, (left, right)), conv.get_parameter("weight"), conv.bias)))
     return torch.cat([*features, norm_by_channel(torch.cat(temporal, 1), model.temporal.norm)], 1)
 
@@ -135,14 +137,15 @@ def test_the_deep_front_end_equals_the_literal_form():
     assert isinstance(model, SpectrogramTagger)
     logmel_BFN = torch.randn(2, 96, 12, dtype=torch.float64)
     h = logmel_BFN[:, None]
-    for i, (conv, norm) in enumerate(zip(model.deep.convs, model.deep.norms, strict=True)):
+    deep: Any = model.deep
+    for i, (conv, norm) in enumerate(zip(deep.convs, deep.norms, strict=True)):
         h = norm_by_channel(F.relu(F.conv2d(h, conv.get_parameter("weight"), conv.bias, padding=1)), norm)
         h = h.amax(dim=2, keepdim=True) if i == 4 else torch.maximum(h[:, :, 0::2], h[:, :, 1::2])
     torch.testing.assert_close(model.features(logmel_BFN), h[:, :, 0], rtol=1e-9, atol=1e-9)
 
 
 def test_merging_does_not_change_gradients():
-    bank = scrambled(TimbralBank(38, 1))
+    bank: Any = scrambled(TimbralBank(38, 1))
     x = torch.randn(2, 1, 96, 12, dtype=torch.float64)
     gradients = []
     for merged in (True, False):
@@ -158,7 +161,9 @@ def test_merging_does_not_change_gradients():
 @pytest.mark.parametrize("frames", [8, 9, 20])
 def test_backend_equals_the_literal_form(layers, frames):
     """Convolutions over all filters, one gamma for all of them in a residual, pool 2/2 after the first residual."""
-    backend = scrambled(Backend(4, 3, BackendDials(backend_filters=6, backend_units=5, backend_layers=layers))).eval()
+    backend: Any = scrambled(
+        Backend(4, 3, BackendDials(backend_filters=6, backend_units=5, backend_layers=layers))
+    ).eval()
     x_BMN = torch.randn(2, 4, frames, dtype=torch.float64)
     h = norm_by_channel(F.relu(F.conv1d(x_BMN, backend.conv.weight, backend.conv.bias)), backend.norm)
     for i, residual in enumerate(backend.residuals):
@@ -199,7 +204,7 @@ def test_every_parameter_gets_a_gradient(name, device):
     model(waves().to(device)).square().sum().backward()
     # A bias just before a batch norm of two clips may get a gradient of 0; it must still get one.
     assert [n for n, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
-    assert [n for n, p in model.named_parameters() if "weight" in n and not p.grad.any()] == []
+    assert [n for n, p in model.named_parameters() if "weight" in n and p.grad is not None and not p.grad.any()] == []
 
 
 @pytest.mark.parametrize("name", PONS)
@@ -280,7 +285,7 @@ def test_a_song_scores_the_same_alone_and_in_a_batch(name):
 
 @pytest.mark.parametrize("name", PONS)
 def test_state_dict_round_trip(name):
-    dials = {"log_mel_mean": 2.0, "log_mel_std": 0.7} if name == "spectrogram" else {}
+    dials: dict[str, Any] = {"log_mel_mean": 2.0, "log_mel_std": 0.7} if name == "spectrogram" else {}
     model, other = small(name, **dials), small(name, seed=1)
     model(waves())  # moves the running statistics
     other.load_state_dict(model.state_dict())

@@ -113,7 +113,8 @@ def test_recurrent_networks_equal_their_literal_form(name, layers):
         scores_BN = h_BNH @ model.pool.score.weight[0] + model.pool.score.bias
         weights_BN = scores_BN.exp() / scores_BN.exp().sum(dim=1, keepdim=True)
         pooled_BH = torch.einsum("bn,bnh->bh", weights_BN, h_BNH)
-        output = model.get_submodule("classify")[-1]
+        classify: Any = model.classify
+        output = classify[-1]
         torch.testing.assert_close(model(wave_BT), pooled_BH @ output.weight.T + output.bias, rtol=1e-4, atol=1e-5)
 
 
@@ -144,8 +145,8 @@ def test_cnn_transformer_equals_its_literal_form():
             theirs = nn.TransformerEncoderLayer(
                 16, 2, 64, 0.0, "gelu", layer_norm_eps=1e-12, batch_first=True, norm_first=False
             ).eval()
-            theirs.self_attn.in_proj_weight.copy_(layer.get_submodule("qkv").weight)
-            theirs.self_attn.in_proj_bias.copy_(layer.get_submodule("qkv").bias)
+            theirs.self_attn.in_proj_weight.copy_(layer.get_submodule("qkv").get_parameter("weight"))
+            theirs.self_attn.in_proj_bias.copy_(layer.get_submodule("qkv").get_parameter("bias"))
             for name, part in {
                 "self_attn.out_proj": "project",
                 "linear1": "expand",

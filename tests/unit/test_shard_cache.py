@@ -158,7 +158,7 @@ def test_retries_are_counted_through_the_cache_too(bucket: Store, tmp_path: Path
     table, tried = table_of(bucket, tmp_path), []
     try_ranges = Store._try_ranges
 
-    def broken_once(self: Store, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
+    def broken_once(self: Store, ranges: Sequence[tuple[str, int, int]]) -> list[memoryview | Exception]:
         tried.append(ranges)
         return [ConnectionResetError("cut") for _ in ranges] if len(tried) == 1 else try_ranges(self, ranges)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -116,7 +117,7 @@ def test_a_model_of_spectrograms_trains_with_masks_and_scores_without():
 
 
 def test_a_model_may_say_what_a_masked_cell_holds():
-    model = TinyTagger()
+    model: Any = TinyTagger()
     put_spec_augment(model, SPEC_AUGMENTS["median"])
     assert isinstance(model.spec_augment, SpecAugment)
     assert model.spec_augment.masked_value == 0.0

@@ -163,7 +163,9 @@ def test_a_whole_number_for_a_dial_of_reals_is_the_same_run(corpus: Manifest):
 def test_a_figure_that_the_validation_songs_do_not_define_cannot_choose_checkpoints(corpus: Manifest):
     """Found before anything starts, not at the first validation."""
     undefined = [
-        f"val_{name}" for name, value in score(*[corpus.labels_NK] * 2, corpus.vocabulary).items() if value is None
+        f"val_{name}"
+        for name, value in score(corpus.labels_NK, corpus.labels_NK, corpus.vocabulary).items()
+        if value is None
     ]
     assert "val_accuracy" in undefined
     with pytest.raises(ValueError, match="best_by=val_accuracy, but the validation songs define no accuracy"):

@@ -61,7 +61,7 @@ def test_a_tag_row_says_how_often_and_how_well_a_tag_is_predicted():
 
 def test_of_exclusive_tags_the_highest_is_predicted():
     table, vocabulary = single_label(), Vocabulary.of_classes(GENRES, exclusive=True)
-    expected = f1_score(table.true_NK.argmax(axis=1), table.score_NK.argmax(axis=1), average=None)
+    expected = f1_score(table.true_NK.argmax(axis=1), table.score_NK.argmax(axis=1), average=None)  # pyright: ignore[reportArgumentType]
     rows = tag_rows(table.true_NK, table.score_NK, vocabulary)
     np.testing.assert_allclose([row.f1 or 0 for row in rows], expected)
     assert sum(row.predicted or 0 for row in rows) == pytest.approx(1)

@@ -73,6 +73,7 @@ def test_a_song_is_the_mean_of_its_windows_beside_the_song_at_once(exported: Exp
     assert (tags.windows, tags.padded, tags.seconds) == (2, False, 5.2)
     expected = probabilities(exported, pcm_T[:32_000], pcm_T[32_000:64_000]).mean(axis=0)
     np.testing.assert_allclose(tags.score_K, expected, atol=1e-6)
+    assert tags.whole_K is not None
     np.testing.assert_allclose(tags.whole_K, probabilities(exported, pcm_T)[0], atol=1e-6)
 
 
