@@ -168,5 +168,8 @@ class Poison:
         return os._exit, (1,)
 
 
-def test_a_task_that_can_never_run_ends_the_stream(ray_cluster: None, table: SongTable):
+def test_a_task_that_can_never_run_ends_the_stream(
+    ray_cluster: None, table: SongTable, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stream, "TASK_BYTES", 1 << 40)  # one task: Ray tries each again, in processes of its own
     failure(source_of(table), Poison())
