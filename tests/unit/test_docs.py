@@ -32,6 +32,7 @@ from helpers.documents import (
     tables,
 )
 
+import genrescale
 from genrescale.audio import seconds_to_len
 from genrescale.config import RunConfig
 from genrescale.data.manifest import Manifest
@@ -262,7 +263,7 @@ def test_the_readmes_map_has_the_packages_folders_in_the_order_of_its_imports():
 
 
 def test_the_changelog_begins_with_this_version_and_has_a_line_for_each_change():
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    version = genrescale.__version__
     sections = re.split(r"^## (.+)\n", CHANGELOG.read_text(), flags=re.MULTILINE)[1:]
     texts = dict(zip(sections[::2], sections[1::2], strict=True))
     assert next(title for title in texts if title != "Unreleased") == version
