@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from genrescale.audio import PCM_SCALE, seconds_to_len
+from genrescale.config.numbers import ceil_div
 from genrescale.data.manifest import Manifest
 from genrescale.data.reading.crops import SongTable, read_crops
 from genrescale.models.parts.frontend import log_mel_statistics
@@ -35,7 +36,7 @@ def _measured(manifest: Manifest, num_songs: int, crop_s: float) -> tuple[float,
 
 def _middle_crops(table: SongTable, crop_len: int) -> Iterator[torch.Tensor]:
     starts_N = np.maximum(0, table.len_N - crop_len) // 2
-    for songs_n in np.array_split(np.arange(len(table)), -(-len(table) // READ_AT_ONCE)):
+    for songs_n in np.array_split(np.arange(len(table)), ceil_div(len(table), READ_AT_ONCE)):
         wave_nT = read_crops(table, songs_n, starts_N[songs_n], crop_len)
         for pcm_T, length in zip(wave_nT, table.len_N[songs_n].tolist(), strict=True):
             yield torch.from_numpy(pcm_T[:length]).float() * PCM_SCALE

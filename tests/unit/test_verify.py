@@ -34,6 +34,7 @@ from genrescale.data.upkeep.verify import (
     verify_manifest,
     verify_shard,
 )
+from genrescale.data.upkeep.verify_corpus import verify_corpus
 from genrescale.storage.store import Store
 
 
@@ -282,3 +283,24 @@ def test_inspect_names_what_was_quarantined(manifest: Manifest):
 def test_inspect_of_something_unknown_names_similar_ones(manifest: Manifest):
     with pytest.raises(ValueError, match=r"inspect=train-00000 is neither a shard nor a song of .*train-00000\d"):
         inspect(manifest, "train-00000")
+
+
+def test_a_whole_corpus_is_checked_and_its_lost_index_comes_back(copy: Manifest, monkeypatch: pytest.MonkeyPatch):
+    """Without Ray: its tasks are run one after the other, in this process."""
+    target = "genrescale.data.upkeep.verify_corpus.run_tasks"
+    monkeypatch.setattr(target, lambda function, items, name: map(function, items))
+    every, path = range(copy.shards.num_rows), index_path(copy.shard_name(1))
+    intact = verify_corpus(copy, every, deep=True, rebuild=False)
+    assert (intact.problems, intact.rebuilt) == ([], [])
+    (line,) = intact.lines()
+    assert line == f"{copy.uri}, version {copy.version}: {len(every)} shards, every byte read, 0 problems"
+    (Path(copy.uri) / path).unlink()
+    lost = verify_corpus(copy, [1], deep=False, rebuild=False)
+    first, summary, remedy = lost.lines()
+    assert first == f"{path}: missing"
+    assert summary.endswith(f": 1 of {len(every)} shards, sizes and indexes read, 1 problems")
+    assert remedy == f"To mend it: {Remedy.INDEX.value}"
+    rebuilt = verify_corpus(copy, every, deep=True, rebuild=True)
+    assert rebuilt.problems == []
+    assert next(rebuilt.lines()) == f"{copy.shard_name(1)}: its index was rebuilt"
+    assert verify_corpus(read_manifest(copy.uri), every, deep=True, rebuild=False).problems == []
