@@ -137,6 +137,9 @@ def check_command(words: list[str]) -> None:
             assert set(options) <= {"--working-dir", "--runtime-env-json"}
             json.loads(options.get("--runtime-env-json", "{}"))
             check_command(rest[rest.index("--") + 1 :])
+        case ".venv/bin/uvx":
+            assert rest == ["pre-commit", "install"]
+            assert (ROOT / ".pre-commit-config.yaml").is_file()
         case ".venv/bin/uv":
             assert rest[:3] == ["pip", "install", "--python"]
             for extra in re.findall(r"\.\[(\w+)\]", " ".join(rest)):
@@ -263,11 +266,10 @@ def test_the_readmes_map_has_the_packages_folders_in_the_order_of_its_imports():
 
 
 def test_the_changelog_begins_with_this_version_and_has_a_line_for_each_change():
-    version = genrescale.__version__
     sections = re.split(r"^## (.+)\n", CHANGELOG.read_text(), flags=re.MULTILINE)[1:]
     texts = dict(zip(sections[::2], sections[1::2], strict=True))
-    assert next(title for title in texts if title != "Unreleased") == version
-    lines = [line for line in texts[version].splitlines() if line]
+    assert next(title for title in texts if title != "Unreleased") == genrescale.__version__
+    lines = [line for line in texts[genrescale.__version__].splitlines() if line]
     assert all(line.startswith(("- ", "### ")) for line in lines), [x for x in lines if x[:2] not in ("- ", "##")]
     groups = [line.removeprefix("### ") for line in lines if line.startswith("### ")]
     assert groups == ["Breaking", "Added", "Changed", "Fixed"]
