@@ -189,5 +189,5 @@ def test_a_pretraining_is_neither_evaluated_nor_exported(out: Store, tmp_path: P
     write_result(out, make_row(make_trial("waveform", 32, 0)))
     with pytest.raises(ValueError, match=f"run {PARENT} pretrained without tags; evaluate the runs that started"):
         build_evaluation(out, [PARENT[:4]])
-    with pytest.raises(ValueError, match=f"run {PARENT} pretrained without tags: export a run that starts"):
+    with pytest.raises(ValueError, match=f"run {PARENT} was pretrained without tags: export a run that starts"):
         export_run(out, PARENT, Store(str(tmp_path / "model")))
