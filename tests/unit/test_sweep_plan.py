@@ -11,7 +11,7 @@ from genrescale.config import DataConfig, OptimConfig, RunConfig, SiteConfig, ru
 from genrescale.config.sweep import SweepConfig
 from genrescale.data.manifest import Manifest
 from genrescale.launch.capacity import capacity
-from genrescale.launch.sweep import plan_trials
+from genrescale.launch.sweep import check_families, plan_trials
 from genrescale.metrics import score
 from genrescale.training.select import select_data
 
@@ -82,7 +82,7 @@ def test_a_sweep_takes_any_model_of_the_registry(corpus: Manifest):
     models = Counter(t.run.model.name for t in trials)
     assert models == {"waveform": 3, "short_chunk": 2}, "an axis of layers leaves out the models that have no such dial"
     with pytest.raises(ValueError, match=r"families \['vgg'\] are none of \[.*'vgg_gtzan', 'waveform'\]"):
-        sweep_config(families=["vgg"])
+        check_families(sweep_config(families=["vgg"]))
 
 
 def test_a_size_above_the_corpus_is_refused(corpus: Manifest):
