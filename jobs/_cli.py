@@ -20,7 +20,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 from genrescale.config import RUN_ID_LEN
 from genrescale.data.sharding.plan import CorpusChangedError, FailureBudgetError
 from genrescale.launch.cluster import SUBMITTED, UNDER_WAY
-from genrescale.storage.store import DISK_FULL, Store, StoreError
+from genrescale.storage.errors import DISK_FULL, StoreError
+from genrescale.storage.store import Store
 
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"

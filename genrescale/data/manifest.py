@@ -21,7 +21,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,13 +31,14 @@ import pyarrow as pa
 
 from genrescale.audio import SPLITS, Vocabulary
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, num_seconds
-from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.data.summary import MANIFEST_PATH, PARTS, File, Summary, check_shards, check_songs, read_summary
+from genrescale.storage.json_bytes import JSON_BYTES, read_object
+from genrescale.storage.parquet import MissingColumnError, complete, table_bytes, table_of
 from genrescale.storage.store import Store
 
-MANIFEST_PATH = "manifest.json"
 PAGE_PATH = "describe.html"  # of genrescale.describe; it holds clips of the songs
-PARTS = "parts"  # of the settings: the corpora of a mix
 _VERSION_LEN = 12
+_LABELS = "labels"  # a column of songs.parquet beside those of SONG_SCHEMA
 
 SONG_SCHEMA = pa.schema(
     {
@@ -195,7 +197,7 @@ def write_manifest(
     version = content_version(songs, labels_NK, vocabulary)
     labels = pa.FixedSizeListArray.from_arrays(pa.array(labels_NK.astype(np.float32).ravel()), len(vocabulary))
     tables = {
-        f"manifest/{version}/songs.parquet": table_bytes(songs.append_column("labels", labels)),
+        f"manifest/{version}/songs.parquet": table_bytes(songs.append_column(_LABELS, labels)),
         f"manifest/{version}/shards.parquet": table_bytes(shards),
     }
     for path, data in tables.items():
@@ -237,11 +239,11 @@ def with_indexes(manifest: Manifest, index_sha256: Mapping[int, str]) -> Manifes
     shards = manifest.shards.set_column(place, SHARD_SCHEMA.field(place), pa.array(column, pa.string()))
     data = table_bytes(shards)
     sha256 = hashlib.sha256(data).hexdigest()
-    summary = json.loads(store.read_bytes(MANIFEST_PATH))
+    summary = read_object(store.read_bytes(MANIFEST_PATH, JSON_BYTES), f"{store.uri}/{MANIFEST_PATH}")
     path = f"manifest/{manifest.version}/shards.{sha256[:_VERSION_LEN]}.parquet"
     store.write_bytes(path, data)
-    songs_path = next(iter(summary["tables"]))
-    summary["tables"] = {songs_path: summary["tables"][songs_path], path: sha256}
+    songs_path, songs_sha256 = read_summary(store).songs
+    summary["tables"] = {songs_path: songs_sha256, path: sha256}
     store.write_bytes(MANIFEST_PATH, json.dumps(summary, indent=1).encode())
     return replace(manifest, shards=shards)
 
@@ -249,49 +251,64 @@ def with_indexes(manifest: Manifest, index_sha256: Mapping[int, str]) -> Manifes
 def read_manifest(uri: str) -> Manifest:
     """The manifest of the corpus at ``uri``.
 
-    Raises FileNotFoundError where there is none, ValueError where its tables are missing or damaged.
+    Raises FileNotFoundError where there is none, ValueError where it or one of its tables is missing, damaged, or names
+    what it may not.
     """
-    store, summary = Store(uri), _read_summary(uri)
-    songs, shards = (_read_table(store, path, sha256) for path, sha256 in summary["tables"].items())
-    if missing := set(SONG_SCHEMA.names) - set(songs.column_names):
+    store = Store(uri)
+    summary, shards = _summary_and_shards(store)
+    vocabulary = summary.vocabulary
+    schema = SONG_SCHEMA.append(pa.field(_LABELS, pa.list_(pa.float32(), len(vocabulary))))
+    try:
+        songs = _read_table(store, summary.songs, schema)
+    except MissingColumnError as error:
         raise ValueError(
-            f"{uri} was written by an earlier version (its manifest has no {', '.join(sorted(missing))}); "
+            f"{uri} was written by an earlier version (its manifest has no {error.names}); "
             f"run jobs/shard_corpus.py again into an empty folder (with its takedowns.parquet, if it has one)"
-        )
-    vocabulary = Vocabulary.from_json(json.dumps(summary["vocabulary"]))
-    labels = songs["labels"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        ) from None
+    if songs.num_rows != summary.num_songs:
+        raise ValueError(f"{uri}/{MANIFEST_PATH} names {summary.num_songs} songs, its table has {songs.num_rows}")
+    labels_NK = songs[_LABELS].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, len(vocabulary))
+    songs = songs.drop_columns([_LABELS]).combine_chunks()
+    with _named(store, summary.songs):
+        check_songs(songs, labels_NK, shards)
     return Manifest(
         uri=uri,
-        version=summary["version"],
+        version=summary.version,
         vocabulary=vocabulary,
-        songs=songs.drop_columns(["labels"]).combine_chunks(),
-        labels_NK=labels.reshape(-1, len(vocabulary)),
+        songs=songs,
+        labels_NK=labels_NK,
         shards=shards,
-        settings=summary["settings"],
-        checksums_file=next(iter(summary.get("checksums", {}).items()), None),
+        settings=summary.settings,
+        checksums_file=summary.checksums,
     )
 
 
 def read_shards(uri: str) -> pa.Table:
     """The table of shards of the corpus at ``uri`` alone; raises what ``read_manifest`` raises."""
-    _, (path, sha256) = _read_summary(uri)["tables"].items()
-    return _read_table(Store(uri), path, sha256)
+    return _summary_and_shards(Store(uri))[1]
 
 
-def _read_summary(uri: str) -> dict[str, Any]:
-    store = Store(uri)
-    if not store.exists(MANIFEST_PATH):
-        raise FileNotFoundError(
-            f"{uri} holds no {MANIFEST_PATH}: it is no finished corpus; "
-            f"make it with jobs/shard_corpus.py corpus=... audio=... out={uri}"
-        )
-    return json.loads(store.read_bytes(MANIFEST_PATH))
+def _summary_and_shards(store: Store) -> tuple[Summary, pa.Table]:
+    summary = read_summary(store)
+    shards = _read_table(store, summary.shards, SHARD_SCHEMA)
+    with _named(store, summary.shards):
+        check_shards(summary.settings, shards)
+    return summary, shards
 
 
-def _read_table(store: Store, path: str, sha256: str) -> pa.Table:
+@contextmanager
+def _named(store: Store, file: File) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{store.uri}/{file[0]}: {error}") from None
+
+
+def _read_table(store: Store, file: File, schema: pa.Schema) -> pa.Table:
+    path, sha256 = file
     if not store.exists(path):
         raise ValueError(f"{store.uri}/{path} is missing; {MANIFEST_PATH} names it")
     data = store.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f"{store.uri}/{path} is damaged: its SHA-256 is not that of {MANIFEST_PATH}")
-    return table_of(data)
+    return table_of(data, f"{store.uri}/{path}", complete(schema)).cast(schema)

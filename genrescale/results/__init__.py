@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.config.metrics import ROW_METRICS
-from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.parquet import read_table, table_bytes
 from genrescale.storage.store import Store
 
 
@@ -140,7 +140,7 @@ def write_scores(files: Store, path: str, scores: ScoreTable, tag_names: Sequenc
 
 def read_scores(files: Store, path: str) -> tuple[ScoreTable, list[str]]:
     """A score table and its tag names."""
-    table = table_of(files.read_bytes(path))
+    table = read_table(files, path)
     num_tags = len(names := json.loads(table.schema.metadata[b"tags"]))
     matrix = {
         name: np.asarray(table[name].combine_chunks().flatten()).reshape(-1, num_tags) for name in ("true", "score")
@@ -219,7 +219,7 @@ def write_curve(files: Store, run_id: str, rows: Sequence[dict[str, float | None
 
 def read_curve(files: Store, run_id: str) -> pa.Table | None:
     path = f"{run_folder(run_id)}/curve.parquet"
-    return table_of(files.read_bytes(path)) if files.exists(path) else None
+    return read_table(files, path) if files.exists(path) else None
 
 
 def write_planned(files: Store, trials: Sequence[PlannedTrial]) -> None:

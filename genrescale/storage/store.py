@@ -6,69 +6,57 @@ the new ones, never half of them.
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec
-
+from genrescale.storage.errors import OutsideError, StoreError, TooLargeError
+from genrescale.storage.http_reads import read_http
+from genrescale.storage.local import disk_named, open_plain, part_of, read_part, unlink
+from genrescale.storage.names import is_ours
+from genrescale.storage.places import check_path, checked_uri, file_system, local_root
+from genrescale.storage.range_file import range_file
 from genrescale.storage.retry import PATIENCE, Patience, is_passing, is_passing_status, service_code
 from genrescale.storage.s3_ranges import read_s3_ranges
 
-# Keys, region and endpoint come from the environment (AWS_*), where botocore finds them.
-_S3_OPTIONS = {
-    "use_listings_cache": False,  # other processes write what this one lists
-    "config_kwargs": {
-        "retries": {"mode": "standard", "max_attempts": 6},
-        "connect_timeout": 5,
-        "read_timeout": 30,
-        "max_pool_connections": 64,
-    },
-}
-_BLOCK_BYTES = 1 << 20
-_PART_BYTES, _PARTS_AT_ONCE = 8 << 20, 8  # of a download: 64 MB of memory
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+MAX_BYTES = 4 << 30
+"""What is read of a file at once, unless a caller says another limit."""
+_PART_BYTES, _PARTS_AT_ONCE = 8 << 20, 8  # of a large file: 64 MB of memory
+_AT_ONCE = 32  # requests
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio", "obstore")
-_S3 = "s3://"
-
-
-class StoreError(ValueError):
-    """A store that cannot be reached or refuses; says which, why, and what to check."""
+_S3, _HTTP = "s3://", ("http://", "https://")
 
 
 @dataclass(frozen=True)
 class Store:
-    """Files under one root: a local folder (``/data/corpus``, ``file:///data/corpus``) or any fsspec URI.
+    """Files under one root: a local folder (``/data/corpus``, ``file:///data/corpus``), a bucket or an HTTP server.
 
-    Frozen and picklable, so it travels to Ray tasks. Every method raises StoreError for a bucket that cannot be
-    reached or refuses the keys. ``patience`` is for reading ranges, which a run does for hours.
+    Frozen and picklable, so it travels to Ray tasks. The root is trusted, a path is not: every method raises
+    OutsideError for one that leads out of the root (``genrescale.storage.places``). Nothing is read beyond a limit,
+    whatever the store says of sizes. Every method raises StoreError for a bucket that cannot be reached or refuses the
+    keys. ``patience`` is for reading ranges, which a run does for hours.
     """
 
     uri: str
     patience: Patience = PATIENCE
 
     def __post_init__(self) -> None:
-        if not self.uri:
-            raise ValueError("a store needs a folder or URI, e.g. corpus=/data/fma")
-        if "://" not in self.uri:
-            # Ray's processes run in other folders, where a relative path would name another place.
-            object.__setattr__(self, "uri", os.path.abspath(os.path.expanduser(self.uri)))
+        object.__setattr__(self, "uri", checked_uri(self.uri))
 
     def _fs(self) -> tuple[Any, str]:
-        # Any: fsspec's own annotations promise str or bytes, and sizes that may be None
-        fs, root = fsspec.core.url_to_fs(self.uri, **(_S3_OPTIONS if self.uri.startswith(_S3) else {}))
-        return fs, root.rstrip("/")
+        return file_system(self.uri)
 
     @contextmanager
-    def _at(self, path: str) -> Iterator[tuple[Any, str]]:
-        """The file system and the full path; its errors name the address and what to do."""
+    def _at(self, path: str, opened: bool = True) -> Iterator[tuple[Any, str]]:
+        """The file system and the full path of a checked path; its errors name the address and what to do."""
+        check_path(self.uri, path, opened)
         fs, root = self._fs()
         address = f"{self.uri}/{path}" if path else self.uri
         try:
@@ -88,12 +76,14 @@ class Store:
             ) from None
 
     def child(self, path: str) -> Store:
+        """The store whose root is the folder ``path`` of this one."""
+        check_path(self.uri, path)
         return replace(self, uri=f"{self.uri.rstrip('/')}/{path}")
 
     def local_path(self, path: str = "") -> Path | None:
         """The file's path where the store is a local folder, else None."""
-        fs, root = self._fs()
-        return Path(root, path) if "file" in fs.protocol else None
+        check_path(self.uri, path)
+        return None if (root := local_root(self.uri)) is None else Path(root, path)
 
     def exists(self, path: str = "") -> bool:
         with self._at(path) as (fs, full):
@@ -106,23 +96,24 @@ class Store:
 
     def list(self, prefix: str = "") -> list[str]:
         """Relative paths of all files under ``prefix``, sorted; an absent prefix has none."""
-        with self._at("") as (fs, root):
-            return sorted(self._files(fs, root, prefix))
+        return sorted(self.sizes(prefix))
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Bytes of every file under ``prefix`` (or of the file that it is), by relative path."""
-        with self._at("") as (fs, root):
-            return self._files(fs, root, prefix)
+        """Bytes of every file under ``prefix`` (or of the file that it is), by relative path.
 
-    @staticmethod
-    def _files(fs: Any, root: str, prefix: str) -> dict[str, int]:
-        """Bytes by relative path. A bucket may hold empty objects that stand for folders: they are no files."""
-        found = fs.find(f"{root}/{prefix}", detail=True)
-        files = {name: entry for name, entry in found.items() if not name.endswith("/") and name != root}
-        return {os.path.relpath(name, root): int(entry["size"]) for name, entry in files.items()}
+        A bucket may hold empty objects that stand for folders: they are no files. Raises ValueError for HTTP, which
+        has no listing to rely on.
+        """
+        self._refuse_http()
+        with self._at(prefix) as (fs, full):
+            root = self._fs()[1]
+            found = fs.find(full or "/", detail=True)
+            files = {name: entry for name, entry in found.items() if not name.endswith("/") and name != root}
+            return {os.path.relpath(name, root or "/"): int(entry["size"]) for name, entry in files.items()}
 
     def folders(self, prefix: str = "") -> list[str]:
         """Names of the folders right under ``prefix``, sorted; an absent prefix has none."""
+        self._refuse_http()
         with self._at(prefix) as (fs, full):
             try:
                 entries = fs.ls(full, detail=True)
@@ -130,10 +121,38 @@ class Store:
                 return []
             return sorted(os.path.basename(e["name"].rstrip("/")) for e in entries if e["type"] == "directory")
 
-    def read_bytes(self, path: str) -> bytes:
-        """Raises FileNotFoundError that names the full address."""
-        with self._at(path) as (fs, full):
-            return fs.cat_file(full)
+    def _refuse_http(self) -> None:
+        if self.uri.startswith(_HTTP):
+            raise ValueError(f"{self.uri} cannot be listed over HTTP; copy it to a folder or a bucket")
+
+    def read_bytes(self, path: str, limit: int = MAX_BYTES) -> bytes:
+        """The whole of a file.
+
+        Raises FileNotFoundError that names the full address, TooLargeError for more than ``limit`` bytes, of which no
+        more are read.
+        """
+        data = self.read_at_most(path, limit + 1)
+        if len(data) > limit:
+            raise TooLargeError(f"{self.uri}/{path} has more than {limit:,} bytes, the limit for such a file")
+        return data
+
+    def read_at_most(self, path: str, limit: int) -> bytes:
+        """The first ``limit`` bytes of a file, all of a shorter one, whatever the store says of its size."""
+        if self.uri.startswith(_HTTP):
+            with self._at(path) as (fs, full):
+                return read_http(fs, full, limit)
+        if (local := self.local_path(path)) is not None:
+            with self._at(path):
+                return read_part(local, 0, limit)
+        parts, end, count = [], 0, 1  # a small file is one request
+        while end < limit:
+            starts = [end + i * _PART_BYTES for i in range(count) if end + i * _PART_BYTES < limit]
+            found = self.read_ranges([(path, start, min(_PART_BYTES, limit - start)) for start in starts])
+            parts += found
+            if sum(map(len, found)) < min(len(starts) * _PART_BYTES, limit - end):
+                break
+            end, count = end + len(starts) * _PART_BYTES, _PARTS_AT_ONCE
+        return b"".join(parts)
 
     def download(self, path: str, target: Path, retried: Callable[[BaseException], None] = lambda error: None) -> None:
         """Write the whole of a file to ``target``, in parts that are fetched at the same time, patiently.
@@ -150,20 +169,12 @@ class Store:
             if file.tell() != size:
                 raise StoreError(f"{self.uri}/{path} has {size} bytes, {file.tell()} came; try again")
 
-    @contextmanager
-    def opened(self, path: str) -> Iterator[IO[bytes]]:
+    def opened(self, path: str) -> IO[bytes]:
         """A file to read parts of, wherever they lie. Raises FileNotFoundError that names the full address."""
-        with self._at(path) as (fs, full), fs.open(full, "rb") as file:
-            yield file
-
-    def read_at_most(self, path: str, limit: int) -> bytes:
-        """The first ``limit`` bytes of a file, for one whose size nobody says."""
-        parts, left = [], limit
-        with self._at(path) as (fs, full), fs.open(full, "rb") as file:
-            while left and (data := file.read(min(left, _BLOCK_BYTES))):
-                parts.append(data)
-                left -= len(data)
-        return b"".join(parts)
+        if (local := self.local_path(path)) is not None:
+            with self._at(path):
+                return open_plain(local)
+        return range_file(partial(self.read_range, path), self.size(path))
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``; fewer where the file ends before."""
@@ -203,24 +214,46 @@ class Store:
 
     def _try_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[memoryview | Exception]:
         """Each range or the error that it ended in; one that begins behind the end of its file is empty."""
-        with self._at(ranges[0][0]):
-            if self.uri.startswith(_S3):
-                bucket, _, root = self.uri.removeprefix(_S3).rstrip("/").partition("/")
-                keys = [(f"{root}/{path}" if root else path, offset, length) for path, offset, length in ranges]
-                return read_s3_ranges(bucket, keys)
-            fs, root = self._fs()
-            starts, ends = [r[1] for r in ranges], [r[1] + r[2] for r in ranges]
-            found = fs.cat_ranges([f"{root}/{r[0]}" for r in ranges], starts, ends, on_error="return")
-        return [data if isinstance(data, Exception) else memoryview(data) for data in found]
+        for path, offset, length in ranges:
+            check_path(self.uri, path)
+            if offset < 0 or length < 0:
+                raise ValueError(f"{self.uri}/{path}: bytes {offset} to {offset + length} are no range of a file")
+        if self.uri.startswith(_S3):
+            bucket, _, root = self.uri.removeprefix(_S3).rstrip("/").partition("/")
+            keys = [(f"{root}/{path}" if root else path, offset, length) for path, offset, length in ranges]
+            with self._at(""):
+                found = read_s3_ranges(bucket, keys)
+        elif local_root(self.uri) is not None:
+            found = [self._try_range(*wanted) for wanted in ranges]
+        else:
+            with ThreadPoolExecutor(min(_AT_ONCE, max(1, len(ranges)))) as pool:
+                found = list(pool.map(lambda wanted: self._try_range(*wanted), ranges))
+        for (path, _, length), data in zip(ranges, found, strict=True):
+            if not isinstance(data, Exception) and len(data) > length:
+                raise StoreError(f"{self.uri}/{path}: {length} bytes were asked for, the server sent {len(data)}")
+        return found
+
+    def _try_range(self, path: str, offset: int, length: int) -> memoryview | Exception:
+        fs, root = self._fs()
+        full = f"{root}/{path}" if path else root
+        try:
+            if (local := local_root(self.uri)) is not None:
+                return memoryview(read_part(Path(local, path), offset, length))
+            if self.uri.startswith(_HTTP):
+                return memoryview(read_http(fs, full, length, offset))
+            return memoryview(fs.cat_file(full, offset, offset + length) if length else b"")
+        except Exception as error:  # the caller tries again, or raises it
+            return error
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        local = self.local_path(path)
-        if local is None:
-            with self._at(path) as (fs, full):
-                fs.pipe_file(full, data)
+        """Write the whole of a file."""
+        check_path(self.uri, path, opened=False)
+        if (root := local_root(self.uri)) is not None:
+            with part_of(Path(root, path)) as part:
+                part.write_bytes(data)
             return
-        with _part_of(local) as part:
-            part.write_bytes(data)
+        with self._at(path) as (fs, full):
+            fs.pipe_file(full, data)
 
     @contextmanager
     def whole_file(self, path: str) -> Iterator[IO[bytes]]:
@@ -228,22 +261,40 @@ class Store:
 
         A bucket gets it from a temporary file, in parts where it is large.
         """
-        local = self.local_path(path)
-        if local is None:
-            with _disk_named(tempfile.gettempdir()), tempfile.NamedTemporaryFile(prefix="genrescale-") as spool:
+        check_path(self.uri, path, opened=False)
+        if (root := local_root(self.uri)) is None:
+            with disk_named(tempfile.gettempdir()), tempfile.NamedTemporaryFile(prefix="genrescale-") as spool:
                 yield spool
                 spool.flush()
                 with self._at(path) as (fs, full):
                     fs.put_file(spool.name, full)
             return
-        with _part_of(local) as part, part.open("wb") as file:
+        with part_of(Path(root, path)) as part, part.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
 
-    def delete(self, path: str) -> None:
+    def delete(self, *paths: str) -> None:
+        """Delete files by their names, which are no patterns.
+
+        Raises OutsideError, with nothing deleted, where genrescale gives no file such a name
+        (``genrescale.storage.names``). A local folder that is empty then goes too, as it does in a bucket.
+        """
+        for path in paths:
+            check_path(self.uri, path, opened=False)
+            if not is_ours(path):
+                raise OutsideError(f"{self.uri}/{path} is not deleted: genrescale gives no file that name")
+        if (root := local_root(self.uri)) is not None:
+            for path in paths:
+                with self._at(path, opened=False):
+                    unlink(Path(root), path)
+            return
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(self._delete_object, paths))
+
+    def _delete_object(self, path: str) -> None:
         with self._at(path) as (fs, full):
-            fs.rm(full, recursive=True)
+            fs.rm_file(full)
 
 
 def _outage(error: FileNotFoundError) -> str:
@@ -253,30 +304,6 @@ def _outage(error: FileNotFoundError) -> str:
         return ""  # not a client's, or an object store that answered: there is no such object
     status = getattr(cause, "status", 0)
     return "" if 400 <= status < 500 and not is_passing_status(status) else str(cause)
-
-
-@contextmanager
-def _part_of(local: Path) -> Iterator[Path]:
-    """A path beside ``local`` to write to, which becomes it when the block ends well."""
-    local.parent.mkdir(parents=True, exist_ok=True)
-    part = local.with_name(f".{local.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with _disk_named(str(local), str(part)):
-            yield part
-            os.replace(part, local)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _disk_named(path: str, part: str = "") -> Iterator[None]:
-    """Name ``path`` in the error of a full disk, which names nothing, and in errors of its ``part``."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename not in ((part, None) if error.errno in DISK_FULL else (part,)):
-            raise
-        raise OSError(error.errno, error.strerror, path) from None
 
 
 def _remedy(fs: Any) -> str:

@@ -1,7 +1,8 @@
 """Whole shards of a bucket, kept on the disk of the node that reads them, up to a limit. No Ray.
 
 One folder serves every process of a node: who needs a shard first fetches it, the others wait for it. Its audio is
-checked by its checksums like any other, at every read.
+checked by its checksums like any other, at every read. The shards lie in a folder of their own inside the given one,
+and only what has the names of this cache is deleted there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,12 +20,14 @@ from pathlib import Path
 
 from genrescale.storage.store import Store, StoreError
 
+FOLDER = "genrescale-shards"
+_KEPT = re.compile(r".+-[0-9a-f]{16}\.tar")
 Retried = Callable[[BaseException], None]
 
 
 @dataclass(frozen=True)
 class ShardCache:
-    """A folder that holds at most ``limit_bytes`` of shards; what was used longest ago goes first.
+    """At most ``limit_bytes`` of shards in FOLDER below ``folder``; what was used longest ago goes first.
 
     The shard that is being fetched comes on top of the limit.
     """
@@ -50,7 +55,7 @@ class ShardCache:
     def fetch(self, store: Store, path: str, retried: Retried = lambda error: None) -> None:
         """Make sure that the shard is here; ``retried`` is told of each error that was tried again."""
         kept = self._kept(store, path)
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        _private_folder(kept.parent)
         with _locked(kept.with_suffix(".lock")):
             if kept.exists():
                 return
@@ -78,22 +83,34 @@ class ShardCache:
 
     def _kept(self, store: Store, path: str) -> Path:
         address = f"{store.uri.rstrip('/')}/{path}"
-        return Path(self.folder, f"{Path(path).stem}-{hashlib.sha256(address.encode()).hexdigest()[:16]}.tar")
+        return Path(self.folder, FOLDER, f"{Path(path).stem}-{hashlib.sha256(address.encode()).hexdigest()[:16]}.tar")
 
     def _make_room(self, num_bytes: int) -> None:
         """Delete the shards that were used longest ago until ``num_bytes`` more fit in."""
-        with _locked(Path(self.folder, "room.lock")):
+        with _locked(Path(self.folder, FOLDER, "room.lock")):
             kept = []
-            for file in Path(self.folder).glob("*.tar"):
+            for file in Path(self.folder, FOLDER).iterdir():
+                if not _KEPT.fullmatch(file.name):
+                    continue
                 with suppress(FileNotFoundError):  # dropped by another process
-                    stat = file.stat()
-                    kept.append((stat.st_mtime_ns, stat.st_size, file))
+                    facts = file.stat(follow_symlinks=False)
+                    kept.append((facts.st_mtime_ns, facts.st_size, file))
             room = self.limit_bytes - num_bytes - sum(size for _, size, _ in kept)
             for _, size, file in sorted(kept):
                 if room >= 0:
                     return
                 file.unlink(missing_ok=True)
                 room += size
+
+
+def _private_folder(folder: Path) -> None:
+    """Make the folder. Raises StoreError for one of somebody else, who could swap the shards, and for a link."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    facts = folder.stat(follow_symlinks=False)
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise StoreError(f"{folder} is no folder of this user; give another site.shard_cache")
 
 
 @contextmanager

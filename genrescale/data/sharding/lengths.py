@@ -14,13 +14,14 @@ import pyarrow as pa
 
 from genrescale.audio import SAMPLE_RATE, Song
 from genrescale.data.manifest import Manifest
-from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.parquet import complete, read_table, table_bytes
 from genrescale.storage.store import Store
 
 ODD_LENGTHS_PATH = "odd_lengths.parquet"
 TOLERANCE, TOLERANCE_S = 0.05, 1.0
 """How far from its stated length a song may be: a share of it, at least so many seconds. Encoders pad, tables round."""
 _SHOWN = 3
+_SCHEMA = pa.schema({"key": pa.string(), "path": pa.string(), "expected_s": pa.float64(), "found_s": pa.float64()})
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,8 @@ def odd_lengths(songs: Sequence[Song], manifest: Manifest) -> list[OddLength]:
 def write_odd_lengths(out: Store, found: Sequence[OddLength]) -> None:
     """Nothing is written where there are none, and what was there is taken away."""
     if found:
-        names = ("key", "path", "expected_s", "found_s")
-        columns = {name: pa.array([getattr(song, name) for song in found]) for name in names}
-        out.write_bytes(ODD_LENGTHS_PATH, table_bytes(pa.table(columns)))
+        columns = {name: [getattr(song, name) for song in found] for name in _SCHEMA.names}
+        out.write_bytes(ODD_LENGTHS_PATH, table_bytes(pa.table(columns, schema=_SCHEMA)))
     elif out.exists(ODD_LENGTHS_PATH):
         out.delete(ODD_LENGTHS_PATH)
 
@@ -68,7 +68,7 @@ def read_odd_lengths(manifest: Manifest) -> list[OddLength]:
     if not store.exists(ODD_LENGTHS_PATH):
         return []
     there = set(manifest.songs["key"].to_pylist())
-    rows = table_of(store.read_bytes(ODD_LENGTHS_PATH)).to_pylist()
+    rows = read_table(store, ODD_LENGTHS_PATH, complete(_SCHEMA)).to_pylist()
     return [OddLength(**row) for row in rows if row["key"] in there]
 
 

@@ -99,7 +99,9 @@ def _song_lines(manifest: Manifest, row: int) -> Iterator[str]:
     agrees = found == song["crc32"]
     yield f"crc32: {found:08x}, {'ok' if agrees else 'not ok: the manifest says ' + format(song['crc32'], '08x')}"
     yield _seconds_line(manifest, song["shard"], song["crc_start"], song["num_samples"], data)
-    stored = read_members(io.BytesIO(members), before)
+    stored, refused = read_members(io.BytesIO(members), before)
+    if refused:
+        yield f"not ok: {refused}"
     differences = fact_differences(manifest, row, stored[0].facts if stored else None)
     yield from (f"not ok: {what}" for what in differences)
     if not differences:

@@ -17,6 +17,7 @@ from genrescale.audio import Vocabulary
 from genrescale.data.checksums import gather_checksums
 from genrescale.data.manifest import PARTS, SONG_SCHEMA, Manifest, write_manifest
 from genrescale.data.sharding.plan import PLAN_PATH
+from genrescale.data.summary import check_part
 from genrescale.storage.store import Store
 
 
@@ -89,7 +90,7 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
 
 def refuse_mix(manifest: Manifest, what: str) -> None:
     """Raises ValueError, for what can be done only to the corpora of a mix."""
-    if manifest.num_parts > 1:
+    if PARTS in manifest.settings:
         uris = ", ".join(part["uri"] for part in manifest.settings[PARTS])
         raise ValueError(f"{manifest.uri} is a mix and has no shards of its own; {what} its corpora: {uris}")
 
@@ -101,6 +102,8 @@ def _check(manifests: Sequence[Manifest], out: Store) -> None:
         refuse_mix(manifest, "mix")
     if out.uri in {manifest.uri for manifest in manifests} or out.exists(PLAN_PATH):
         raise ValueError(f"{out.uri} is a corpus with shards of its own; give the mix a folder of its own: out=...")
+    for manifest in manifests:
+        check_part(out, manifest.uri)
     first = manifests[0].vocabulary
     for other in manifests[1:]:
         kinds = {tag.name: tag.kind for tag in other.vocabulary.tags}

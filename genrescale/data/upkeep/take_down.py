@@ -20,11 +20,12 @@ from genrescale.data.manifest import PAGE_PATH, SHARD_SCHEMA, Manifest, read_man
 from genrescale.data.quarantine import Quarantined, read_quarantine, write_quarantine
 from genrescale.data.sharding.duplicates import with_exclusions
 from genrescale.data.sharding.plan import PLAN_PATH
+from genrescale.data.sharding.plan_file import read_plan_file
 from genrescale.data.sharding.scan import scan_shard
 from genrescale.data.sharding.writer import ShardWriter
-from genrescale.data.takedowns import TAKEDOWNS_PATH, read_takedowns
+from genrescale.data.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS_PATH, read_takedowns
 from genrescale.data.upkeep.mix import refuse_mix
-from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.parquet import table_bytes
 from genrescale.storage.store import Store
 
 
@@ -53,7 +54,7 @@ def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
     takedowns, quarantine = read_takedowns(store), read_quarantine(store)
     known = {*manifest.songs["key"].to_pylist(), *takedowns, *(song.key for song in quarantine)}
     if store.exists(PLAN_PATH):
-        known.update(table_of(store.read_bytes(PLAN_PATH))["key"].to_pylist())
+        known.update(read_plan_file(store).table["key"].to_pylist())
     unknown = [key for key in keys if key not in known]
     if unknown:
         raise ValueError(
@@ -64,8 +65,8 @@ def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
     shards = np.unique(manifest.column("shard")[gone_N]).tolist()
     for shard in shards:  # all of them before anything is written: half a takedown would leave a broken corpus
         _check(store, manifest, shard, takedowns)
-    columns = {"key": pa.array(takedowns, pa.string()), "reason": pa.array(takedowns.values(), pa.string())}
-    store.write_bytes(TAKEDOWNS_PATH, table_bytes(pa.table(columns)))
+    columns = {"key": list(takedowns), "reason": list(takedowns.values())}
+    store.write_bytes(TAKEDOWNS_PATH, table_bytes(pa.table(columns, schema=TAKEDOWN_SCHEMA)))
     if page_deleted := bool(shards) and store.exists(PAGE_PATH):
         store.delete(PAGE_PATH)
     indexes = {shard: _rewrite(store, manifest, shard, takedowns) for shard in shards}
@@ -119,10 +120,12 @@ def _kept_songs(store: Store, manifest: Manifest, shard: int, takedowns: dict[st
     """Rows and audio of the songs of a shard that stay. Raises ValueError where one is not what was written."""
     path, rows = manifest.shard_name(shard), manifest.shard_rows(shard).tolist()
     row_of = {key: row for row in rows if (key := manifest.songs["key"][row].as_py()) not in takedowns}
-    stored = [song for song in scan_shard(store, path).songs if song.key in row_of]
+    scan = scan_shard(store, path)
+    stored = [song for song in scan.songs if song.key in row_of]
     if len(stored) < len(row_of):
         raise ValueError(
-            f"{store.uri}/{path} is damaged: only {len(stored)} of {len(row_of)} songs can be read; "
+            f"{store.uri}/{path} is damaged: only {len(stored)} of {len(row_of)} songs can be read"
+            f"{f' ({scan.refused})' if scan.refused else ''}; "
             f"mend it first (jobs/verify_corpus.py says how)"
         )
     for song in stored:

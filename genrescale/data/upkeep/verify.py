@@ -16,9 +16,9 @@ from genrescale.data.manifest import Manifest, content_version
 from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
 from genrescale.data.sharding.duplicates import exclusions
 from genrescale.data.sharding.plan import HELD_OUT, PLAN_PATH
+from genrescale.data.sharding.plan_file import read_plan_file
 from genrescale.data.sharding.rebuild import PlannedShard, planned_shards, rebuild_index
 from genrescale.data.sharding.scan import StoredSong, scan_shard
-from genrescale.storage.parquet import table_of
 from genrescale.storage.store import Store
 
 
@@ -101,7 +101,7 @@ def _uncounted(manifest: Manifest) -> list[tuple[str, str]]:
         return [(QUARANTINE_PATH, "missing")]
     if not store.exists(PLAN_PATH):
         return []
-    plan = table_of(store.read_bytes(PLAN_PATH))
+    plan = read_plan_file(store).table
     planned = zip(plan["key"].to_pylist(), plan["split"].to_pylist(), strict=True)
     known = {*manifest.songs["key"].to_pylist(), *(song.key for song in read_quarantine(store))}
     lost = [key for key, split in planned if split != HELD_OUT and key not in known]
@@ -149,6 +149,7 @@ def verify_shard(store: Store, manifest: Manifest, shard: int, deep: bool = True
     if not deep:
         return problems
     scan = scan_shard(store, path)
+    problems += [Problem(path, scan.refused, Remedy.SHARD)] if scan.refused else []
     if scan.sha256 == manifest.shards["sha256"][shard].as_py():
         return problems + [Problem(path, what, Remedy.DRIFT) for what in drift(manifest, shard, scan.songs)]
     altered = _altered_songs(store, manifest, shard, checksums)

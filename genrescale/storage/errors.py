@@ -1,0 +1,19 @@
+"""What a store that fails raises, and how the operating system says that a disk is full."""
+
+from __future__ import annotations
+
+import errno
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class StoreError(ValueError):
+    """A store that cannot be reached or refuses; says which, why, and what to check."""
+
+
+class OutsideError(ValueError):
+    """A path that leads out of its store, or a name that may not be deleted."""
+
+
+class TooLargeError(ValueError):
+    """A file with more bytes than are read of a file of its kind."""

@@ -1,0 +1,63 @@
+"""JSON from outside: read within limits, so that a hostile file is one sentence and never ends a process."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from typing import Any
+
+JSON_BYTES = 16 << 20
+"""The most that is read of a JSON file: a sweep of 5,000 trials is planned in 10 MB."""
+MAX_DEPTH = 64  # lists and objects inside each other; Python's reader gives up at about 1,000, others die
+_NO_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[^\[\]{}"]++|"', re.DOTALL)  # strings, and all that is none
+_PAIR = re.compile(r"\[\]|\{\}")
+
+
+def read_json(data: bytes | str, where: str, limit: int = JSON_BYTES, max_digits: int = 19) -> Any:
+    """The value that a JSON text in UTF-8 holds. ``where`` names it in errors.
+
+    Raises ValueError for anything else, for more than ``limit`` bytes or MAX_DEPTH levels, for a key that an object has
+    twice, and for a whole number of more than ``max_digits``.
+    """
+    try:
+        if len(data) > limit:
+            raise ValueError(f"it has {len(data):,} bytes, more than {limit:,}")
+        text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+        if _depth(text) > MAX_DEPTH:
+            raise ValueError(f"its lists and objects are nested more than {MAX_DEPTH} deep")
+        return json.loads(text, object_pairs_hook=_object, parse_int=partial(_int, max_digits))
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON that can be read: {error}") from None
+
+
+def read_object(data: bytes | str, where: str, limit: int = JSON_BYTES) -> dict[str, Any]:
+    """``read_json`` of an object. Raises ValueError for any other value."""
+    if not isinstance(found := read_json(data, where, limit), dict):
+        raise ValueError(f"{where} holds no JSON object")
+    return found
+
+
+def _depth(text: str) -> int:
+    """How deep the brackets are nested, those without a partner counted as one level each; at most MAX_DEPTH + 1."""
+    brackets, depth = _NO_BRACKETS.sub("", text), 0
+    while brackets and depth <= MAX_DEPTH:
+        brackets, removed = _PAIR.subn("", brackets)
+        depth += 1 if removed else len(brackets)
+        if not removed:
+            break
+    return min(depth, MAX_DEPTH + 1)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"an object has the key {next(key for key in keys if keys.count(key) > 1)!r} twice")
+    return found
+
+
+def _int(max_digits: int, digits: str) -> int:
+    if len(digits.lstrip("-")) > max_digits:
+        raise ValueError(f"the number {digits[:10]}... has more than {max_digits} digits")
+    return int(digits)
