@@ -95,7 +95,7 @@ def test_a_deletion_that_was_cut_off_is_done_again(store: Store):
 
 
 def test_a_begun_corpus_is_listed_and_another_programs_manifest_is_not(store: Store):
-    store.delete("fma/shards/manifest.json")
+    store.child("fma/shards").delete("manifest.json")
     store.write_bytes("fma/shards/plan.parquet", b"begun")
     store.write_bytes("app/manifest.json", b'{"name": "web app"}')
     store.write_bytes("other/manifest.json", b"not json")
@@ -167,8 +167,9 @@ def test_a_sweep_goes_with_the_songs_that_it_made_and_its_corpus_is_an_item_of_i
 
 def test_a_killed_synthesis_is_listed_and_songs_that_were_made_alone_are_left_alone(embedded: Store):
     demo = embedded.child("demo")
-    for name in ("sweep.json", "runs", "shards", "evaluations"):
+    for name in ("sweep.json", "runs", "evaluations"):
         demo.delete(*demo.list(name))
+    demo.child("shards").delete(*demo.child("shards").list())
     assert "demo" in [item.path for item in find_items(embedded)]
     deletion(demo, "sweep").run()
     assert demo.list() == ["audio/notes.txt"]

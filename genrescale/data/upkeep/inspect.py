@@ -14,6 +14,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.data.quarantine import read_quarantine
 from genrescale.data.sharding.scan import read_members
 from genrescale.data.upkeep.verify import altered_seconds, fact_differences, verify_shard
+from genrescale.display.terminal import printable
 from genrescale.storage.store import Store
 
 _BLOCK = 512
@@ -28,14 +29,14 @@ def inspect(manifest: Manifest, name: str) -> Iterator[str]:
     shards = manifest.shards["name"].to_pylist()
     path = f"shards/{name.removeprefix('shards/').removesuffix('.tar')}.tar"
     if path in shards:
-        return _shard_lines(manifest, shards.index(path))
+        return map(printable, _shard_lines(manifest, shards.index(path)))
     rows = np.flatnonzero(manifest.column("key") == name)
     if len(rows):
-        return _song_lines(manifest, int(rows[0]))
+        return map(printable, _song_lines(manifest, int(rows[0])))
     for song in read_quarantine(Store(manifest.uri)):
         if song.key == name:
             source = f", source: {song.path}" if song.path else ""
-            return iter([f"song {name} is in quarantine: {song.reason}{source}"])
+            return iter([printable(f"song {name} is in quarantine: {song.reason}{source}")])
     short = [shard.removeprefix("shards/").removesuffix(".tar") for shard in shards]
     similar = difflib.get_close_matches(name, [*short, *manifest.songs["key"].to_pylist()], _SHOWN, cutoff=0.5)
     hint = f"; similar: {', '.join(similar)}" if similar else f"; the first shard is {short[0]}" if short else ""

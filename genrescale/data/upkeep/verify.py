@@ -19,6 +19,7 @@ from genrescale.data.sharding.plan import HELD_OUT, PLAN_PATH
 from genrescale.data.sharding.plan_file import read_plan_file
 from genrescale.data.sharding.rebuild import PlannedShard, planned_shards, rebuild_index
 from genrescale.data.sharding.scan import StoredSong, scan_shard
+from genrescale.display.terminal import printable
 from genrescale.storage.store import Store
 
 
@@ -47,7 +48,7 @@ class Problem:
     remedy: Remedy
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        return printable(f"{self.where}: {self.what}")
 
 
 def remedies(problems: Iterable[Problem]) -> list[str]:
