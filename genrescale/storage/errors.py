@@ -12,8 +12,8 @@ class StoreError(ValueError):
 
 
 class OutsideError(ValueError):
-    """A path that leads out of its store, or a name that may not be deleted."""
+    """A path leads out of its store, or has a name that must not be deleted."""
 
 
 class TooLargeError(ValueError):
-    """A file with more bytes than are read of a file of its kind."""
+    """A file has more bytes than are read of such a file."""

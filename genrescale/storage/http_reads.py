@@ -1,4 +1,4 @@
-"""Reads from an HTTP server that end where they were told to, whatever the server says or sends."""
+"""Read from an HTTP server, never more than was asked for, whatever size it states and however much it sends."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _PARTIAL, _BEHIND_THE_END = 206, 416
 
 
 def read_http(fs: Any, url: str, length: int, offset: int | None = None) -> bytes:
-    """At most ``length`` bytes of what lies at ``url``, fewer where it ends before: of the range from ``offset``, or,
-    where that is None, of the whole file.
+    """Read at most ``length`` bytes of the file at ``url``, from ``offset`` if that is given.
 
-    A server that ignores the range sends the file from its start: what lies before ``offset`` is passed over, and the
-    connection is closed when there is enough. Raises FileNotFoundError or the client's own error.
+    With an offset a range is requested. If the server ignores it and sends the file from its start, the bytes before
+    the offset are skipped. The connection is closed after ``length`` bytes. Raises FileNotFoundError or the client's
+    own error.
     """
     return sync(fs.loop, _read, fs, url, length, offset)
 

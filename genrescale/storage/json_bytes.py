@@ -1,4 +1,4 @@
-"""JSON from outside: read within limits, so that a hostile file is one sentence and never ends a process."""
+"""Parse JSON within limits, so that a hostile file is an error of one sentence and does not end the process."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from functools import partial
 from typing import Any
 
 JSON_BYTES = 16 << 20
-"""The most that is read of a JSON file: a sweep of 5,000 trials is planned in 10 MB."""
-MAX_DEPTH = 64  # lists and objects inside each other; Python's reader gives up at about 1,000, others die
-_NO_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[^\[\]{}"]++|"', re.DOTALL)  # strings, and all that is none
+"""The largest JSON file that is read: the plan of a sweep with 5,000 trials has 10 MB."""
+MAX_DEPTH = 64  # of nested lists and objects; at about 1,000 Python's parser raises RecursionError
+_NO_BRACKETS = re.compile(
+    r'"(?:[^"\\]++|\\.)*+"|[^\[\]{}"]++|"', re.DOTALL
+)  # strings, and everything else but brackets
 _PAIR = re.compile(r"\[\]|\{\}")
 
 
 def read_json(data: bytes | str, where: str, limit: int = JSON_BYTES, max_digits: int = 19) -> Any:
-    """The value that a JSON text in UTF-8 holds. ``where`` names it in errors.
+    """Parse a JSON text in UTF-8. ``where`` names it in errors.
 
-    Raises ValueError for anything else, for more than ``limit`` bytes or MAX_DEPTH levels, for a key that an object has
-    twice, and for a whole number of more than ``max_digits``.
+    Raises ValueError if it is not JSON, has more than ``limit`` bytes or MAX_DEPTH levels, an object has a key twice,
+    or an integer has more than ``max_digits`` digits.
     """
     try:
         if len(data) > limit:
@@ -32,14 +34,14 @@ def read_json(data: bytes | str, where: str, limit: int = JSON_BYTES, max_digits
 
 
 def read_object(data: bytes | str, where: str, limit: int = JSON_BYTES) -> dict[str, Any]:
-    """``read_json`` of an object. Raises ValueError for any other value."""
+    """Parse a JSON object with ``read_json``. Raises ValueError for any other value."""
     if not isinstance(found := read_json(data, where, limit), dict):
-        raise ValueError(f"{where} holds no JSON object")
+        raise ValueError(f"{where} is not a JSON object")
     return found
 
 
 def _depth(text: str) -> int:
-    """How deep the brackets are nested, those without a partner counted as one level each; at most MAX_DEPTH + 1."""
+    """Return how deep brackets are nested, at most MAX_DEPTH + 1. Each unmatched bracket counts as one level."""
     brackets, depth = _NO_BRACKETS.sub("", text), 0
     while brackets and depth <= MAX_DEPTH:
         brackets, removed = _PAIR.subn("", brackets)

@@ -1,4 +1,4 @@
-"""Files of a local store: opened as plain files, written whole, deleted by name."""
+"""Files of a local store: opened only if they are plain files, written atomically, deleted by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from genrescale.storage.errors import DISK_FULL, OutsideError
 
 
 def open_plain(path: Path) -> IO[bytes]:
-    """A file to read. Raises OutsideError, without waiting for it, where it is a pipe, a device or a socket."""
+    """Open a file to read. Raises OutsideError, without waiting, if it is a pipe, a device or a socket."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
@@ -22,15 +22,15 @@ def open_plain(path: Path) -> IO[bytes]:
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(f"{path} is a folder, where a file is needed")
-    raise OutsideError(f"{path} is no plain file (a pipe, a device or a socket)")
+    raise OutsideError(f"{path} is not a plain file but a pipe, a device or a socket")
 
 
 def read_part(path: Path, offset: int, length: int) -> bytes:
-    """At most ``length`` bytes from ``offset``; no more memory is taken than there are bytes in the file."""
+    """Read at most ``length`` bytes from ``offset``. Allocates no more than the file has."""
     with open_plain(path) as file:
         left = max(0, min(length, os.fstat(file.fileno()).st_size - offset))
         parts = []
-        while left and (data := os.pread(file.fileno(), left, offset)):  # a call reads 2 GB at most
+        while left and (data := os.pread(file.fileno(), left, offset)):  # one call reads at most 2 GB
             parts.append(data)
             offset, left = offset + len(data), left - len(data)
     return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -38,7 +38,7 @@ def read_part(path: Path, offset: int, length: int) -> bytes:
 
 @contextmanager
 def part_of(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to, which becomes it when the block ends well."""
+    """Yield a path beside ``path`` to write to, which is renamed to it if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -51,7 +51,7 @@ def part_of(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_named(path: str, part: str = "") -> Iterator[None]:
-    """Name ``path`` in the error of a full disk, which names nothing, and in errors of its ``part``."""
+    """Put ``path`` into the error of a full disk, which names no file, and into errors of its ``part``."""
     try:
         yield
     except OSError as error:
@@ -61,8 +61,8 @@ def disk_named(path: str, part: str = "") -> Iterator[None]:
 
 
 def unlink(root: Path, path: str) -> None:
-    """Delete the file ``path`` of a store, and the folders up to its root that are empty then, as in a bucket."""
+    """Delete the file ``path`` of a store, and then the folders below ``root`` that became empty."""
     (root / path).unlink()
     for folder in Path(path).parents[:-1]:
-        with suppress(OSError):  # not empty
+        with suppress(OSError):  # it is not empty
             (root / folder).rmdir()

@@ -1,7 +1,7 @@
-"""The names of the files that genrescale writes. Nothing else is ever deleted.
+"""The names of the files that genrescale writes. No other file is ever deleted.
 
-Who can write into a bucket or a shared folder can put any name into a manifest or a plan. So a deletion is checked
-against this list, wherever its name comes from.
+Anybody who can write to a bucket or a shared folder can put any name into a manifest or a plan. So every deletion is
+checked against this list.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 _RUN = "[0-9a-f]{12}"  # config.RUN_ID_LEN
 _SHARD = r"shards/(?:train|validation|test)(?:-g\d{3})?-\d{6}"
 SHARD_NAME = re.compile(rf"{_SHARD}\.tar")
-"""A shard, below its corpus: of the corpus that was begun, or of its addition 1, 2, ... (``-g001``)."""
+"""A shard, below its corpus. ``-g001`` marks the shards of its first addition."""
 RUN_ID = re.compile(_RUN)
 VERSION = re.compile("[0-9a-f]{12}")
-"""A version of a corpus."""
+"""The version of a corpus."""
 SONGS_PATH = re.compile(rf"manifest/{VERSION.pattern}/songs\.parquet")
 SHARDS_PATH = re.compile(rf"manifest/{VERSION.pattern}/shards(?:\.{VERSION.pattern})?\.parquet")
 CHECKSUMS_PATH = re.compile(rf"manifest/{VERSION.pattern}/checksums\.npy")
@@ -26,7 +26,7 @@ _OURS = (
     # songs that were synthesised
     *(r"audio/songs/\d{4}/song-\d+\.(?:flac|ogg|mp3)", r"audio/songs\.parquet", r"audio/vocabulary\.json"),
     r"(?:audio/)?synthesis\.json",
-    # a sweep; below tune/ and checkpoints/ID lies what Ray and DeepSpeed write
+    # a sweep; Ray and DeepSpeed write below tune/ and checkpoints/ID
     *(r"(?:sweep|failures)\.json", r"report\.html", r"figure\.png", r"(?:table|runs)\.csv"),
     *(rf"(?:runs|checkpoints)/{_RUN}/.+", "tune/.+", r"evaluations/[^/]+/[^/]+\.(?:csv|json|png|parquet)"),
 )
@@ -35,11 +35,11 @@ _NAMES = re.compile("|".join(_OURS))
 
 
 def is_ours(path: str) -> bool:
-    """Whether a path below a store is one that genrescale writes, or the unfinished part of one."""
+    """Return whether genrescale writes a file of this name below a store, or it is the unfinished part of one."""
     return _NAMES.fullmatch(path) is not None or is_part(path)
 
 
 def is_part(path: str) -> bool:
-    """Whether it is what a killed job left half-written of a file of ours."""
+    """Return whether this is the unfinished part of such a file, which a killed job leaves behind."""
     found = _PART.fullmatch(path)
     return found is not None and _NAMES.fullmatch(found[1] + found[2]) is not None

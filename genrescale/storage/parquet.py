@@ -1,7 +1,7 @@
-"""Parquet tables: the only reader of any, which trusts neither their types nor their sizes.
+"""Read and write Parquet tables. This is the only reader; it trusts neither the types nor the sizes that a file states.
 
-A table may take in memory a thousand times the bytes that it has in its file, and MIN_DECODED in any case: songs of a
-corpus take ten to a hundred times theirs.
+In memory a table may take a thousand times the bytes of its file, and MIN_DECODED in any case. The songs of a corpus
+take ten to a hundred times as many.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from genrescale.storage.parquet_sizes import pages, read_footer, sizes_of
 from genrescale.storage.store import Store
 
 MIN_DECODED, MAX_DECODED, MAX_RATIO = 256 << 20, 16 << 30, 1000
-"""Bytes of a table in memory that are always allowed, and never; and what lies between, for each byte in the file."""
+"""Bytes of a table in memory: always allowed, never allowed, and allowed for each byte in the file."""
 MIN_ROWS = 1 << 20
-"""Rows that are always allowed; more, as many as the file has bytes (no two songs have the same key)."""
+"""Rows that are always allowed. More are allowed if the file has at least one byte for each."""
 MAX_CELL = 1 << 30
-"""Bytes of a cell that is read alone, and of the page that it lies in."""
-_FAULTS = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)  # the last two: of texts and dates
+"""The largest page, in bytes, out of which a single cell is read."""
+_FAULTS = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)  # the last two come from texts and dates
 
 
 class MissingColumnError(ValueError):
-    """A table that lacks columns, whose ``names`` are listed."""
+    """A table lacks the columns ``names``."""
 
     def __init__(self, where: str, names: str, there: str) -> None:
         super().__init__(f"{where} has no column {names}; it has {there}")
@@ -34,9 +34,9 @@ class MissingColumnError(ValueError):
 
 
 class ParquetTable:
-    """A Parquet file whose types and sizes are checked before pyarrow reads it; ``where`` names it in errors.
+    """A Parquet file whose types and sizes are checked before pyarrow reads it. ``where`` names it in errors.
 
-    Every method raises ValueError for a file that is damaged, too large in memory, or not what was expected.
+    Every method raises ValueError if the file is damaged, too large in memory, or not as expected.
     """
 
     def __init__(self, file: IO[bytes] | pa.NativeFile, where: str) -> None:
@@ -45,27 +45,28 @@ class ParquetTable:
             self._footer = read_footer(file)
             num_rows = max(self._footer.num_rows, sum(self._footer.group_rows))
             if num_rows > max(MIN_ROWS, size := file.seek(0, io.SEEK_END)):
-                raise ValueError(f"it is said to have {num_rows:,} rows in {size:,} bytes")
+                raise ValueError(f"it states {num_rows:,} rows in {size:,} bytes")
             self._parquet = pq.ParquetFile(file, page_checksum_verification=True)
         except (ValueError, *_FAULTS) as error:
             raise self._refused(error) from None
 
     @property
     def num_rows(self) -> int:
+        """The number of rows."""
         return self._parquet.metadata.num_rows
 
     @property
     def metadata(self) -> dict[bytes, bytes]:
-        """What the writer says of the table. Raises ValueError where it is no text, see ``read_json``."""
+        """The texts that its writer attached to the table."""
         return self._parquet.schema_arrow.metadata or {}
 
     @property
     def leaves(self) -> list[str]:
-        """The dotted paths of all columns, those inside nested ones too."""
+        """The dotted paths of all columns, including those inside nested columns."""
         return [leaf.path for leaf in self._footer.leaves]
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The columns (names or dotted paths; None: all), each of another name."""
+        """Read columns (names or dotted paths; None: all). Raises ValueError if two have the same name."""
         try:
             self._check(columns)
             wanted = None if columns is None else list(columns)
@@ -78,9 +79,9 @@ class ParquetTable:
         return table
 
     def select(self, schema: pa.Schema) -> pa.Table:
-        """The columns of a schema.
+        """Read the columns of a schema.
 
-        Raises ValueError where one is missing, of another type, or lacks a value although it is not nullable.
+        Raises ValueError if one is missing, has another type, or has null values although it is not nullable.
         """
         there = {leaf.partition(".")[0] for leaf in self.leaves}
         if missing := [name for name in schema.names if name not in there]:
@@ -91,11 +92,11 @@ class ParquetTable:
             if column.type != expected.type:
                 raise ValueError(f"{self._where}: column {expected.name!r} holds {column.type}, not {expected.type}")
             if column.null_count and not expected.nullable:
-                raise ValueError(f"{self._where}: column {expected.name!r} lacks {column.null_count} values")
+                raise ValueError(f"{self._where}: column {expected.name!r} has {column.null_count} null values")
         return table.select(schema.names)
 
     def cell(self, leaf: str, row: int) -> Any:
-        """One cell of a leaf that is no list; no more than a page lies in memory. IndexError: there is no such row."""
+        """Read one cell of a leaf that is not in a list, page by page. Raises IndexError if there is no such row."""
         first = 0
         for group, num_rows in enumerate(self._footer.group_rows):
             if first <= row < first + num_rows:
@@ -106,7 +107,7 @@ class ParquetTable:
         raise IndexError(f"{self._where} has no row {row}")
 
     def holds(self, leaf: str) -> list[bool]:
-        """Whether each row holds anything in a leaf: from the file's statistics where they say so, else row by row."""
+        """Return for each row whether a leaf has a value, from the file's statistics if they tell, else row by row."""
         place, found = self.leaves.index(leaf), []
         for group, num_rows in enumerate(self._footer.group_rows):
             statistics = self._parquet.metadata.row_group(group).column(place).statistics
@@ -118,7 +119,7 @@ class ParquetTable:
         return found
 
     def _cells(self, leaf: str, group: int, last: int) -> Iterator[Any]:
-        """The cells of a leaf in a row group, to row ``last``, one at a time."""
+        """Yield the cells of a leaf in a row group one by one; the pages up to row ``last`` are checked."""
         try:
             seen = 0
             for page in pages(self._file, self._footer.groups[group][self.leaves.index(leaf)]):
@@ -142,7 +143,7 @@ class ParquetTable:
         if sizes.decoded > allowed:
             raise ValueError(
                 f"it would take {sizes.decoded:,} bytes in memory, more than the {allowed:,} that are allowed for "
-                f"{sizes.stored:,} in the file"
+                f"{sizes.stored:,} bytes in the file"
             )
 
     def _refused(self, error: Exception) -> ValueError:
@@ -150,7 +151,7 @@ class ParquetTable:
 
 
 def table_bytes(table: pa.Table) -> bytes:
-    """A table as Parquet bytes."""
+    """Return a table as Parquet bytes."""
     sink = io.BytesIO()
     pq.write_table(table, sink)
     return sink.getvalue()
@@ -159,12 +160,12 @@ def table_bytes(table: pa.Table) -> bytes:
 def table_of(
     data: bytes, where: str, schema: pa.Schema | None = None, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """The table that Parquet bytes hold; a page with a checksum is verified. ``where`` names it in errors.
+    """Read a table from Parquet bytes, and verify the checksums of its pages. ``where`` names it in errors.
 
-    With a ``schema``, its columns alone (``ParquetTable.select``).
+    With a ``schema``, only its columns are read (``ParquetTable.select``). Raises ValueError as ParquetTable does.
     """
-    # Not pq.read_table: its threads keep hold of the bytes for a moment after it returns, and a process that ends in
-    # that moment, such as a job whose last step it was, is aborted.
+    # Not pq.read_table: its threads hold the bytes for a moment after it returns. A process that ends in that moment,
+    # such as a job whose last step this was, is aborted.
     file = ParquetTable(pa.BufferReader(data), where)
     return file.read(columns) if schema is None else file.select(schema)
 
@@ -172,10 +173,10 @@ def table_of(
 def read_table(
     store: Store, path: str, schema: pa.Schema | None = None, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """``table_of`` a file of a store. Raises FileNotFoundError where there is none."""
+    """Read a Parquet file of a store with ``table_of``. Raises FileNotFoundError if there is none."""
     return table_of(store.read_bytes(path), f"{store.uri}/{path}", schema, columns)
 
 
 def complete(schema: pa.Schema) -> pa.Schema:
-    """The schema of a table that lacks no value."""
+    """Return the schema with no column nullable."""
     return pa.schema([field.with_nullable(False) for field in schema])

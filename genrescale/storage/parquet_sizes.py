@@ -1,8 +1,8 @@
-"""What a Parquet file would take in memory, told before pyarrow opens it.
+"""Compute what a Parquet file would take in memory, before pyarrow opens it.
 
-A file of 400 kB can hold 4 GB, and its footer need not say so: sizes are taken from the header of every page, which is
-what pyarrow allocates by. A file whose types could run code when they are read is refused here, too.
-Source: github.com/apache/parquet-format, parquet.thrift; numbers below are those of its fields and enumerations.
+A file of 400 kB can hold 4 GB, and its footer need not say so. So the sizes come from the header of every page: pyarrow
+allocates by these. A file with types that could run code is refused here too.
+Source: github.com/apache/parquet-format, parquet.thrift; the numbers below are those of its fields and enumerations.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _MAX_FOOTER = 16 << 20
 _HEADER_BYTES, _MAX_HEADER = 4 << 10, 1 << 20
 _MAX_PAGE = (1 << 31) - 1
 _ARROW_SCHEMA, _EXTENSION = b"ARROW:schema", b"ARROW:extension:name"
-_WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}  # by physical type; of 7, a fixed number of bytes, it is in the schema
+_WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}  # by physical type; that of type 7 is in the schema
 _BYTES, _FIXED = 6, 7
-_PLAIN_DICTIONARY, _DELTA_BYTES, _DICTIONARY = 2, 7, 8  # encodings in which a text takes less than its length
+_PLAIN_DICTIONARY, _DELTA_BYTES, _DICTIONARY = 2, 7, 8  # encodings that store a text in fewer bytes than it has
 _OFFSET_BYTES = 4
-_DATA, _OF_DICTIONARY = (0, 3), 2  # kinds of pages
-_DETAILS = {0: (5, 2), 3: (8, 4), 2: (7, 2)}  # where the header of a kind has its details, and in these the encoding
+_DATA, _OF_DICTIONARY = (0, 3), 2  # page types
+_DETAILS = {0: (5, 2), 3: (8, 4), 2: (7, 2)}  # by page type: the field with the details, and in it that of the encoding
 _MAX_NESTED = 32
 _CODECS = {0: "", 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 _MAX_DICTIONARY = 16 << 20
@@ -37,7 +37,7 @@ _MAX_DICTIONARY = 16 << 20
 
 @dataclass(frozen=True)
 class Leaf:
-    """A column, or one of the columns inside a nested one: its dotted path, physical type and bytes of a value."""
+    """A column, or a column inside a nested one: its dotted path, physical type and bytes per value."""
 
     path: str
     kind: int
@@ -49,9 +49,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A leaf's values in a row group: where its pages lie (bytes), how they are packed, and how many values the footer
-    claims.
-    """
+    """A leaf's values in a row group: where the pages are (bytes), their codec, and the stated number of values."""
 
     leaf: Leaf
     start: int
@@ -62,7 +60,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Footer:
-    """``groups`` hold a chunk for each leaf; ``group_rows`` their rows."""
+    """``groups`` has a chunk for each leaf, ``group_rows`` the number of rows of each group."""
 
     num_rows: int
     leaves: list[Leaf]
@@ -72,7 +70,7 @@ class Footer:
 
 @dataclass(frozen=True)
 class Page:
-    """``num_values`` is 0 of a page that holds a dictionary. Its bytes begin at ``start``: as stored, and unpacked."""
+    """A page: ``stored`` bytes from ``start``, which become ``unpacked`` bytes. A dictionary page has no values."""
 
     start: int
     num_values: int
@@ -91,14 +89,14 @@ class Sizes:
 
 
 def read_footer(file: IO[bytes] | pa.NativeFile) -> Footer:
-    """The footer of a Parquet file. Raises ValueError for any other file, and for types that could run code."""
+    """Read the footer of a Parquet file. Raises ValueError for any other file, and for types that could run code."""
     size = file.seek(0, os.SEEK_END)
     tail = _read(file, max(0, size - 8), 8)
     if size < 12 or tail[4:] != _MAGIC:
-        raise ValueError("it is no Parquet file, or not a whole one")
+        raise ValueError("it is not a Parquet file, or it is cut off")
     (length,) = struct.unpack("<I", tail[:4])
     if length > min(_MAX_FOOTER, size - 8):
-        raise ValueError(f"its footer is said to have {length:,} bytes")
+        raise ValueError(f"it states a footer of {length:,} bytes")
     try:
         meta, _ = read_struct(_read(file, size - 8 - length, length))
         _refuse_extensions(meta.get(5, []))
@@ -115,7 +113,7 @@ def read_footer(file: IO[bytes] | pa.NativeFile) -> Footer:
 
 
 def sizes_of(file: IO[bytes] | pa.NativeFile, footer: Footer, columns: Sequence[str] | None) -> Sizes:
-    """What ``columns`` (names or dotted paths; None: all) take. Raises ValueError where a page is damaged."""
+    """Return the sizes of ``columns`` (names or dotted paths; None: all). Raises ValueError if a page is damaged."""
     sizes = Sizes()
     for group in footer.groups:
         for chunk in group:
@@ -127,9 +125,9 @@ def sizes_of(file: IO[bytes] | pa.NativeFile, footer: Footer, columns: Sequence[
 
 
 def pages(file: IO[bytes] | pa.NativeFile, chunk: Chunk) -> Iterator[Page]:
-    """The pages of a chunk, as their headers describe them. Raises ValueError where one is damaged."""
+    """Yield the pages of a chunk as their headers describe them. Raises ValueError if one is damaged."""
     place, end, seen = chunk.start, chunk.start + chunk.num_bytes, 0
-    while place < end and seen < chunk.num_values:  # pyarrow, too, reads no page more
+    while place < end and seen < chunk.num_values:  # pyarrow reads no more pages either
         header, length = _page_header(file, place)
         page = _page(header, place + length)
         yield page
@@ -138,7 +136,7 @@ def pages(file: IO[bytes] | pa.NativeFile, chunk: Chunk) -> Iterator[Page]:
 
 
 def _decoded(file: IO[bytes] | pa.NativeFile, chunk: Chunk, found: list[Page]) -> int:
-    """The most bytes that the pages of a chunk take in memory."""
+    """Return the bytes that the pages of a chunk take in memory at most."""
     num_values, unpacked = sum(page.num_values for page in found), sum(page.unpacked for page in found)
     if chunk.leaf.kind != _BYTES:
         return max(num_values * chunk.leaf.width, unpacked)
@@ -146,7 +144,7 @@ def _decoded(file: IO[bytes] | pa.NativeFile, chunk: Chunk, found: list[Page]) -
     for page in found:
         if page.is_dictionary:
             longest = max(longest, _longest_text(file, chunk.codec, page))
-        elif page.encoding == _DELTA_BYTES:  # a text may be the one before it and nothing more
+        elif page.encoding == _DELTA_BYTES:  # a text may repeat the one before it in no bytes
             total += page.num_values * page.unpacked
         elif page.encoding in (_PLAIN_DICTIONARY, _DICTIONARY):
             total += page.num_values * longest
@@ -154,7 +152,7 @@ def _decoded(file: IO[bytes] | pa.NativeFile, chunk: Chunk, found: list[Page]) -
 
 
 def _longest_text(file: IO[bytes] | pa.NativeFile, codec: int, page: Page) -> int:
-    """Bytes of the longest text in a dictionary; those of all where it is large, or packed in an old way."""
+    """Return the bytes of the longest text in a dictionary, or of all if it is large or has an old codec."""
     if page.unpacked > _MAX_DICTIONARY or codec not in _CODECS:
         return page.unpacked
     data = _read(file, page.start, page.stored)
@@ -168,7 +166,7 @@ def _longest_text(file: IO[bytes] | pa.NativeFile, codec: int, page: Page) -> in
 
 
 def _refuse_extensions(entries: list[Struct]) -> None:
-    """pyarrow makes the types in this entry while it opens the file; those that Ray registers unpickle."""
+    """Refuse extension types. pyarrow creates the types of this entry as it opens a file; those of Ray unpickle."""
     for entry in entries:
         if entry[1] != _ARROW_SCHEMA:
             continue
@@ -178,12 +176,12 @@ def _refuse_extensions(entries: list[Struct]) -> None:
             raise ValueError("its Arrow schema is damaged") from None
         if _EXTENSION in text:
             raise ValueError(
-                "it has a column of an extension type, which can run code when it is read; write it with plain types"
+                "it has a column with an extension type, which can run code when it is read; write plain types only"
             )
 
 
 def _leaves(elements: list[Struct]) -> Iterator[Leaf]:
-    """The leaves of a schema, which lists its tree in depth-first order, the root first."""
+    """Yield the leaves of a schema, which lists its tree depth first, starting with the root."""
     open_nodes = [(elements[0].get(5, 0), "")]
     for element in elements[1:]:
         while open_nodes and not open_nodes[-1][0]:
@@ -199,13 +197,13 @@ def _leaves(elements: list[Struct]) -> Iterator[Leaf]:
             kind = element[1]
             width = element[2] if kind == _FIXED else _WIDTHS.get(kind, 1)
             if not 0 <= width <= _MAX_PAGE:
-                raise ValueError(f"values of {path!r} are said to have {width} bytes")
+                raise ValueError(f"it states {width} bytes for each value of {path!r}")
             yield Leaf(path, kind, width)
 
 
 def _chunk(column: Struct, leaf: Leaf) -> Chunk:
     if column.get(1):
-        raise ValueError("it names another file that its data lie in")
+        raise ValueError("its data are in another file")
     meta = column[3]
     start, dictionary = meta[9], meta.get(11, 0)
     start = dictionary if 0 < dictionary < start else start
@@ -221,7 +219,7 @@ def _page_header(file: IO[bytes] | pa.NativeFile, place: int) -> tuple[Struct, i
         try:
             return read_struct(data)
         except IndexError:
-            if len(data) < wanted or wanted >= _MAX_HEADER:  # statistics make a header long
+            if len(data) < wanted or wanted >= _MAX_HEADER:  # with long statistics
                 raise ValueError("the header of a page is damaged") from None
             wanted *= 16
 

@@ -1,7 +1,7 @@
-"""Where a store lies, and which paths lie inside it.
+"""The roots of stores, and the check that a path stays inside its root.
 
-A root is given by the user and trusted. A path below it may come from anybody (a manifest, a table, a listing), so it
-is checked here, by every method of Store: it has to stay inside the root.
+The user gives the root, so it is trusted. A path below it may come from anybody (from a manifest, a table, a listing),
+so every method of Store checks it here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import fsspec
 from genrescale.storage.errors import OutsideError
 
 SCHEMES = ("file", "s3", "http", "https", "gs", "az", "abfs", "memory")
-"""Kinds of stores. None that fsspec chains or unpacks (``simplecache``, ``zip``, ...): they open other files."""
+"""Allowed schemes. Those that make fsspec open another file (``simplecache``, ``zip``, ...) are not among them."""
 # Keys, region and endpoint come from the environment (AWS_*), where botocore finds them.
 _S3_OPTIONS = {
     "use_listings_cache": False,  # other processes write what this one lists
@@ -28,40 +28,40 @@ _S3_OPTIONS = {
 }
 _FILE = "file://"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")  # with the colons of a chain: it is an address, and refused
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")  # a chain (a::b://) is an address too, and refused
 
 
 def checked_uri(uri: str) -> str:
-    """The root of a store: a folder as an absolute path, any other as it is. Raises ValueError for an unknown scheme.
+    """Return the root of a store: the absolute path of a folder, or the URI as it is.
 
-    Names are taken as they are: ``::`` and wildcards have no meaning.
+    ``::`` and wildcards have no meaning in it. Raises ValueError for a scheme that is not in SCHEMES.
     """
     if not uri:
         raise ValueError("a store needs a folder or URI, e.g. corpus=/data/fma")
     if "\0" in uri:
-        raise ValueError(f"{uri!r} holds a NUL character, which no address has")
+        raise ValueError(f"{uri!r} contains a NUL character, which no address does")
     if not _SCHEME.match(uri):
-        # Ray's processes run in other folders, where a relative path would name another place.
+        # Ray's processes run in other folders, where a relative path would mean another place
         return os.path.abspath(os.path.expanduser(uri))
     scheme = uri.partition("://")[0]
     if scheme not in SCHEMES:
-        raise ValueError(f"{uri} begins with none of {', '.join(f'{known}://' for known in SCHEMES)}")
+        raise ValueError(f"{uri} does not begin with one of {', '.join(f'{known}://' for known in SCHEMES)}")
     if scheme == "file" and not uri.startswith("file:///"):
-        raise ValueError(f"{uri} names no folder of this machine; write file:///FOLDER")
+        raise ValueError(f"{uri} is not a folder of this machine; write file:///FOLDER")
     return uri
 
 
 def local_root(uri: str) -> str | None:
-    """The folder of a local store, else None."""
+    """Return the folder of a local store, else None."""
     if uri.startswith(_FILE):
         return os.path.normpath(uri.removeprefix(_FILE))
     return None if _SCHEME.match(uri) else uri
 
 
 def file_system(uri: str) -> tuple[Any, str]:
-    """fsspec's file system of a store, and the root as it names it.
+    """Return fsspec's file system for a store, and the root as fsspec writes it.
 
-    Any: fsspec's own annotations promise str or bytes, and sizes that may be None.
+    Its type is Any, because fsspec's annotations allow bytes for paths and None for sizes.
     """
     if (root := local_root(uri)) is not None:
         return fsspec.filesystem("file"), root.rstrip("/")
@@ -75,19 +75,19 @@ def file_system(uri: str) -> tuple[Any, str]:
 
 
 def check_path(uri: str, path: str, opened: bool = True) -> None:
-    """Raises OutsideError where ``path`` leads, or might lead, out of the store at ``uri``.
+    """Raise OutsideError if ``path`` leads, or may lead, out of the store at ``uri``.
 
-    A symbolic link out of a local store is refused where the file is ``opened``; one that is replaced or deleted may be
-    such a link itself, but not lie behind one. The root itself may be a link.
+    In a local store no folder of the path may be a symbolic link out of the root, and a file that is ``opened`` may not
+    be one either. A file that is replaced or deleted may, because the link itself is. The root may be a link.
     """
     if not path:
         return
     if path.startswith("/") or _SCHEME.match(path):
-        raise OutsideError(f"{path!r} is a whole address, where a path below {uri} is needed")
+        raise OutsideError(f"{path!r} is a whole address; a path below {uri} is needed")
     if ".." in path.split("/"):
         raise OutsideError(f"{path!r} leads out of {uri}")
     if _CONTROL.search(path):
-        raise OutsideError(f"{path!r} below {uri} holds a control character; rename the file")
+        raise OutsideError(f"{path!r} below {uri} contains a control character; rename the file")
     if (root := local_root(uri)) is None:
         return
     place = os.path.join(root, path if opened else os.path.dirname(path))

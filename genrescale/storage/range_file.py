@@ -1,4 +1,4 @@
-"""A file that does not lie here, read by ranges as it is read."""
+"""A remote file that is fetched by ranges while it is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BUFFER_BYTES = 1 << 20
 
 
 def range_file(read: Callable[[int, int], bytes], size: int) -> IO[bytes]:
-    """A file of ``size`` bytes; ``read(offset, length)`` gives a range, fewer bytes where the file ends before."""
+    """Return a file of ``size`` bytes whose ranges ``read(offset, length)`` fetches."""
     return cast(IO[bytes], io.BufferedReader(_Ranges(read, size), BUFFER_BYTES))
 
 

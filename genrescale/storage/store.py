@@ -1,7 +1,7 @@
-"""Object storage: the only place that knows whether bytes lie in a local folder or in a bucket.
+"""Object storage: the only module that distinguishes local folders, buckets and HTTP servers.
 
-A Store is a root URI and reads and writes paths relative to it. Writes are whole: a reader sees the old bytes or
-the new ones, never half of them.
+A Store is a root URI. It reads and writes paths relative to that root. Writes are atomic: a reader sees the old bytes
+or the new ones, never half of them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from genrescale.storage.local import disk_named, open_plain, part_of, read_part,
 from genrescale.storage.names import is_ours
 from genrescale.storage.places import check_path, checked_uri, file_system, local_root
 from genrescale.storage.range_file import range_file
-from genrescale.storage.retry import PATIENCE, Patience, is_passing, is_passing_status, service_code
+from genrescale.storage.retry import CLIENTS, PATIENCE, Patience, is_passing, outage, service_code
 from genrescale.storage.s3_ranges import read_s3_ranges
 
 MAX_BYTES = 4 << 30
-"""What is read of a file at once, unless a caller says another limit."""
+"""The largest file that is read at once, unless the caller gives another limit."""
 _PART_BYTES, _PARTS_AT_ONCE = 8 << 20, 8  # of a large file: 64 MB of memory
 _AT_ONCE = 32  # requests
-_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio", "obstore")
 _S3, _HTTP = "s3://", ("http://", "https://")
 
 
@@ -38,10 +37,10 @@ _S3, _HTTP = "s3://", ("http://", "https://")
 class Store:
     """Files under one root: a local folder (``/data/corpus``, ``file:///data/corpus``), a bucket or an HTTP server.
 
-    Frozen and picklable, so it travels to Ray tasks. The root is trusted, a path is not: every method raises
-    OutsideError for one that leads out of the root (``genrescale.storage.places``). Nothing is read beyond a limit,
-    whatever the store says of sizes. Every method raises StoreError for a bucket that cannot be reached or refuses the
-    keys. ``patience`` is for reading ranges, which a run does for hours.
+    Frozen and picklable, so that it can be sent to Ray tasks. The root is trusted, paths are not: every method raises
+    OutsideError if a path leads out of the root (``genrescale.storage.places``). Reads have limits, and stop there
+    whatever size the server states. Every method raises StoreError if a bucket cannot be reached or refuses the keys.
+    ``patience`` is how long failing reads are repeated.
     """
 
     uri: str
@@ -55,20 +54,20 @@ class Store:
 
     @contextmanager
     def _at(self, path: str, opened: bool = True) -> Iterator[tuple[Any, str]]:
-        """The file system and the full path of a checked path; its errors name the address and what to do."""
+        """Yield fsspec's file system and the full path; errors inside the block name the address and a remedy."""
         check_path(self.uri, path, opened)
         fs, root = self._fs()
         address = f"{self.uri}/{path}" if path else self.uri
         try:
             yield fs, f"{root}/{path}" if path else root
         except FileNotFoundError as error:
-            if why := _outage(error):
+            if why := outage(error):
                 raise StoreError(f"{address} cannot be read ({why}); {_remedy(fs)}") from None
             raise FileNotFoundError(f"{address} does not exist") from None
         except PermissionError as error:
             raise StoreError(f"{address}: access denied ({error}); {_remedy(fs)}") from None
         except Exception as error:
-            is_clients = service_code(error) or type(error).__module__.startswith(_CLIENTS)
+            is_clients = service_code(error) or type(error).__module__.startswith(CLIENTS)
             if not is_clients and not isinstance(error, TimeoutError):
                 raise
             raise StoreError(
@@ -76,33 +75,34 @@ class Store:
             ) from None
 
     def child(self, path: str) -> Store:
-        """The store whose root is the folder ``path`` of this one."""
+        """Return the store whose root is the folder ``path`` of this one."""
         check_path(self.uri, path)
         return replace(self, uri=f"{self.uri.rstrip('/')}/{path}")
 
     def local_path(self, path: str = "") -> Path | None:
-        """The file's path where the store is a local folder, else None."""
+        """Return the path on this machine if the store is a local folder, else None."""
         check_path(self.uri, path)
         return None if (root := local_root(self.uri)) is None else Path(root, path)
 
     def exists(self, path: str = "") -> bool:
+        """Return whether there is a file or a folder at ``path``."""
         with self._at(path) as (fs, full):
             return fs.exists(full)
 
     def size(self, path: str) -> int:
-        """Bytes of a file; 0 where an HTTP server does not say."""
+        """Return the size of a file in bytes, as the store states it; 0 if an HTTP server states none."""
         with self._at(path) as (fs, full):
             return int(fs.size(full) or 0)
 
     def list(self, prefix: str = "") -> list[str]:
-        """Relative paths of all files under ``prefix``, sorted; an absent prefix has none."""
+        """Return the relative paths of all files under ``prefix``, sorted; none if there is no such folder."""
         return sorted(self.sizes(prefix))
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Bytes of every file under ``prefix`` (or of the file that it is), by relative path.
+        """Return the size in bytes of every file under ``prefix`` (or of the file ``prefix``) by relative path.
 
-        A bucket may hold empty objects that stand for folders: they are no files. Raises ValueError for HTTP, which
-        has no listing to rely on.
+        Empty objects that stand for folders in a bucket are left out. Raises ValueError for HTTP, which has no reliable
+        listing.
         """
         self._refuse_http()
         with self._at(prefix) as (fs, full):
@@ -112,7 +112,7 @@ class Store:
             return {os.path.relpath(name, root or "/"): int(entry["size"]) for name, entry in files.items()}
 
     def folders(self, prefix: str = "") -> list[str]:
-        """Names of the folders right under ``prefix``, sorted; an absent prefix has none."""
+        """Return the names of the folders directly under ``prefix``, sorted; none if there is no such folder."""
         self._refuse_http()
         with self._at(prefix) as (fs, full):
             try:
@@ -126,10 +126,10 @@ class Store:
             raise ValueError(f"{self.uri} cannot be listed over HTTP; copy it to a folder or a bucket")
 
     def read_bytes(self, path: str, limit: int = MAX_BYTES) -> bytes:
-        """The whole of a file.
+        """Read a whole file.
 
-        Raises FileNotFoundError that names the full address, TooLargeError for more than ``limit`` bytes, of which no
-        more are read.
+        Raises FileNotFoundError if there is none, TooLargeError if it has more than ``limit`` bytes. At most one byte
+        more than the limit is read. Both errors name the full address.
         """
         data = self.read_at_most(path, limit + 1)
         if len(data) > limit:
@@ -137,7 +137,7 @@ class Store:
         return data
 
     def read_at_most(self, path: str, limit: int) -> bytes:
-        """The first ``limit`` bytes of a file, all of a shorter one, whatever the store says of its size."""
+        """Read the first ``limit`` bytes of a file, or all of a shorter one; the stated size is not used."""
         if self.uri.startswith(_HTTP):
             with self._at(path) as (fs, full):
                 return read_http(fs, full, limit)
@@ -155,10 +155,10 @@ class Store:
         return b"".join(parts)
 
     def download(self, path: str, target: Path, retried: Callable[[BaseException], None] = lambda error: None) -> None:
-        """Write the whole of a file to ``target``, in parts that are fetched at the same time, patiently.
+        """Copy a file to ``target``, in parts that are fetched at the same time.
 
-        ``retried`` is told of each error that was tried again. Raises what ``read_ranges`` raises, and StoreError where
-        the file has another size than the store says.
+        ``retried`` is called with each error after which a part is read again. Raises the errors of ``read_ranges``,
+        and StoreError if the file has another size than the store states.
         """
         size = self.size(path)
         parts = [(path, start, min(_PART_BYTES, size - start)) for start in range(0, size, _PART_BYTES)]
@@ -170,23 +170,23 @@ class Store:
                 raise StoreError(f"{self.uri}/{path} has {size} bytes, {file.tell()} came; try again")
 
     def opened(self, path: str) -> IO[bytes]:
-        """A file to read parts of, wherever they lie. Raises FileNotFoundError that names the full address."""
+        """Open a file to read parts of it. Raises FileNotFoundError, which names the full address, if there is none."""
         if (local := self.local_path(path)) is not None:
             with self._at(path):
                 return open_plain(local)
         return range_file(partial(self.read_range, path), self.size(path))
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset``; fewer where the file ends before."""
+        """Read ``length`` bytes from ``offset``, or fewer if the file ends before."""
         return bytes(self.read_ranges([(path, offset, length)])[0])
 
     def read_ranges(
         self, ranges: Sequence[tuple[str, int, int]], retried: Callable[[BaseException], None] = lambda error: None
     ) -> list[memoryview]:
-        """``read_range`` of every (path, offset, length), at the same time where the store is not local.
+        """Read several ranges (path, offset, length), at the same time if the store is not local.
 
-        A range whose connection fails or whose store is busy is read again from its start, for as long as ``patience``
-        allows; ``retried`` is told of each error. Raises StoreError that names the file when patience ends.
+        If the connection fails or the store is busy, a range is read again from its start, for as long as ``patience``
+        allows; ``retried`` is called with each such error. Raises StoreError, which names the file, after that time.
         """
         found: dict[int, memoryview] = {}
         started = time.monotonic()
@@ -213,7 +213,7 @@ class Store:
         return [found[i] for i in range(len(ranges))]
 
     def _try_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[memoryview | Exception]:
-        """Each range or the error that it ended in; one that begins behind the end of its file is empty."""
+        """Return the bytes or the error of each range; a range behind the end of its file is empty."""
         for path, offset, length in ranges:
             check_path(self.uri, path)
             if offset < 0 or length < 0:
@@ -221,7 +221,7 @@ class Store:
         if self.uri.startswith(_S3):
             bucket, _, root = self.uri.removeprefix(_S3).rstrip("/").partition("/")
             keys = [(f"{root}/{path}" if root else path, offset, length) for path, offset, length in ranges]
-            with self._at(""):
+            with self._at(ranges[0][0]):
                 found = read_s3_ranges(bucket, keys)
         elif local_root(self.uri) is not None:
             found = [self._try_range(*wanted) for wanted in ranges]
@@ -230,7 +230,7 @@ class Store:
                 found = list(pool.map(lambda wanted: self._try_range(*wanted), ranges))
         for (path, _, length), data in zip(ranges, found, strict=True):
             if not isinstance(data, Exception) and len(data) > length:
-                raise StoreError(f"{self.uri}/{path}: {length} bytes were asked for, the server sent {len(data)}")
+                raise StoreError(f"{self.uri}/{path}: {length} bytes were requested, the server sent {len(data)}")
         return found
 
     def _try_range(self, path: str, offset: int, length: int) -> memoryview | Exception:
@@ -242,11 +242,11 @@ class Store:
             if self.uri.startswith(_HTTP):
                 return memoryview(read_http(fs, full, length, offset))
             return memoryview(fs.cat_file(full, offset, offset + length) if length else b"")
-        except Exception as error:  # the caller tries again, or raises it
+        except Exception as error:  # the caller reads again, or raises it
             return error
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        """Write the whole of a file."""
+        """Write a whole file, atomically."""
         check_path(self.uri, path, opened=False)
         if (root := local_root(self.uri)) is not None:
             with part_of(Path(root, path)) as part:
@@ -257,9 +257,9 @@ class Store:
 
     @contextmanager
     def whole_file(self, path: str) -> Iterator[IO[bytes]]:
-        """A file to write to that appears at ``path`` when the block ends, whole; after an exception it never does.
+        """Yield a file to write to. It appears at ``path`` when the block ends, and not at all after an exception.
 
-        A bucket gets it from a temporary file, in parts where it is large.
+        For a bucket it is a temporary file that is uploaded at the end, in parts if it is large.
         """
         check_path(self.uri, path, opened=False)
         if (root := local_root(self.uri)) is None:
@@ -275,15 +275,15 @@ class Store:
             os.fsync(file.fileno())
 
     def delete(self, *paths: str) -> None:
-        """Delete files by their names, which are no patterns.
+        """Delete files by their exact names; wildcards have no meaning.
 
-        Raises OutsideError, with nothing deleted, where genrescale gives no file such a name
-        (``genrescale.storage.names``). A local folder that is empty then goes too, as it does in a bucket.
+        Raises OutsideError, and deletes nothing, if one of them has a name that genrescale does not give
+        (``genrescale.storage.names``). Local folders that become empty are removed too, as in a bucket.
         """
         for path in paths:
             check_path(self.uri, path, opened=False)
             if not is_ours(path):
-                raise OutsideError(f"{self.uri}/{path} is not deleted: genrescale gives no file that name")
+                raise OutsideError(f"{self.uri}/{path} is not deleted: genrescale does not write files of that name")
         if (root := local_root(self.uri)) is not None:
             for path in paths:
                 with self._at(path, opened=False):
@@ -295,15 +295,6 @@ class Store:
     def _delete_object(self, path: str) -> None:
         with self._at(path) as (fs, full):
             fs.rm_file(full)
-
-
-def _outage(error: FileNotFoundError) -> str:
-    """Why a file cannot be looked for just now; "" where it is not there. fsspec calls every HTTP error the latter."""
-    cause = error.__cause__
-    if cause is None or not type(cause).__module__.startswith(_CLIENTS) or service_code(error):
-        return ""  # not a client's, or an object store that answered: there is no such object
-    status = getattr(cause, "status", 0)
-    return "" if 400 <= status < 500 and not is_passing_status(status) else str(cause)
 
 
 def _remedy(fs: Any) -> str:

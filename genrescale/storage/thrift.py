@@ -1,7 +1,7 @@
-"""The compact protocol of Thrift, in which a Parquet file describes itself: its footer, and the header of each page.
+"""Read Thrift's compact protocol, in which the footer and the page headers of a Parquet file are written.
 
-pyarrow reads both, but it makes the column types while it opens a file, and types of extensions may run code; and it
-takes the sizes in them for true. So they are read here first, as plain values.
+pyarrow reads both too, but it creates the column types while it opens a file, and extension types may run code. It also
+believes the sizes. So they are read here first, as plain values.
 Source: github.com/apache/thrift, doc/specs/thrift-compact-protocol.md.
 """
 
@@ -18,10 +18,10 @@ Struct = dict[int, Any]
 
 
 def read_struct(data: bytes | memoryview) -> tuple[Struct, int]:
-    """The struct at the start of ``data``, its values by their field numbers, and the bytes that it takes.
+    """Read the struct at the start of ``data``. Return its values by field number, and its length in bytes.
 
-    Raises ValueError where it is damaged, has more than two million values, or is nested too deep; IndexError where
-    ``data`` ends before it does.
+    Raises ValueError if it is damaged, has more than two million values or is nested too deep, IndexError if ``data``
+    ends before it does.
     """
     reader = _Reader(data)
     return reader.struct(0), reader.place

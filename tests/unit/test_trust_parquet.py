@@ -88,7 +88,7 @@ def test_extension_types_are_refused_before_pyarrow_opens_the_file(
 ):
     data = parquet(pa.table({"key": ["a", "b"], "x": nested(tmp_path)[kind]}))
     monkeypatch.setattr(pq, "ParquetFile", lambda *_, **__: pytest.fail("pyarrow makes the types"))
-    with pytest.raises(ValueError, match=f"^the table cannot be read as Parquet: it has a column of an {REFUSED}"):
+    with pytest.raises(ValueError, match=f"^the table cannot be read as Parquet: it has a column with an {REFUSED}"):
         table_of(data, "the table")
     assert not (tmp_path / "owned").exists()
 
@@ -176,7 +176,7 @@ def test_a_small_file_that_becomes_a_large_table_is_refused_before_it_is_decoded
     data = BOMBS[kind]()
     assert len(data) < 1_300_000
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("it was decoded"))
-    with pytest.raises(ValueError, match=r"the table cannot be read as Parquet: it (would take|is said to have) "):
+    with pytest.raises(ValueError, match=r"the table cannot be read as Parquet: it (would take|states) "):
         table_of(data, "the table")
 
 
@@ -218,7 +218,7 @@ def test_audio_inside_of_a_table_is_measured_before_it_is_unpacked(tmp_path: Pat
     [
         (lambda t: t.drop_columns(["shard"]), "was written by an earlier version"),
         (lambda t: t.set_column(0, "key", pa.array(range(len(t)))), "column 'key' holds int64, not string"),
-        (lambda t: t.set_column(0, "key", pa.nulls(len(t), pa.string())), "column 'key' lacks 19 values"),
+        (lambda t: t.set_column(0, "key", pa.nulls(len(t), pa.string())), "column 'key' has 19 null values"),
         (lambda t: t.set_column(t.column_names.index("shard"), "shard", pa.array([99] * len(t), pa.int32())), "shard"),
         (lambda t: t.set_column(t.column_names.index("offset"), "offset", pa.array([-1] * len(t))), "song's offset"),
         (lambda t: t.set_column(t.column_names.index("num_samples"), "num_samples", pa.array([1 << 40] * len(t))),

@@ -123,13 +123,13 @@ def test_a_link_in_the_place_of_a_file_is_replaced_or_deleted_itself(tmp_path: P
 def test_a_pipe_in_the_place_of_a_file_is_refused_without_waiting(tmp_path: Path):
     os.mkfifo(tmp_path / "manifest.json")
     for read in (Store.read_bytes, Store.opened):
-        with pytest.raises(OutsideError, match=r"manifest\.json is no plain file"):
+        with pytest.raises(OutsideError, match=r"manifest\.json is not a plain file"):
             read(Store(str(tmp_path)), "manifest.json")
 
 
 @pytest.mark.parametrize("uri", ["simplecache::s3://music", "zip://a::s3://music/b.zip", "ftp://host", "nobody://x"])
 def test_only_known_kinds_of_stores_are_opened_and_none_inside_of_another(uri: str):
-    with pytest.raises(ValueError, match=f"{re.escape(uri)} begins with none of file://, s3://"):
+    with pytest.raises(ValueError, match=f"{re.escape(uri)} does not begin with one of file://, s3://"):
         Store(uri)
 
 
@@ -176,7 +176,7 @@ def test_only_names_that_genrescale_gives_are_deleted(tmp_path: Path, place: str
     for path in kept:
         store.write_bytes(path, b"theirs")
     for path in FOREIGN:
-        with pytest.raises(OutsideError, match="is not deleted: genrescale gives no file that name"):
+        with pytest.raises(OutsideError, match="is not deleted: genrescale does not write files of that name"):
             store.delete(*OURS, path)  # and nothing else of the same call
     store.delete(*OURS)
     assert store.list() == sorted(kept)
@@ -279,8 +279,8 @@ def refused(uri: str, words: str) -> None:
 )
 def test_a_manifest_names_only_shards_of_its_own_corpus(copy: Manifest, name: str):
     rename_shard(copy, name)
-    refused(copy.uri, f"the shard '{re.escape(name)}' has no name that genrescale gives")
-    with pytest.raises(ValueError, match="has no name that genrescale gives"):
+    refused(copy.uri, f"the shard '{re.escape(name)}' does not have a name that genrescale gives")
+    with pytest.raises(ValueError, match="does not have a name that genrescale gives"):
         take_down(Store(copy.uri), [copy.songs["key"][0].as_py()], "asked")
 
 
@@ -315,16 +315,19 @@ def test_a_takedown_and_a_page_touch_no_file_beside_the_corpus_even_without_that
             lambda s: s.update(checksums={"../checksums.npy": "0" * 64}),
             "the files .* are not those that genrescale writes",
         ),
-        (lambda s: s.pop("settings"), "is no manifest that this version reads"),
-        (lambda s: s.update(vocabulary=[]), "is no manifest that this version reads"),
+        (lambda s: s.pop("settings"), "is not a manifest that this version reads"),
+        (lambda s: s.update(vocabulary=[]), "is not a manifest that this version reads"),
         (lambda s: s.update(num_songs=3), "names 3 songs, its table has 19"),
         (
             lambda s: s["settings"].update(parts=[{"uri": "relative", "first_shard": 0}]),
-            "'relative' is no whole address",
+            "'relative' is not a whole address",
         ),
-        (lambda s: s["settings"].update(parts=[{"uri": "ftp://x", "first_shard": 0}]), "begins with none of"),
-        (lambda s: s["settings"].update(parts=[{"uri": "/x", "first_shard": 3}]), "do not begin at the shards 0"),
-        (lambda s: s["settings"].update(parts=[{"uri": "/x", "first_shard": 0}]), "has no name that genrescale gives"),
+        (lambda s: s["settings"].update(parts=[{"uri": "ftp://x", "first_shard": 0}]), "does not begin with one of"),
+        (lambda s: s["settings"].update(parts=[{"uri": "/x", "first_shard": 3}]), "do not start with shard 0"),
+        (
+            lambda s: s["settings"].update(parts=[{"uri": "/x", "first_shard": 0}]),
+            "does not have a name that genrescale gives",
+        ),
     ],
 )
 def test_a_manifest_that_names_what_it_may_not_is_refused(copy: Manifest, change: Callable[[dict], None], words: str):
@@ -338,9 +341,7 @@ def test_a_mix_in_a_bucket_names_no_folder_of_this_machine(copy: Manifest):
     change_manifest(copy, lambda s: s["settings"].update(parts=[{"uri": "/home/somebody", "first_shard": 0}]))
     for path in Store(copy.uri).list():
         bucket.write_bytes(path, Store(copy.uri).read_bytes(path))
-    with pytest.raises(
-        ValueError, match=f"{bucket.uri} cannot mix /home/somebody, which lies in another kind of place"
-    ):
+    with pytest.raises(ValueError, match=f"{bucket.uri} cannot mix /home/somebody, which is in another kind of store"):
         read_manifest(bucket.uri)
 
 
@@ -392,12 +393,12 @@ def test_a_shard_cache_that_another_user_made_is_refused(tmp_path: Path, monkeyp
     bucket.write_bytes("shards/train-000000.tar", bytes(1000))
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / FOLDER).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreError, match=f"{FOLDER} is no folder of this user"):
+    with pytest.raises(StoreError, match=f"{FOLDER} is not a folder of this user"):
         ShardCache(str(tmp_path), 5000).fetch(bucket, "shards/train-000000.tar")
     (tmp_path / FOLDER).unlink()
     (tmp_path / FOLDER).mkdir()
     monkeypatch.setattr(sys.modules["genrescale.data.reading.shard_cache"].os, "getuid", lambda: 12345)
-    with pytest.raises(StoreError, match=f"{FOLDER} is no folder of this user"):
+    with pytest.raises(StoreError, match=f"{FOLDER} is not a folder of this user"):
         ShardCache(str(tmp_path), 5000).fetch(bucket, "shards/train-000000.tar")
 
 

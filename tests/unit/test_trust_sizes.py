@@ -100,7 +100,7 @@ def test_a_bucket_that_answers_with_more_than_was_asked_is_not_believed(monkeypa
         return [memoryview(bytes(length + 1)) for *_, length in ranges]
 
     monkeypatch.setattr("genrescale.storage.store.read_s3_ranges", more)
-    with pytest.raises(StoreError, match="s3://music/a: 10 bytes were asked for, the server sent 11"):
+    with pytest.raises(StoreError, match="s3://music/a: 10 bytes were requested, the server sent 11"):
         Store("s3://music", Patience(0, 0.01, 0.01)).read_range("a", 0, 10)
 
 
@@ -139,7 +139,7 @@ def test_json_that_would_end_a_process_is_a_sentence(text: str, words: str):
 def test_json_that_is_no_text_and_what_is_no_object_are_refused():
     with pytest.raises(ValueError, match="the file is not JSON that can be read"):
         read_json(b'{"a": "\xff"}', "the file")
-    with pytest.raises(ValueError, match="the file holds no JSON object"):
+    with pytest.raises(ValueError, match="the file is not a JSON object"):
         read_object(b"[]", "the file")
 
 
@@ -167,7 +167,7 @@ def safetensors(header: bytes, length: int | None = None) -> bytes:
         (safetensors(b'{"a":' * 100_000), "nested more than 64 deep"),
         (safetensors(b"{}", 1 << 60), "its header is said to have 1,152,921,504,606,846,976 bytes"),
         (safetensors(b'{"w": {"shape": 3}}'), "not iterable"),
-        (safetensors(b"[]"), "holds no JSON object"),
+        (safetensors(b"[]"), "is not a JSON object"),
     ],
 )
 def test_a_model_whose_header_is_hostile_is_a_sentence(tmp_path: Path, data: bytes, words: str):

@@ -1,8 +1,8 @@
 """Whole shards of a bucket, kept on the disk of the node that reads them, up to a limit. No Ray.
 
 One folder serves every process of a node: who needs a shard first fetches it, the others wait for it. Its audio is
-checked by its checksums like any other, at every read. The shards lie in a folder of their own inside the given one,
-and only what has the names of this cache is deleted there.
+checked by its checksums like any other, at every read. The shards are kept in a subfolder, and only files with the
+names of this cache are deleted there.
 """
 
 from __future__ import annotations
@@ -104,13 +104,13 @@ class ShardCache:
 
 
 def _private_folder(folder: Path) -> None:
-    """Make the folder. Raises StoreError for one of somebody else, who could swap the shards, and for a link."""
+    """Make the folder. Raises StoreError if it is a link, or belongs to another user, who could swap the shards."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     facts = folder.stat(follow_symlinks=False)
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
-        raise StoreError(f"{folder} is no folder of this user; give another site.shard_cache")
+        raise StoreError(f"{folder} is not a folder of this user; give another site.shard_cache")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What is known of one shard or of one song, and whether its bytes are what was written."""
+"""Describe one shard or one song, and check its bytes against the manifest."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SHOWN = 3
 
 
 def inspect(manifest: Manifest, name: str) -> Iterator[str]:
-    """Lines on a shard (its path, or ``train-000003``) or a song (its key).
+    """Yield lines about a shard (its path, or ``train-000003``) or a song (its key).
 
-    Of a song in quarantine there is the reason. Raises ValueError that names similar ones where ``name`` is neither.
+    For a song in quarantine, the reason is given. Raises ValueError, which names similar ones, if there is neither.
     """
     shards = manifest.shards["name"].to_pylist()
     path = f"shards/{name.removeprefix('shards/').removesuffix('.tar')}.tar"
@@ -44,7 +44,7 @@ def inspect(manifest: Manifest, name: str) -> Iterator[str]:
 
 
 def shows_problem(lines: Iterable[str]) -> bool:
-    """Whether lines of ``inspect`` tell of damage; what songs, labels and artists are called does not count."""
+    """Return whether lines of ``inspect`` report damage. Names of songs, labels and artists do not count."""
     return any(
         line.startswith(("not ok: ", "seconds: not ok: ")) or (line.startswith("crc32: ") and "not ok" in line)
         for line in lines
@@ -70,7 +70,7 @@ def _shard_lines(manifest: Manifest, shard: int) -> Iterator[str]:
         for key, reason in manifest.index(shard).quarantined.items():
             yield f"quarantined: {key}: {reason}"
     except (FileNotFoundError, ValueError):
-        pass  # said above
+        pass  # it was reported above
     yield "byte, seconds, song, labels:"
     for row in rows.tolist():
         offset, length = manifest.songs["offset"][row].as_py(), manifest.songs["num_samples"][row].as_py()
@@ -92,7 +92,7 @@ def _song_lines(manifest: Manifest, row: int) -> Iterator[str]:
     if not store.exists(path):
         yield f"not ok: {path} is missing"
         return
-    # the song's own members, from the end of the song before it: a small tar by themselves
+    # the song's own members, from the end of the song before it, are a small tar
     before = _end_of_song_before(manifest, row)
     members = store.read_range(path, before, end - before)
     data = members[song["offset"] - before :]
@@ -110,7 +110,7 @@ def _song_lines(manifest: Manifest, row: int) -> Iterator[str]:
 
 
 def _end_of_song_before(manifest: Manifest, row: int) -> int:
-    """The byte at which the members of a song start."""
+    """Return the byte at which the members of a song start in its shard."""
     rows = manifest.shard_rows(manifest.songs["shard"][row].as_py())
     place = int(np.flatnonzero(rows == row)[0])
     if not place:
