@@ -252,8 +252,9 @@ class Engine:
         """Write this rank's part of the training state under ``folder``. All ranks call it."""
         self._engine.save_checkpoint(str(folder), tag=_CHECKPOINT_TAG)
         if self.rank == 0:
-            # DeepSpeed adds a script for people to run, which whoever can write to the checkpoint could change
-            (folder / "zero_to_fp32.py").unlink(missing_ok=True)
+            # DeepSpeed adds scripts for people to run, which whoever can write to the checkpoint could change
+            for script in folder.glob("*.py"):
+                script.unlink()
             (folder / _LAYOUT_FILE).write_text(json.dumps([self._zero_stage, self.world_size]))
 
     def load(self, folder: Path) -> None:

@@ -80,8 +80,7 @@ def test_an_honest_checkpoint_loads_and_a_touched_one_is_refused(saved: tuple[Pa
                 if resealed and name in UNREAD:
                     loop.load(copy)
                 else:
-                    with pytest.raises(CheckpointError) as refused:  # noqa: PT012
-                        print("XX", name, resealed, number)
+                    with pytest.raises(CheckpointError) as refused:
                         loop.load(copy)
                     assert len(str(refused.value).splitlines()) == 1
                     assert resealed or Path(name).name in str(refused.value)
