@@ -199,8 +199,8 @@ def write_manifest(
 ) -> Manifest:
     """Write the tables, then ``manifest.json``, which makes them current.
 
-    ``checksums`` (uint32) has every started second of every song, in the order of ``songs``; without it, indexes are read.
-    The tables of earlier versions are kept for the results that refer to them.
+    ``checksums`` (uint32) has every started second of every song, in the order of ``songs``; without it the indexes
+    are read. The tables of earlier versions are kept for the results that refer to them.
     """
     songs, shards = songs.cast(SONG_SCHEMA), shards.cast(SHARD_SCHEMA)
     version = content_version(songs, labels_NK, vocabulary)
