@@ -46,8 +46,7 @@ class ParquetTable:
             num_rows = max(self._footer.num_rows, sum(self._footer.group_rows))
             if num_rows > max(MIN_ROWS, size := file.seek(0, io.SEEK_END)):
                 raise ValueError(f"it states {num_rows:,} rows in {size:,} bytes")
-            checks = {"page_checksum_verification": True, "arrow_extensions_enabled": False}
-            self._parquet = pq.ParquetFile(file, **options)
+            self._parquet = pq.ParquetFile(file, page_checksum_verification=True, arrow_extensions_enabled=False)
         except (ValueError, *_FAULTS) as error:
             raise self._refused(error) from None
 
