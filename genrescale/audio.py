@@ -11,10 +11,12 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
+
+from genrescale.addresses import identity, public_address
 
 SAMPLE_RATE = 16_000
 PCM_DTYPE = np.dtype("<i2")
@@ -27,6 +29,7 @@ TagKind = Literal["classify", "regress"]
 TAG_KINDS = ("classify", "regress")
 _KEY_FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]+")
 _KEY_MAX = 120
+_DIGEST_LEN = 8
 
 
 def seconds_to_len(seconds: float) -> int:
@@ -43,15 +46,19 @@ def song_key(source: str) -> str:
     """A WebDataset key for ``source`` (a path or an id): only ``[A-Za-z0-9_-]``, unique by a short hash.
 
     A WebDataset key ends at the first dot of a member's name, so dots and slashes may not be in it.
-    The hash keeps ``a/b.mp3`` and ``a_b.mp3`` apart. Raises ValueError for a source that is not Unicode text, such as
-    a file's name in Latin-1.
+    The hash keeps ``a/b.mp3`` and ``a_b.mp3`` apart. Of a URL the readable part is the public one (``addresses.py``);
+    a query that tells songs apart, such as ``?id=7``, counts in the hash, a signature does not. Raises ValueError for
+    a source that is not Unicode text, such as a file's name in Latin-1.
     """
-    stem = source.rsplit(".", 1)[0] if "." in source.rsplit("/", 1)[-1] else source
+    public, told_apart = public_address(source), identity(source)
+    stem = public.rsplit(".", 1)[0] if "." in public.rsplit("/", 1)[-1] else public
     readable = _KEY_FORBIDDEN.sub("_", stem).strip("_")[-_KEY_MAX:]
     try:
-        digest = hashlib.sha256(source.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(told_apart.encode()).hexdigest()
     except UnicodeEncodeError:
-        raise ValueError(f"{source!r} is not Unicode text; rename the file") from None
+        raise ValueError(f"{public!r} is not Unicode text; rename the file") from None
+    # the readable parts of many URLs may differ in nothing: then the hash alone keeps them apart
+    digest = digest[: _DIGEST_LEN if told_apart == public else 2 * _DIGEST_LEN]
     return f"{readable}-{digest}" if readable else digest
 
 
@@ -165,6 +172,9 @@ class Song:
     ``path`` is where its encoded file is; ``artist`` is what splits keep apart ("" if unknown: then the song is its
     own artist); ``split`` is the official split, or None where genrescale makes the splits; ``expected_s`` is the
     length in seconds that its corpus states, 0 where it states none.
+
+    An address with credentials or a query is given as ``path`` and kept as ``secret_address``, for fetching only;
+    ``path`` is then its public part, which may be stored and shown.
     """
 
     key: str
@@ -173,6 +183,17 @@ class Song:
     labels: Mapping[str, float]
     split: str | None = None
     expected_s: float = 0.0
+    secret_address: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if "://" in self.path and (public := public_address(self.path)) != self.path:
+            object.__setattr__(self, "secret_address", self.path)
+            object.__setattr__(self, "path", public)
+
+    @property
+    def address(self) -> str:
+        """Where the encoded file is fetched from: not to be stored or shown."""
+        return self.secret_address or self.path
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from genrescale.storage.store import Store
 MANIFEST_PATH = "manifest.json"
 PAGE_PATH = "describe.html"  # of genrescale.describe; it holds clips of the songs
 PARTS = "parts"  # of the settings: the corpora of a mix
+DECODERS = "decoders"  # of the settings: the versions of the decoders that the songs were decoded with
 _VERSION_LEN = 12
 
 SONG_SCHEMA = pa.schema(
@@ -69,8 +70,8 @@ SHARD_SCHEMA = pa.schema(
 class Manifest:
     """``songs`` (SONG_SCHEMA) and ``labels_NK`` (float32) have the same rows; ``shards`` is of SHARD_SCHEMA.
 
-    ``settings`` are those of the plan (``ShardSettings.of_plan``). ``version`` names the content: songs, splits,
-    order, labels and audio, not where they lie. ``checksums_file`` is the path and the SHA-256 of the file that
+    ``settings`` are those of the plan (``ShardSettings.of_plan``) and the DECODERS. ``version`` names the content:
+    songs, splits, order, labels and audio, not where they lie. ``checksums_file`` is the path and the SHA-256 of the file that
     ``genrescale.data.checksums`` reads; corpora of before it have none.
     """
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import fsspec
 
+from genrescale.addresses import public_address, scrubbed
 from genrescale.storage.retry import PATIENCE, Patience, is_passing, is_passing_status, service_code
 from genrescale.storage.s3_ranges import read_s3_ranges
 
@@ -40,7 +41,10 @@ _S3 = "s3://"
 
 
 class StoreError(ValueError):
-    """A store that cannot be reached or refuses; says which, why, and what to check."""
+    """A store that cannot be reached or refuses; says which, why, and what to check, without credentials."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(scrubbed(message))
 
 
 @dataclass(frozen=True)
@@ -282,5 +286,5 @@ def _disk_named(path: str, part: str = "") -> Iterator[None]:
 def _remedy(fs: Any) -> str:
     if "s3" not in fs.protocol:
         return "check the address and your rights"
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "not set: Amazon's")
+    endpoint = public_address(os.environ.get("AWS_ENDPOINT_URL", "not set: Amazon's"))
     return f"check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL ({endpoint})"

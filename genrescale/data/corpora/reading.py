@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,8 +20,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from genrescale.addresses import public_address
 from genrescale.audio import Tag, Vocabulary
 from genrescale.storage.store import Store
+from genrescale.storage.web import WEB
 
 AUDIO_SUFFIXES = (
     *(".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mka", ".mp2", ".mp3"),
@@ -43,9 +46,32 @@ def root_of(store: Store) -> str:
     return str(local) if local is not None else store.uri.rstrip("/")
 
 
-def resolve(root: str, path: str) -> str:
-    """``path`` below ``root``, unless it is absolute or a URI."""
-    return path if "://" in path or path.startswith("/") else f"{root}/{path}"
+def below(root: str, path: str, where: str = "") -> str:
+    """The address of the file ``path`` below ``root``. Raises ValueError, with ``where``, for a path that leads out."""
+    depth, at = 0, f"{where}: " if where else ""
+    for part in path.split("/"):
+        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
+        if depth < 0:
+            raise ValueError(f"{at}the path {path!r} leads out of {root}")
+    if "://" in path or path.startswith("/"):
+        raise ValueError(f"{at}the path {path!r} does not lie below {root}")
+    return f"{root}/{path}"
+
+
+def resolve(root: str, path: str, where: str) -> str:
+    """The address of a song in a table of the folder ``root``: a URI, an absolute path, or a path ``below`` it.
+
+    Raises ValueError, with ``where``, for a path that leads out, and for a file of this machine in a table that lies
+    elsewhere: who can write there does not choose what is read here.
+    """
+    if "://" in root and path.lower().startswith(("/", "file:")):
+        raise ValueError(f"{where}: the path {path!r} is a file of this machine, and the table is not on it")
+    return path if "://" in path or path.startswith("/") else below(root, path, where)
+
+
+def key_source(root: str, path: str) -> str:
+    """What the key of a song is made of: its path as the table has it, or its whole URL where that has a query."""
+    return f"{root}/{path}" if root.startswith(WEB) and "://" not in path and re.search("[?#]", path) else path
 
 
 def listed_files(store: Store) -> list[str]:
@@ -53,7 +79,7 @@ def listed_files(store: Store) -> list[str]:
 
     Raises FileNotFoundError where there is no folder, ValueError for HTTP, which has no listing to rely on.
     """
-    if store.uri.startswith(("http://", "https://")):
+    if store.uri.startswith(WEB):
         raise ValueError(f"{store.uri} cannot be listed over HTTP; name its tables, or its songs in one (corpus=table)")
     if not store.exists():
         raise FileNotFoundError(f"audio={store.uri} does not exist")
@@ -65,9 +91,10 @@ def is_audio(path: str) -> bool:
 
 
 def split_address(address: str) -> tuple[Store, str]:
-    """The folder and the name of a file."""
-    folder, slash, name = address.rpartition("/")
-    return Store(folder or slash or "."), name
+    """The folder and the name of a file; a URL's query stays with the name."""
+    path, mark, query = address.partition("?") if address.startswith(WEB) else (address, "", "")
+    folder, slash, name = path.rpartition("/")
+    return Store(folder or slash or "."), f"{name}{mark}{query}"
 
 
 def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "") -> Columns:
@@ -76,9 +103,10 @@ def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "")
     CSV and TSV cells stay text: a genre called "80" or "None" is a name. In JSON lines an absent key is None.
     ``delimiter`` overrules the suffix of a text table. ``remedy`` ends the message where the file is missing.
     """
-    where, suffix = f"{store.uri}/{name}", PurePosixPath(name).suffix.lower()
+    where = public_address(f"{store.uri}/{name}")
+    suffix = PurePosixPath(where).suffix.lower()
     if suffix not in TABLE_SUFFIXES:
-        raise ValueError(f"{name} is none of the tables that can be read: {', '.join(TABLE_SUFFIXES)}")
+        raise ValueError(f"{where} is none of the tables that can be read: {', '.join(TABLE_SUFFIXES)}")
     if suffix == ".parquet":
         return read_parquet(open_parquet(store, name, remedy), where)
     if suffix == ".jsonl":

@@ -43,7 +43,8 @@ class ShardSettings:
     ``val_fraction`` and ``test_fraction`` of the songs are held out where there are no official splits.
     ``songs_per_shard`` of 0 makes shards of about SHARD_MB, judged by a sample of the songs. ``max_s`` keeps the middle
     of longer songs (0: whole songs); songs under ``min_s`` are quarantined. More than ``max_failure_rate`` of the songs
-    (and rejected rows) in quarantine stop the job; up to MIN_FAILURES never do, unless the rate is 0.
+    (and rejected rows) in quarantine stop the job; up to MIN_FAILURES never do, unless the rate is 0. Songs by URL come
+    from public web servers only, unless ``allow_internal_urls``.
     """
 
     val_fraction: float = 0.1
@@ -53,6 +54,7 @@ class ShardSettings:
     max_s: float = 0.0
     min_s: float = 1.0
     max_failure_rate: float = 0.01
+    allow_internal_urls: bool = False
 
     def __post_init__(self) -> None:
         for name in ("val_fraction", "test_fraction", "max_failure_rate"):
@@ -72,8 +74,8 @@ class ShardSettings:
             raise ValueError(f"max_s={self.max_s} must be 0 (whole songs) or at least min_s={self.min_s}")
 
     def of_plan(self) -> dict[str, float]:
-        """The settings that decide what lies in the shards; the failure budget does not."""
-        names = {field.name for field in fields(ShardSettings)} - {"max_failure_rate"}
+        """The settings that decide what lies in the shards: not what may fail, nor where songs may come from."""
+        names = {field.name for field in fields(ShardSettings)} - {"max_failure_rate", "allow_internal_urls"}
         return {name: value for name, value in asdict(self).items() if name in names}
 
 
@@ -82,8 +84,8 @@ class ShardPlan:
     """Songs in the order of splits and shards: song i has ``split[i]``, ``order[i]`` in it, and ``labels_NK[i]``.
 
     ``generation`` (N,) is 0 for the songs that the corpus began with, then 1 for the first addition. Songs that are
-    HELD_OUT come last, and no shard holds them. ``rejected`` are rows of the corpus' tables that give no song; no
-    digest depends on them.
+    HELD_OUT come last, and no shard holds them. ``rejected`` are rows of the corpus' tables that give no song, and
+    ``decoders`` the versions of the decoders of all runs that wrote shards; no digest depends on either.
     """
 
     songs: list[Song]
@@ -94,6 +96,7 @@ class ShardPlan:
     vocabulary: Vocabulary
     settings: ShardSettings
     rejected: tuple[Rejected, ...] = ()
+    decoders: tuple[str, ...] = ()
 
     @property
     def num_held_out(self) -> int:

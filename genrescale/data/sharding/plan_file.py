@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genrescale.audio import SAMPLE_BYTES, Song, Vocabulary
-from genrescale.data.decoding.decoders import DecodeError
+from genrescale.data.decoding.decoders import DecodeError, decoder_versions
 from genrescale.data.quarantine import Rejected, read_quarantine, write_quarantine
 from genrescale.data.sharding.budget import Budget
 from genrescale.data.sharding.plan import (
@@ -29,11 +29,11 @@ from genrescale.data.sharding.plan import (
 )
 from genrescale.data.sharding.writer import decode_song
 from genrescale.data.takedowns import read_takedowns
-from genrescale.storage.parquet import table_of
-from genrescale.storage.store import Store
+from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.store import Store, StoreError
 
 _META = b"genrescale"
-_REJECTED = "rejected"
+_REJECTED, _DECODERS = "rejected", "decoders"
 _SAMPLED = 8
 _COMPARED = 50_000
 
@@ -62,8 +62,8 @@ def fix_plan(
             raise ValueError("the corpus has no songs")
         if append:
             raise ValueError(f"{out.uri} holds no corpus that songs could be added to; begin one without append=true")
-        plan = replace(make_plan(songs, vocabulary, _sized(settings, songs)), rejected=tuple(rejected))
-        return _written(plan, out)
+        plan = make_plan(songs, vocabulary, _sized(settings, songs))
+        return _written(replace(plan, rejected=tuple(rejected), decoders=(decoder_versions(),)), out)
     table = table_of(out.read_bytes(PLAN_PATH))
     meta = json.loads(table.schema.metadata[_META])
     settings = replace(settings, songs_per_shard=settings.songs_per_shard or meta["settings"]["songs_per_shard"])
@@ -91,7 +91,7 @@ def fix_plan(
     # rows that were bad before belong to what they came with; a row that the plan does not know came last
     known, last = meta.get(_REJECTED, {}), int(plan.generation.max())
     came = [replace(row, generation=known.get(row.key, last)) for row in rejected if row.key not in row_of]
-    plan = replace(plan, rejected=tuple(came))
+    plan = replace(plan, rejected=tuple(came), decoders=tuple(meta.get(_DECODERS, ())))
     return _written(plan, out) if added else plan
 
 
@@ -105,6 +105,19 @@ def _written(plan: ShardPlan, out: Store) -> ShardPlan:
         write_quarantine(out, [*rows, *(song for song in read_quarantine(out) if song.key not in there)])
         raise
     out.write_bytes(PLAN_PATH, _plan_bytes(plan))
+    return plan
+
+
+def note_decoders(plan: ShardPlan, out: Store) -> ShardPlan:
+    """The plan with the decoders of this machine, which is about to write shards; written where they are new to it."""
+    if (ours := decoder_versions()) in plan.decoders:
+        return plan
+    plan = replace(plan, decoders=(*plan.decoders, ours))
+    if out.exists(PLAN_PATH):
+        table = table_of(out.read_bytes(PLAN_PATH))
+        meta = json.loads(table.schema.metadata[_META]) | {_DECODERS: plan.decoders}
+        table = table.replace_schema_metadata({_META: json.dumps(meta, sort_keys=True)})
+        out.write_bytes(PLAN_PATH, table_bytes(table))
     return plan
 
 
@@ -141,18 +154,22 @@ def _labels(table: pa.Table) -> np.ndarray:
 def _sized(settings: ShardSettings, songs: Sequence[Song]) -> ShardSettings:
     """Settings with as many songs to a shard as make SHARD_MB, by the mean of the first songs that can be decoded.
 
-    The songs are taken in the order of their keys, so a plan does not depend on how they were listed.
+    The songs are taken in the order of their keys, so a plan does not depend on how they were listed. Raises StoreError
+    where the songs cannot be reached.
     """
     if settings.songs_per_shard:
         return settings
     by_key = sorted(songs, key=lambda song: song.key)
-    lengths = []
+    lengths, unreachable = [], None
     for song in by_key[:: max(1, len(by_key) // _SAMPLED)]:
         try:
-            # isolated: this is the job's own process, which a song that crashes the decoder must not end
-            lengths.append(len(decode_song(song, settings, isolated=True).pcm_T))
+            lengths.append(len(decode_song(song, settings).pcm_T))
         except DecodeError:
             continue
+        except StoreError as error:
+            unreachable = error
+    if unreachable and not lengths:
+        raise unreachable
     mean_bytes = SAMPLE_BYTES * float(np.mean(lengths)) if lengths else 1e6  # half a minute
     return replace(settings, songs_per_shard=max(1, round(SHARD_MB * 1e6 / mean_bytes)))
 
@@ -171,6 +188,8 @@ def _plan_bytes(plan: ShardPlan) -> bytes:
     meta: dict[str, Any] = {"settings": plan.settings.of_plan(), "vocabulary": plan.vocabulary.to_json()}
     if plan.rejected:
         meta[_REJECTED] = {row.key: row.generation for row in plan.rejected}
+    if plan.decoders:
+        meta[_DECODERS] = plan.decoders
     labels = pa.FixedSizeListArray.from_arrays(pa.array(plan.labels_NK.ravel()), len(plan.vocabulary))
     columns = {
         "key": pa.array([song.key for song in plan.songs], pa.string()),

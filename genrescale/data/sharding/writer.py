@@ -12,17 +12,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import IO, Any, BinaryIO, cast
-from urllib.parse import urlsplit
 
 import numpy as np
 
+from genrescale.addresses import scrubbed
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, Vocabulary
 from genrescale.config import canonical_json
-from genrescale.data.decoding import watchdog
 from genrescale.data.decoding.decode import decode_pcm, middle_excerpt
 from genrescale.data.decoding.decoders import DecodeError
-from genrescale.data.decoding.fetch import _HTTP_PATIENCE, _fetch, fetch_bytes
-from genrescale.data.decoding.isolated import decode_isolated
+from genrescale.data.decoding.fetch import fetch_bytes, fetch_once
 from genrescale.data.index import (
     ShardIndex,
     crc32,
@@ -45,7 +43,6 @@ class ShardTask:
 
     ``first_order`` is the place of its first song in the split; ``labels_nK`` has a row for every song; ``taken_down``
     maps the key of a song that may not be read any more to the reason.
-    ``isolated`` decodes every song in a child process (slower, the same bytes): one that crashes it is quarantined.
     """
 
     store: Store
@@ -58,7 +55,6 @@ class ShardTask:
     plan_digest: str
     settings: ShardSettings
     taken_down: Mapping[str, str] = field(default_factory=dict)
-    isolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,14 +100,10 @@ def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
     }
 
 
-def decode_song(song: Song, settings: ShardSettings, isolated: bool = False) -> Clip:
-    """Raises DecodeError where the song gives no usable audio. A decoder that hangs ends the process that it is in."""
-    source = fetch_bytes(song.path)
-    if isolated:
-        clip = decode_isolated(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
-    else:
-        with watchdog.deadline():
-            clip = decode_pcm(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
+def decode_song(song: Song, settings: ShardSettings) -> Clip:
+    """Raises DecodeError where the song gives no usable audio, StoreError where its store cannot be reached."""
+    source = fetch_bytes(song.address, settings.allow_internal_urls)
+    clip = decode_pcm(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
     return middle_excerpt(Clip(song.key, clip.pcm_T), settings.max_s)
 
 
@@ -168,8 +160,9 @@ class ShardWriter:
 def write_shard(task: ShardTask) -> ShardReport:
     """Decode the songs of one shard and write its tar, then its index. Broken songs go to the quarantine.
 
-    So does a song whose HTTP server fails at it for as long as patience lasts but gives another song of the shard. A
-    server that gives none, and a bucket that fails, raise StoreError: the job stops, and continues when run again.
+    So does a song whose server or bucket fails at it (a web server for as long as patience lasts) but gives another
+    song of the shard, or has no other. A server or bucket that gives none raises StoreError: the job stops, and
+    continues when run again.
 
     Songs that the shard holds already are taken from it: one that is made again for the sake of others loses none, also
     where encoded files are gone by now.
@@ -182,21 +175,21 @@ def write_shard(task: ShardTask) -> ShardReport:
                 quarantined[song.key] = task.taken_down[song.key]
                 continue
             try:
-                clip = _stored_clip(task, song, stored) or decode_song(song, task.settings, task.isolated)
+                clip = _stored_clip(task, song, stored) or decode_song(song, task.settings)
             except DecodeError as error:
                 quarantined[song.key] = error.reason
                 continue
             except StoreError as error:
-                if not _gives_other_songs(task.songs, song):
+                if _is_down(task, song):
                     error.add_note(f"while {song.path} was read")
                     raise
-                quarantined[song.key] = f"its server failed at it for {_HTTP_PATIENCE.budget_s:g} s, not at other songs"
+                quarantined[song.key] = f"its server or bucket failed at it, not at other songs of the shard: {error}"
                 continue
-            except (OSError, MemoryError) as error:
+            except OSError as error:  # of this machine: a full disk, no more processes
                 error.add_note(f"while {song.path} was read")
                 raise
-            except Exception as error:  # a decoder's bug, met by one song of a million
-                quarantined[song.key] = f"decoding failed: {type(error).__name__}: {error}"
+            except Exception as error:  # a bug, met by one song of a million
+                quarantined[song.key] = scrubbed(f"decoding failed: {type(error).__name__}: {error}")
                 continue
             labelled = replace(song, labels=task.vocabulary.decode(task.labels_nK[i]))
             writer.add(labelled, task.split, task.first_order + i, clip)
@@ -209,16 +202,20 @@ def write_shard(task: ShardTask) -> ShardReport:
     return ShardReport(task.name, len(writer.rows), quarantined)
 
 
-def _gives_other_songs(songs: Sequence[Song], failed: Song) -> bool:
-    """Whether the HTTP server that fails at a song gives one of a few others of its shard: then it is not down."""
-    if not failed.path.startswith(("http://", "https://")):
-        return False
-    others = [s.path for s in songs if s.key != failed.key and urlsplit(s.path)[:2] == urlsplit(failed.path)[:2]]
-    for path in others[:_PROBES]:
+def _is_down(task: ShardTask, failed: Song) -> bool:
+    """Whether the server or bucket that fails at a song also fails at others of its shard, at a few that are tried."""
+    others = [song for song in task.songs if song.key != failed.key and _host(song) == _host(failed)]
+    for other in others[:_PROBES]:
         with suppress(StoreError, DecodeError):
-            _fetch(path)
-            return True
-    return False
+            fetch_once(other.address, task.settings.allow_internal_urls)
+            return False
+    return bool(others)
+
+
+def _host(song: Song) -> tuple[str, str]:
+    """Protocol and server, or bucket, of a song's address."""
+    protocol, _, rest = song.path.partition("://")
+    return protocol, rest.partition("/")[0]
 
 
 @dataclass(frozen=True)
