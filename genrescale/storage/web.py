@@ -26,7 +26,7 @@ WEB = ("http://", "https://")
 _CONNECT_S, _SILENT_S, _WHOLE_S = 10.0, 30.0, 300.0
 _PACKED = ("gzip", "x-gzip", "deflate")
 _HEADERS = {"Accept-Encoding": "identity"}
-_TRANSLATORS = ("64:ff9b::/96", "64:ff9b:1::/48")  # NAT64: the last 32 bits are an IPv4 address
+_HOLDING_IPV4 = ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")  # in the last 32 bits; the two others are NAT64
 
 
 class InternalAddressError(OSError):
@@ -63,8 +63,10 @@ def is_public(address: str) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped or found.sixtofour:
             return is_public(str(found.ipv4_mapped or found.sixtofour))
-        if any(found in ipaddress.ip_network(network) for network in _TRANSLATORS):
+        if any(found in ipaddress.ip_network(network) for network in _HOLDING_IPV4):
             return is_public(str(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)))
+        if found.is_site_local:
+            return False
     return found.is_global and not found.is_multicast
 
 
@@ -132,7 +134,7 @@ def _explained(url: str) -> Iterator[None]:
         where = public_address(url)
         if isinstance(error, FileNotFoundError):  # fsspec says that of every error that it meets first
             error = error.__cause__ or error
-        status = getattr(error, "status", 0)
+        status = 0 if error.__cause__ else getattr(error, "status", 0)  # with a cause: no answer that can be parsed
         if (refused := _internal(error)) is not None:
             raise RefusedFileError(str(refused)) from None
         if isinstance(error, FileNotFoundError) or (400 <= status < 500 and not is_passing_status(status)):

@@ -57,7 +57,9 @@ def test_one_failing_url_is_quarantined_wherever_it_stands_in_the_shard(tmp_path
     assert sorted(report.quarantined) == ["s0", "s1", "s3"]
     assert report.quarantined["s1"] == "the file does not exist"
     for key in ("s0", "s3"):
-        assert report.quarantined[key].startswith("its server or bucket failed at it, not at other songs of the shard: ")
+        assert report.quarantined[key].startswith(
+            "its server or bucket failed at it, not at other songs of the shard: "
+        )
         assert "503" in report.quarantined[key]
     assert report.num_songs == 1
 

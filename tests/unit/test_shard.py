@@ -164,7 +164,7 @@ def test_songs_in_a_bucket_are_refused_before_they_fill_the_memory(monkeypatch: 
 
 def test_addresses_without_a_song_are_refused_by_name(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fetch, "BUCKETS", ("memory://",))
-    with pytest.raises(DecodeError, match="^memory://bucket/none.mp3: the file does not exist"):
+    with pytest.raises(DecodeError, match=r"^memory://bucket/none.mp3: the file does not exist"):
         fetch_bytes("memory://bucket/none.mp3")
 
 

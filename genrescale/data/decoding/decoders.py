@@ -134,7 +134,7 @@ def _pcm_blocks(decoding: Decoding, name: str, whole: bool) -> Generator[np.ndar
     """What a decoder writes, as int16. Half a sample at the end (the decoder was ended) is dropped.
 
     Where not the ``whole`` file is wanted, a decoder stops by itself 1 s after MAX_SONG_S. One that goes on for another
-    second is not read any further.
+    second is refused.
     """
     left, rest = int((MAX_SONG_S + 2) * SAMPLE_RATE), b""
     for data in decoding.blocks():
@@ -144,7 +144,7 @@ def _pcm_blocks(decoding: Decoding, name: str, whole: bool) -> Generator[np.ndar
         yield _to_pcm(np.frombuffer(data, "<f4", num_samples), name)
         left -= num_samples
         if left <= 0 and not whole:
-            return
+            raise DecodeError(name, f"it is longer than {MAX_SONG_S:g} s")
 
 
 def _to_pcm(wave_T: np.ndarray, name: str) -> np.ndarray:

@@ -7,6 +7,7 @@ Nothing else that fsspec could open is allowed: no other protocol, and no addres
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ HTTP_PATIENCE = Patience(budget_s=60.0, first_pause_s=1.0, longest_pause_s=30.0)
 """For a web server that cannot be reached or is too busy; clients of buckets try again by themselves."""
 BUCKETS = ("s3://",)
 FILE = "file://"
+_IPV6 = re.compile(r"(?<=://)([^/@]*@)?\[[^]/]*\]")
 
 
 def fetch_bytes(address: str, internal: bool = False) -> bytes | Path:
@@ -53,7 +55,7 @@ def fetch_once(address: str, internal: bool = False) -> None:
 def _check_address(address: str) -> None:
     """Raises DecodeError for an address that is none of those above."""
     scheme, separator, rest = address.partition("://")
-    if "::" in address and (separator or is_in_parquet(address)):
+    if "::" in _IPV6.sub("", address) and (separator or is_in_parquet(address)):
         raise DecodeError(address, "an address with :: in it may lead elsewhere and is not opened")
     if separator and f"{scheme}://" not in (*WEB, *BUCKETS, FILE):
         raise DecodeError(address, "songs are read from files, s3://, http:// and https:// only")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from genrescale.data.decoding.decode import check_size
 from genrescale.data.decoding.decoders import DecodeError
 from genrescale.storage.store import Store, StoreError
-from genrescale.storage.web import WEB, opened_url
+from genrescale.storage.web import WEB, RefusedFileError, opened_url
 
 _ADDRESS = re.compile(r"(?P<file>.+\.parquet(?:\?[^#]*)?)#(?P<column>.+)/(?P<row>\d+)", re.DOTALL)
 _BUFFER_BYTES = 1 << 20
@@ -41,6 +41,8 @@ def read_song(address: str, internal: bool = False) -> bytes:
         raise DecodeError(address, "the file does not exist") from None
     except StoreError:
         raise
+    except RefusedFileError as error:
+        raise DecodeError(address, str(error)) from None
     except (pa.ArrowException, OSError, KeyError, IndexError, ValueError) as error:
         raise DecodeError(address, f"it cannot be read from Parquet: {error}") from None
     if data is None:
