@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from formats import encoded
+from formats import encoded, run_ffmpeg
 from small_corpus import rock_task
 
 from genrescale.audio import Song
@@ -43,7 +43,8 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_song_that_names_other_files_opens_none_and_costs_no_other_song(tmp_path: Path, name: str):
-    secret = encoded("m4a", 1.5, tmp_path).rename(tmp_path / "secret.m4a")
+    secret = tmp_path / "secret.m4a"
+    run_ffmpeg("-i", encoded("wav", 1.5, tmp_path), "-c:a", "aac", "-movflags", "+faststart", secret)
     hostile = tmp_path / name
     hostile.write_text(SCRIPTS[name].format(secret))
     for source in (hostile, hostile.read_bytes()):
