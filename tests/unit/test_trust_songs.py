@@ -27,7 +27,7 @@ MPD = (
     '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT3S" '
     'profiles="urn:mpeg:dash:profile:isoff-main:2011"><Period duration="PT3S"><AdaptationSet mimeType="audio/mp4" '
     'contentType="audio"><Representation id="1" bandwidth="64000" mimeType="audio/mp4" codecs="mp4a.40.2">'
-    "<BaseURL>{}</BaseURL></Representation></AdaptationSet></Period></MPD>"
+    "<BaseURL>file:{}</BaseURL></Representation></AdaptationSet></Period></MPD>"
 )
 SCRIPTS = {
     "playlist.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:3,\n{}\n#EXT-X-ENDLIST\n",
