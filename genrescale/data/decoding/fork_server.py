@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 
 from genrescale.data.decoding import confine, sndfile
@@ -25,6 +26,9 @@ _REQUEST_BYTES = 1 << 16
 
 def serve(control: socket.socket) -> None:
     """Answer requests, one after the other, until the other end of ``control`` is closed."""
+    ended, sink = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # the end of a child is a byte in the pipe
     sndfile.warm_up()
     while True:
         data, files, *_ = socket.recv_fds(control, _REQUEST_BYTES, _FILES)
@@ -32,24 +36,24 @@ def serve(control: socket.socket) -> None:
             return
         request = Request(**json.loads(data))
         if not (child := os.fork()):
-            _become(request, control, files)
+            _become(request, files)
         for file in files:
             os.close(file)
-        reply = _wait(child, request.limit_s, control)
+        reply = _wait(child, request.limit_s, control, ended)
         try:
             control.send(reply.to_json())
         except BrokenPipeError:
             return
 
 
-def _become(request: Request, control: socket.socket, files: list[int]) -> None:
+def _become(request: Request, files: list[int]) -> None:
     """The child: it never returns."""
     status = 1
     try:
-        control.close()
+        signal.set_wakeup_fd(-1)
         for place, file in enumerate(files):
             os.dup2(file, place)
-        os.closerange(_FILES, max(files) + 1)
+        os.closerange(_FILES, confine.MAX_OPEN_FILES)  # more than this process ever opens
         os.lseek(0, 0, os.SEEK_SET)  # the decoder before has read it, maybe
         confine.limit(request.limit_s, request.memory)
         confine.forbid(files=not request.command)
@@ -65,19 +69,20 @@ def _become(request: Request, control: socket.socket, files: list[int]) -> None:
         os._exit(status)
 
 
-def _wait(child: int, limit_s: float, control: socket.socket) -> Reply:
+def _wait(child: int, limit_s: float, control: socket.socket, ended: int) -> Reply:
     """Wait for the child, and end it when its time is over or when nobody waits for its answer any more."""
-    process, watched = os.pidfd_open(child), select.poll()
-    watched.register(process, select.POLLIN)
+    watched, deadline = select.poll(), time.monotonic() + limit_s
+    watched.register(ended, select.POLLIN)
     watched.register(control, select.POLLHUP)
-    try:
-        events = dict(watched.poll(1000 * limit_s))
-    finally:
-        os.close(process)
-    if process not in events:
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    return Reply(os.waitstatus_to_exitcode(status), late=not events)
+    while True:
+        events = dict(watched.poll(1000 * max(0.0, deadline - time.monotonic())))
+        if ended in events:
+            os.read(ended, _REQUEST_BYTES)
+        if not events or control.fileno() in events:
+            os.kill(child, signal.SIGKILL)
+        elif os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            continue  # it was stopped, or the byte is of the child before
+        return Reply(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), late=not events)
 
 
 if __name__ == "__main__":
