@@ -71,8 +71,8 @@ class Manifest:
     """``songs`` (SONG_SCHEMA) and ``labels_NK`` (float32) have the same rows; ``shards`` is of SHARD_SCHEMA.
 
     ``settings`` are those of the plan (``ShardSettings.of_plan``) and the DECODERS. ``version`` names the content:
-    songs, splits, order, labels and audio, not where they lie. ``checksums_file`` is the path and the SHA-256 of the file that
-    ``genrescale.data.checksums`` reads; corpora of before it have none.
+    songs, splits, order, labels and audio, not where they lie. ``checksums_file`` is the path and the SHA-256 of the file
+    that ``genrescale.data.checksums`` reads; corpora of before it have none.
     """
 
     uri: str
