@@ -18,7 +18,7 @@ import time
 import traceback
 
 from genrescale.data.decoding import confine, sndfile
-from genrescale.data.decoding.isolated import CANNOT_START, Reply, Request, library_path
+from genrescale.data.decoding.isolated import Reply, Request, library_path
 
 _FILES = 3
 _REQUEST_BYTES = 1 << 16
@@ -58,7 +58,6 @@ def _become(request: Request, files: list[int]) -> None:
         confine.limit(request.limit_s, request.memory)
         confine.forbid(files=not request.command)
         if request.command:
-            status = CANNOT_START
             os.execve(request.command[0], request.command, library_path())
         status = sndfile.main(request.longest_s, request.excerpt)
     except BrokenPipeError:  # nobody wants more of it
