@@ -10,9 +10,10 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -64,7 +65,7 @@ class Tag:
     group: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name:
+        if not self.name or not isinstance(self.name, str):
             raise ValueError("a tag needs a name")
         if self.kind not in TAG_KINDS:
             raise ValueError(f"tag {self.name!r} has kind {self.kind!r}; must be one of {TAG_KINDS}")
@@ -84,7 +85,7 @@ class Vocabulary:
         names = [tag.name for tag in self.tags]
         if not names:
             raise ValueError("a vocabulary needs at least one tag")
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         if repeated:
             raise ValueError(f"the vocabulary names these tags more than once: {repeated}")
         if self.exclusive and any(tag.kind == "regress" for tag in self.tags):
@@ -152,7 +153,11 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
-        fields = json.loads(text)
+        return cls.from_fields(json.loads(text))
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Vocabulary:
+        """What ``to_json`` wrote, as it was read again. Raises KeyError or TypeError for anything else."""
         return cls(tuple(Tag(**tag) for tag in fields["tags"]), exclusive=fields["exclusive"])
 
     @classmethod

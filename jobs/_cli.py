@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -25,9 +25,7 @@ from genrescale.config import RUN_ID_LEN
 from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
 from genrescale.launch.cluster import SUBMITTED, UNDER_WAY
 from genrescale.storage.errors import DISK_FULL, StoreError
-
-if TYPE_CHECKING:
-    from genrescale.storage.store import Store
+from genrescale.storage.store import Store
 
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from genrescale.config.metrics import ROW_METRICS
 from genrescale.results.row import SCHEMA, LoopSummary, ResultRow, check_schema
-from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.parquet import read_table, table_bytes
 from genrescale.storage.store import Store
 
 
@@ -80,7 +80,7 @@ def write_scores(files: Store, path: str, scores: ScoreTable, tag_names: Sequenc
 
 def read_scores(files: Store, path: str) -> tuple[ScoreTable, list[str]]:
     """A score table and its tag names. Raises ValueError, naming the file, for a table of another schema."""
-    table = table_of(files.read_bytes(path))
+    table = read_table(files, path)
     metadata = table.schema.metadata or {}
     try:
         check_schema("score table", json.loads(metadata.get(b"schema", b"null")))
@@ -177,7 +177,7 @@ def write_curve(files: Store, run_id: str, rows: Sequence[dict[str, float | None
 
 def read_curve(files: Store, run_id: str) -> pa.Table | None:
     path = f"{run_folder(run_id)}/curve.parquet"
-    return table_of(files.read_bytes(path)) if files.exists(path) else None
+    return read_table(files, path) if files.exists(path) else None
 
 
 def write_planned(files: Store, trials: Sequence[PlannedTrial]) -> None:

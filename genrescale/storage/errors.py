@@ -9,3 +9,11 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 class StoreError(ValueError):
     """A store that cannot be reached or refuses; says which, why, and what to check."""
+
+
+class OutsideError(ValueError):
+    """A path leads out of its store, or has a name that must not be deleted."""
+
+
+class TooLargeError(ValueError):
+    """A file has more bytes than are read of such a file."""

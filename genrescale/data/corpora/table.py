@@ -40,6 +40,7 @@ from genrescale.data.corpora.reading import (
     SPLIT_NAMES,
     Columns,
     column,
+    folder_of,
     official_split,
     read_columns,
     resolve,
@@ -75,7 +76,7 @@ def read_listing(audio: str, columns: Mapping[str, str] | None = None) -> Listin
     table = read_columns(store, name)
     cells = _name_columns(table, columns or {}, audio)
     regress = {key.removeprefix(REGRESS): table[key] for key in table if key.startswith(REGRESS)}
-    root, rows, labels = root_of(store), Rows(audio), []
+    root, rows, labels = root_of(folder_of(audio)), Rows(audio), []
     official = any(split in SPLIT_NAMES for split in cells["split"])
     for i, path in enumerate(cells["path"]):
         row, key, address = f"row {i + 1}", "", ""

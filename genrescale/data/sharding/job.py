@@ -24,6 +24,7 @@ from genrescale.data.sharding.splits import ArtistOverlap
 from genrescale.data.sharding.writer import ShardTask, write_shard
 from genrescale.data.takedowns import read_takedowns
 from genrescale.data.tasks import run_tasks
+from genrescale.storage.names import is_part
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress, Waiting
 
@@ -200,9 +201,7 @@ def read_indexes(out: Store, tasks: Iterable[ShardTask]) -> list[ShardIndex | No
 
 def _remove_parts(out: Store) -> None:
     """Delete partial files left by a killed job."""
-    for path in out.list():
-        if path.rsplit("/", 1)[-1].startswith(".") and path.endswith(".part"):
-            out.delete(path)
+    out.delete(*(path for path in out.list() if is_part(path)))
 
 
 def _quarantined(plan: ShardPlan, reasons: Mapping[str, str], takedowns: Mapping[str, str]) -> list[Quarantined]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,20 @@ from genrescale.data.sharding.errors import FailureBudgetError
 from genrescale.data.sharding.plan import PLAN_PATH, ShardPlan, arranged, checked, extend_plan, make_plan
 from genrescale.data.sharding.writer import decode_song
 from genrescale.data.takedowns import read_takedowns
-from genrescale.storage.parquet import table_of
+from genrescale.storage.json_bytes import read_object
+from genrescale.storage.parquet import ParquetTable
 from genrescale.storage.store import Store
 
 _META = b"genrescale"
 _REJECTED = "rejected"
+_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string(), nullable=False) for name in ("key", "artist")),
+        pa.field("official", pa.string()),
+        pa.field("split", pa.string(), nullable=False),
+        *(pa.field(name, pa.int64(), nullable=False) for name in ("order", "generation")),
+    ]
+)
 _SAMPLED = 8
 _COMPARED = 50_000
 
@@ -56,19 +65,18 @@ def fix_plan(
             raise ValueError(f"{out.uri} holds no corpus to add songs to; start one without append=true")
         plan = replace(make_plan(songs, vocabulary, _sized(settings, songs)), rejected=tuple(rejected))
         return _written(plan, out)
-    table = table_of(out.read_bytes(PLAN_PATH))
-    meta = json.loads(table.schema.metadata[_META])
-    settings = replace(settings, songs_per_shard=settings.songs_per_shard or meta["settings"]["songs_per_shard"])
+    plan_file = read_plan_file(out)
+    table, begun, begun_settings = plan_file.table, plan_file.vocabulary, plan_file.settings
+    settings = replace(settings, songs_per_shard=settings.songs_per_shard or begun_settings["songs_per_shard"])
     row_of = {key: i for i, key in enumerate(table["key"].to_pylist())}
-    begun = Vocabulary.from_json(meta["vocabulary"])
     taken_down = _taken_down(table, {song.key for song in songs}, read_takedowns(out), begun)
     if taken_down and set(vocabulary.tags) <= set(begun.tags):
-        vocabulary = begun  # the listed songs do not show tags that only these songs had
+        vocabulary = begun  # of tags that only they had, the songs that are listed say nothing
     if vocabulary == begun:
         songs = [*songs, *taken_down]
     added = [song for song in songs if song.key not in row_of] if append else []
     listed, labels_NK = checked([song for song in songs if song.key in row_of] if added else songs, vocabulary)
-    changes = _changes(table, meta["settings"], begun, row_of, listed, labels_NK, vocabulary, settings)
+    changes = _changes(table, begun_settings, begun, row_of, listed, labels_NK, vocabulary, settings)
     if changes:
         remedy = "" if append else "add songs with append=true, "
         raise ValueError(
@@ -80,10 +88,10 @@ def fix_plan(
     plan = arranged(listed, labels_NK, split_N, place, generation, vocabulary, settings)
     if added:
         plan = extend_plan(plan, added)
-    # a row that was rejected before keeps its generation; a row unknown to the plan came with the last one
-    known, last = meta.get(_REJECTED, {}), int(plan.generation.max())
-    latest = [replace(row, generation=known.get(row.key, last)) for row in rejected if row.key not in row_of]
-    plan = replace(plan, rejected=tuple(latest))
+    # rows that were bad before belong to what they came with; a row that the plan does not know came last
+    known, last = plan_file.rejected, int(plan.generation.max())
+    came = [replace(row, generation=known.get(row.key, last)) for row in rejected if row.key not in row_of]
+    plan = replace(plan, rejected=tuple(came))
     return _written(plan, out) if added else plan
 
 
@@ -104,10 +112,35 @@ def _first(rejected: Sequence[Rejected]) -> str:
     return f" {len(rejected)} rows have no song, the first: {rejected[0]}." if rejected else ""
 
 
+@dataclass(frozen=True, eq=False)
+class PlanFile:
+    """``plan.parquet``: a row for each song, the tags, the settings, and by their key the addition of rejected rows."""
+
+    table: pa.Table
+    vocabulary: Vocabulary
+    settings: dict[str, Any]
+    rejected: dict[str, int]
+
+
+def read_plan_file(out: Store) -> PlanFile:
+    """Raises ValueError, naming the file, where it is damaged or no plan; FileNotFoundError where there is none."""
+    where = f"{out.uri}/{PLAN_PATH}"
+    file = ParquetTable(pa.BufferReader(out.read_bytes(PLAN_PATH)), where)
+    meta = read_object(file.metadata.get(_META, b""), where)
+    try:
+        vocabulary = Vocabulary.from_fields(read_object(meta["vocabulary"], "its vocabulary"))
+        ShardSettings(**meta["settings"])
+        rejected = {str(key): int(generation) for key, generation in meta.get(_REJECTED, {}).items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{where} is no plan that this version reads ({error!r})") from None
+    labels = pa.field("labels", pa.list_(pa.float32(), len(vocabulary)), nullable=False)
+    return PlanFile(file.select(_SCHEMA.append(labels)), vocabulary, meta["settings"], rejected)
+
+
 def read_plan(out: Store) -> ShardPlan:
     """Read the stored plan. Its songs have no paths, because the plan does not record where audio files are."""
-    table = table_of(out.read_bytes(PLAN_PATH))
-    meta = json.loads(table.schema.metadata[_META])
+    plan_file = read_plan_file(out)
+    table = plan_file.table
     songs = [
         Song(key, "", artist, {}, official)
         for key, artist, official in zip(
@@ -120,8 +153,8 @@ def read_plan(out: Store) -> ShardPlan:
         split=table["split"].to_pylist(),
         order=table["order"].to_numpy(),
         generation=table["generation"].to_numpy(),
-        vocabulary=Vocabulary.from_json(meta["vocabulary"]),
-        settings=ShardSettings(**meta["settings"]),
+        vocabulary=plan_file.vocabulary,
+        settings=ShardSettings(**plan_file.settings),
     )
 
 

@@ -18,6 +18,7 @@ from genrescale.data.sharding.job import write_corpus
 from genrescale.data.sharding.plan_file import fix_plan
 from genrescale.data.synthesis.write import FACTS_FILE, SongRow, write_song, write_table
 from genrescale.data.tasks import run_tasks
+from genrescale.storage.json_bytes import JSON_BYTES, read_object
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
 
@@ -46,8 +47,12 @@ def _refuse_other_songs(folder: Store, config: SynthesisConfig) -> None:
     facts = {"seed": config.seed, "min_s": config.min_s, "max_s": config.max_s}
     if not folder.exists(FACTS_FILE):
         folder.write_bytes(FACTS_FILE, json.dumps(facts).encode())
-    elif (stored := json.loads(folder.read_bytes(FACTS_FILE))) != facts:
-        raise ValueError(f"{folder.uri} holds songs of {stored}, not of {facts}; use another folder or delete it")
+    elif (found := _facts(folder)) != facts:
+        raise ValueError(f"{folder.uri} holds songs of {found}, not of {facts}; use another folder or delete it")
+
+
+def _facts(folder: Store) -> dict[str, Any]:
+    return read_object(folder.read_bytes(FACTS_FILE, JSON_BYTES), f"{folder.uri}/{FACTS_FILE}")
 
 
 def _write_songs(task: tuple[Store, SynthesisConfig, Sequence[int]]) -> list[SongRow]:
@@ -78,8 +83,8 @@ def is_made(out: Store, facts: dict[str, Any]) -> bool:
     """
     if not (out.exists(FACTS_FILE) and out.child("shards").exists(MANIFEST_PATH)):
         return False
-    if (stored := json.loads(out.read_bytes(FACTS_FILE))) != facts:
-        changed = sorted(name for name in {*stored, *facts} if stored.get(name) != facts.get(name))
+    if (found := _facts(out)) != facts:
+        changed = sorted(name for name in {*found, *facts} if found.get(name) != facts.get(name))
         raise ValueError(
             f"{out.uri} holds a corpus of other songs or shards ({', '.join(changed)} changed); use another out="
         )
