@@ -281,7 +281,7 @@ def read_manifest(uri: str) -> Manifest:
     with named(store, summary.songs):
         check_songs(songs, labels_NK, shards)
     return Manifest(
-        uri=uri,
+        uri=store.uri,
         version=summary.version,
         vocabulary=vocabulary,
         songs=songs,

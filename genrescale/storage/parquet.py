@@ -46,7 +46,7 @@ class ParquetTable:
             num_rows = max(self._footer.num_rows, sum(self._footer.group_rows))
             if num_rows > max(MIN_ROWS, size := file.seek(0, io.SEEK_END)):
                 raise ValueError(f"it states {num_rows:,} rows in {size:,} bytes")
-            self._parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            self._parquet = pq.ParquetFile(file, page_checksum_verification=True, arrow_extensions_enabled=False)
         except (ValueError, *_FAULTS) as error:
             raise self._refused(error) from None
 
@@ -121,6 +121,8 @@ class ParquetTable:
     def _cells(self, leaf: str, group: int, last: int) -> Iterator[Any]:
         """Yield the cells of a leaf in a row group one by one; the pages up to row ``last`` are checked."""
         try:
+            if leaf not in self.leaves:
+                raise ValueError(f"it has no column {leaf!r}")
             seen = 0
             for page in pages(self._file, self._footer.groups[group][self.leaves.index(leaf)]):
                 if page.unpacked > MAX_CELL:
@@ -128,8 +130,7 @@ class ParquetTable:
                 seen += page.num_values
                 if seen > last:
                     break
-            options = {"batch_size": 1, "row_groups": [group], "columns": [leaf], "use_threads": False}
-            for batch in self._parquet.iter_batches(**options):
+            for batch in self._parquet.iter_batches(1, row_groups=[group], columns=[leaf], use_threads=False):
                 value = batch.column(0)[0].as_py()
                 for name in leaf.split(".")[1:]:
                     value = value and value[name]
