@@ -17,6 +17,7 @@ env: $(STAMP)
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "genrescale needs Python 3.11 or 3.12; found neither (set PYTHON=/path/to/python)"; exit 1; }
 	@echo "[env] $(PYTHON) -> $(VENV): 3 GB to download, 6.5 GB on disk (PyTorch comes with CUDA, also for CPUs); once, 1 to 5 minutes"
+	@echo "[env] songs are decoded by the ffmpeg on your PATH (6.0 or newer), else by the one of imageio-ffmpeg, a build under the GPL"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.11,<0.14"
 	@# Ray starts many short processes: without bytecode each of them compiles every module that it imports

@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from genrescale.addresses import scrubbed
 from genrescale.config import RUN_ID_LEN
 from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
 from genrescale.launch.cluster import SUBMITTED, UNDER_WAY
@@ -137,7 +138,7 @@ def _refuse(job: str, message: str) -> None:
 
 
 def _end(job: str, message: str, status: int) -> None:
-    print(f"{job}: {message}", file=sys.stderr)
+    print(f"{job}: {scrubbed(message)}", file=sys.stderr)
     sys.exit(status)
 
 

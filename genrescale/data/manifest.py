@@ -45,6 +45,7 @@ from genrescale.storage.parquet import MissingColumnError, table_bytes
 from genrescale.storage.store import Store
 
 PAGE_PATH = "describe.html"  # of genrescale.describe; it holds clips of the songs
+DECODERS = "decoders"  # of the settings: the versions of the decoders that the songs were decoded with
 _VERSION_LEN = 12
 _LABELS = "labels"  # a column of songs.parquet beside those of SONG_SCHEMA
 
@@ -79,8 +80,8 @@ SHARD_SCHEMA = pa.schema(
 class Manifest:
     """The songs and shards of a corpus. ``songs`` (SONG_SCHEMA) and ``labels_NK`` (float32) have the same rows.
 
-    ``shards`` has the columns of SHARD_SCHEMA, ``settings`` are those of the plan (``ShardSettings.of_plan``).
-    ``version`` is a hash of the content (songs, splits, order, labels and audio), not of its location.
+    ``shards`` has the columns of SHARD_SCHEMA, ``settings`` are those of the plan (``ShardSettings.of_plan``) and the
+    DECODERS. ``version`` is a hash of the content (songs, splits, order, labels and audio), not of its location.
     ``checksums_file`` is the path and SHA-256 of the file that ``genrescale.data.checksums`` reads; older corpora have
     none.
     """

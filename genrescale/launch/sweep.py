@@ -28,7 +28,8 @@ from genrescale.launch.train import launch, read_error
 from genrescale.launch.watch import Watch, trial_name
 from genrescale.models import MODELS, full_dials
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
-from genrescale.storage.store import Store, StoreError
+from genrescale.storage.errors import StoreError
+from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
 from genrescale.training.resolve import RunTicket, load_run, resolve, resolve_site
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import errno
 
+from genrescale.addresses import scrubbed
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StoreError(ValueError):
-    """A store that cannot be reached or refuses; says which, why, and what to check."""
+    """A store that cannot be reached or refuses; says which, why, and what to check, without credentials."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(scrubbed(message))
 
 
 class OutsideError(ValueError):

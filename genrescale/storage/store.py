@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from genrescale.addresses import public_address
 from genrescale.storage.errors import OutsideError, StoreError, TooLargeError
 from genrescale.storage.http_reads import read_http
 from genrescale.storage.local import disk_named, open_plain, part_of, read_part, unlink
@@ -300,5 +301,5 @@ class Store:
 def _remedy(fs: Any) -> str:
     if "s3" not in fs.protocol:
         return "check the address and your rights"
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "not set: Amazon's")
+    endpoint = public_address(os.environ.get("AWS_ENDPOINT_URL", "not set: Amazon's"))
     return f"check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL ({endpoint})"

@@ -1,9 +1,9 @@
-"""Checkpoint folders that are checked before anything of them is read, and loaded without running what they hold.
+"""Seal checkpoint folders, check them before anything is read, and load them without running code that they hold.
 
-A checkpoint may lie where others can write. Each rank writes its ``files-RANK.json`` last, which names the rank's files
-with their SHA-256; a file that is changed, missing or not named is refused. That finds damage. Against a stranger who
-writes these lists too, every tensor file is loaded with PyTorch's ``weights_only``: it may hold tensors, numbers, text
-and the few classes below, nothing else.
+Others may be able to write to a checkpoint. Each rank writes its ``files-RANK.json`` last: the rank's files with their
+SHA-256. A file that is changed, missing or not listed is refused. This finds damage. It does not stop a stranger who
+also writes these lists, so every tensor file is loaded with PyTorch's ``weights_only``, which accepts only tensors,
+numbers, text and a few listed classes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def seal_path(rank: int) -> str:
 
 
 def seal(folder: Path, rank: int) -> None:
-    """Write the digests of the files of ``folder``, which are those that this rank wrote; the last act of saving."""
+    """Write the digests of the files that this rank wrote to ``folder``. This is the last step of saving."""
     digests = {name: _sha256(folder / name) for name in _names(folder)}
     (folder / seal_path(rank)).write_text(json.dumps(digests, indent=1, sort_keys=True))
 
@@ -56,7 +57,7 @@ def _refused(what: str) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """The files below ``folder`` but the seals, as paths relative to it. A link counts as a file."""
+    """List the files in ``folder`` except the seals, as relative paths. A link counts as a file."""
     paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     names = (path.relative_to(folder).as_posix() for path in paths)
     return sorted(name for name in names if not _SEAL.fullmatch(name))
@@ -69,14 +70,13 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_tensors(path: Path | str, map_location: Any = None) -> Any:
-    """``torch.load`` of a checkpoint's file that runs no code of it. Raises CheckpointError for what is not data."""
-    from deepspeed.runtime.fp16.loss_scaler import LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
+def load_tensors(path: Path | str, map_location: Any = None, classes: Sequence[type] = ()) -> Any:
+    """Load a file of a checkpoint without running code of it. Only ``classes`` may occur beside tensors and plain data.
 
+    Raises CheckpointError if the file holds anything else, or is damaged.
+    """
     try:
-        with torch.serialization.safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
+        with torch.serialization.safe_globals(list(classes)):
             return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # whatever a hostile file makes the reader raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

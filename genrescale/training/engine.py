@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from genrescale.models import count_parameters
 from genrescale.training.augment import augment
 from genrescale.training.checkpoint_files import CheckpointError, load_tensors
 from genrescale.training.contrast import Contrast, classes
-from genrescale.training.deepspeed_settings import deepspeed_settings, use_no_kernels
+from genrescale.training.deepspeed_settings import checkpoint_classes, deepspeed_settings, use_no_kernels
 from genrescale.training.optimizers import build_optimizer
 from genrescale.training.parameters import choose_trained
 
@@ -121,7 +122,7 @@ class Engine:
         deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
         # DeepSpeed's engine hands attributes through to the module, which no type checker can follow.
         self._engine: Any = deepspeed.initialize(model=model, optimizer=self._optimizer, config=config)[0]
-        self._engine.checkpoint_engine.load = load_tensors
+        self._engine.checkpoint_engine.load = partial(load_tensors, classes=checkpoint_classes())
         self._running = _running_statistics(self.module)
         # Which worker has which group decides the order of a sum, and the rounding of fp32 sums grows from step to
         # step: after 15 steps losses differ by 1e-2. Summed in float64 they round to the same gradient on any number

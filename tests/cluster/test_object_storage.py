@@ -182,7 +182,7 @@ def test_what_another_process_wrote_is_seen_at_once(bucket: Store):
     assert bucket.child("shared").list() == ["a"]
 
 
-def test_a_name_with_wildcards_or_colons_is_a_name(bucket: Store):
+def test_a_name_with_wildcards_or_colons_is_a_name(bucket: Store, job: RunJob):
     """fsspec expands [ ] * ? where it deletes, and chains file systems at ::."""
     names, paths = ("FMA 2", "FMA [2]", "FMA *", "FMA ?", "A::B"), ("describe.html", "shards/train-000000.tar")
     for name in names:

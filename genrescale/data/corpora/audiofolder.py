@@ -23,6 +23,7 @@ from genrescale.data.corpora.reading import (
     carried,
     column,
     is_audio,
+    key_source,
     listed_files,
     official_split,
     open_parquet,
@@ -85,7 +86,7 @@ def _of_table(store: Store, name: str, label: str) -> list[Song]:
         path = f"{folder}/{path}" if folder else path
         tags = class_tags(cells[i], classes.get(label_column, ()), row) if cells else [folder_label(path, row)]
         split = official_split(splits[i], row) or folder_split(path)
-        songs.append(Song(song_key(path), resolve(root, path), artists[i], carried(tags), split))
+        songs.append(Song(song_key(key_source(root, path)), resolve(root, path, row), artists[i], carried(tags), split))
     return songs
 
 

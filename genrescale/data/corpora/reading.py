@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,10 +20,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from genrescale.addresses import public_address
 from genrescale.audio import Tag, Vocabulary
 from genrescale.storage.json_bytes import read_json
 from genrescale.storage.parquet import ParquetTable
 from genrescale.storage.store import Store
+from genrescale.storage.web import WEB
 
 AUDIO_SUFFIXES = (
     *(".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mka", ".mp2", ".mp3"),
@@ -45,9 +48,35 @@ def root_of(store: Store) -> str:
     return str(local) if local is not None else store.uri.rstrip("/")
 
 
-def resolve(root: str, path: str) -> str:
-    """Return ``path`` in ``root``, unless it is absolute or a URI."""
-    return path if "://" in path or path.startswith("/") else f"{root}/{path}"
+def below(root: str, path: str, where: str = "") -> str:
+    """Return the address of the file ``path`` in ``root``.
+
+    Raises ValueError, with ``where``, for a path that leads out of it.
+    """
+    depth, at = 0, f"{where}: " if where else ""
+    for part in path.split("/"):
+        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
+        if depth < 0:
+            raise ValueError(f"{at}the path {path!r} leads out of {root}")
+    if "://" in path or path.startswith("/"):
+        raise ValueError(f"{at}the path {path!r} is not inside {root}")
+    return f"{root}/{path}"
+
+
+def resolve(root: str, path: str, where: str) -> str:
+    """Return the address of a song in a table of the folder ``root``: a URI, an absolute path, or a path in ``root``.
+
+    Raises ValueError, with ``where``, for a path that leads out, and for a file of this machine if the table is
+    elsewhere: whoever can write the table must not choose which local files are read.
+    """
+    if "://" in root and path.lower().startswith(("/", "file:")):
+        raise ValueError(f"{where}: the path {path!r} is a file of this machine, but the table is not on it")
+    return path if "://" in path or path.startswith("/") else below(root, path, where)
+
+
+def key_source(root: str, path: str) -> str:
+    """Return what a song's key is made of: its path as the table has it, or its whole URL if that has a query."""
+    return f"{root}/{path}" if root.startswith(WEB) and "://" not in path and re.search("[?#]", path) else path
 
 
 def listed_files(store: Store) -> list[str]:
@@ -55,7 +84,7 @@ def listed_files(store: Store) -> list[str]:
 
     Raises FileNotFoundError if there is no folder, and ValueError for HTTP, which has no reliable listing.
     """
-    if store.uri.startswith(("http://", "https://")):
+    if store.uri.startswith(WEB):
         raise ValueError(f"{store.uri} cannot be listed over HTTP; name its tables, or its songs in one (corpus=table)")
     if not store.exists():
         raise FileNotFoundError(f"audio={store.uri} does not exist")
@@ -73,10 +102,11 @@ def folder_of(address: str) -> Store:
 
 
 def split_address(address: str) -> tuple[Store, str]:
-    """Split the address of a file into its folder and its name."""
+    """Split the address of a file into its folder and its name. A URL's query stays with the name."""
     if os.path.islink(address):
         address = os.path.realpath(address)
-    return folder_of(address), address.rpartition("/")[2]
+    path, mark, query = address.partition("?") if address.startswith(WEB) else (address, "", "")
+    return folder_of(path), f"{path.rpartition('/')[2]}{mark}{query}"
 
 
 def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "") -> Columns:
@@ -85,9 +115,10 @@ def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "")
     CSV and TSV cells stay text: a genre may be called "80" or "None". In JSON lines, a missing key is None.
     ``delimiter`` overrides that of the suffix. ``remedy`` ends the error message if the file is missing.
     """
-    where, suffix = f"{store.uri}/{name}", PurePosixPath(name).suffix.lower()
+    where = public_address(f"{store.uri}/{name}")
+    suffix = PurePosixPath(where).suffix.lower()
     if suffix not in TABLE_SUFFIXES:
-        raise ValueError(f"{name} is not a table in a supported format: {', '.join(TABLE_SUFFIXES)}")
+        raise ValueError(f"{where} is not a table in a supported format: {', '.join(TABLE_SUFFIXES)}")
     if suffix == ".parquet":
         return read_parquet(open_parquet(store, name, remedy), where)
     if suffix == ".jsonl":

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import root_of
+from genrescale.data.corpora.reading import below, root_of
 from genrescale.data.synthesis.write import SONGS_TABLE, VOCABULARY_FILE
 from genrescale.storage.json_bytes import JSON_BYTES, read_object
 from genrescale.storage.parquet import read_table
@@ -34,7 +34,7 @@ def list_songs(audio: str) -> tuple[list[Song], Vocabulary]:
         table["path"].to_pylist(), table["artist"].to_pylist(), labels_NK, kept_NK, strict=True
     ):
         labels = dict(zip(names[kept_K].tolist(), labels_K[kept_K].tolist(), strict=True))
-        songs.append(Song(song_key(path), f"{root}/{path}", artist=artist, labels=labels))
+        songs.append(Song(song_key(path), below(root, path), artist=artist, labels=labels))
     return songs, vocabulary
 
 
