@@ -27,19 +27,23 @@ GRPC = [
 
 
 def http_answers(host: str, port: int) -> list[str]:
-    """The requests that were served. The page without data, and a job agent's refusal by method, are none."""
+    """The requests that Ray's interface served, in JSON.
+
+    Not counted: the page without data, and Ray's metrics exporter, which answers every path with its counters.
+    """
     served = []
     for method, path, body in HTTP:
         connection = http.client.HTTPConnection(host, port, timeout=3)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
-            status = connection.getresponse().status
+            answer = connection.getresponse()
         except (OSError, http.client.HTTPException):
             continue
         finally:
             connection.close()
-        if status < 300 and path != "/":
-            served.append(f"{method} {path} {status}")
+        is_json = (answer.getheader("Content-Type") or "").startswith("application/json")
+        if answer.status < 300 and path != "/" and is_json:
+            served.append(f"{method} {path} {answer.status}")
     return served
 
 
