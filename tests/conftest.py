@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-
-os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # librosa, a reference here, would compile for half a minute
-
 from collections.abc import Iterator
 from pathlib import Path
 
