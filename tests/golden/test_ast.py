@@ -109,7 +109,10 @@ def test_an_ast_imported_without_dials_is_an_ast(theirs, tmp_path: Path):
     [
         ({"pooling": "patches"}, "of a model with pooling='class', but this model has pooling='patches'"),
         ({"remove_mean": True}, "of a model with remove_mean=False, but this model has remove_mean=True"),
-        ({"size": "small", "depth": 1}, "of a model with size='tiny', depth=2, but this model has size='small', depth=1"),
+        (
+            {"size": "small", "depth": 1},
+            "of a model with size='tiny', depth=2, but this model has size='small', depth=1",
+        ),
     ],
 )
 def test_dials_that_are_no_asts_are_refused(theirs, tmp_path: Path, dials: dict[str, Any], words: str):
