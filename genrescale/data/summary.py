@@ -149,7 +149,7 @@ def check_shards(settings: dict[str, Any], shards: pa.Table) -> None:
 
 def check_songs(songs: pa.Table, labels_NK: np.ndarray, shards: pa.Table) -> None:
     """Raise ValueError if a song has an impossible key or label, or lies outside its shard."""
-    _require(pc.match_substring_regex(songs["key"], _KEY), "a song's key")
+    _require(pc.call_function("match_substring_regex", [songs["key"]], pc.MatchSubstringOptions(_KEY)), "a song's key")
     for name, limit in (("shard", shards.num_rows - 1), ("num_samples", _MAX_SAMPLES), ("offset", _MAX_BYTES)):
         _require(_within(songs[name], limit), f"a song's {name}")
     _require(_within(songs["crc_start"], _MAX_BYTES), "a song's crc_start")

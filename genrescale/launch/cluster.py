@@ -128,11 +128,13 @@ def _read_again(private: bool) -> Iterator[None]:
 
     The settings of authentication are not read once more at the end: threads that still drain would miss their token.
     """
+    from ray import _raylet  # its stub lacks what is taken here
     from ray._private import ray_constants
-    from ray._raylet import AuthenticationTokenLoader, Config
 
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet: Any = _raylet
+
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = before and not private
     try:

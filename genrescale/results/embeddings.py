@@ -49,7 +49,7 @@ def read_embeddings(data: bytes) -> tuple[list[str], np.ndarray]:
         raise ValueError(f"no file of embeddings, as jobs/tag.py embeddings=FILE writes it ({error})") from None
     if not len(table):
         raise ValueError(f"no embeddings: 0 rows with the columns {table.schema.names}")
-    lengths = set(pc.list_value_length(table["embedding"]).to_pylist())
+    lengths = set(pc.call_function("list_value_length", [table["embedding"]]).to_pylist())
     if len(lengths) > 1:
         raise ValueError(f"embeddings of several models: they have {sorted(lengths)} dimensions")
     embedding_ND = np.asarray(table["embedding"].combine_chunks().flatten()).reshape(len(table), -1)

@@ -109,7 +109,7 @@ def read_weights(files: Store, path: str) -> tuple[dict[str, Tensor], ModelHeade
 def _header_length(data: bytes, where: str) -> int:
     """The bytes of a header. A file may claim any number, so it is checked before so many are asked for."""
     if (length := int.from_bytes(data, "little")) > _MAX_HEADER:
-        raise _damaged(where, ValueError(f"its header is said to have {length:,} bytes"))
+        raise ValueError(_damaged(where, ValueError(f"its header is said to have {length:,} bytes")))
     return length
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from fsspec.asyn import sync
 
@@ -17,7 +17,7 @@ def read_http(fs: Any, url: str, length: int, offset: int | None = None) -> byte
     the offset are skipped. The connection is closed after ``length`` bytes. Raises FileNotFoundError or the client's
     own error.
     """
-    return sync(fs.loop, _read, fs, url, length, offset)
+    return cast(bytes, sync(fs.loop, _read, fs, url, length, offset))
 
 
 async def _read(fs: Any, url: str, length: int, offset: int | None) -> bytes:

@@ -185,7 +185,7 @@ def test_an_unfinished_run_without_a_sweep_is_listed_and_its_checkpoints_go_by_n
         runs.write_bytes(f"checkpoints/{name}/checkpoint_1/best.pt", b"1234")
     other.write_bytes("checkpoints/somebodys/model.pt", b"1234")
     items = [item for item in find_items(store) if item.path in ("runs_of_train", "other")]
-    assert [(item.path, item.num_bytes) for item in items] == [("runs_of_train", 8)]
+    assert [(item.path, getattr(item, "num_bytes", None)) for item in items] == [("runs_of_train", 8)]
     assert "0 of 2 runs finished, no sweep was planned" in format_items(items, store.uri, runs=True)
     assert deletion(runs, "checkpoints").paths == ()  # unfinished runs continue from theirs
     deletion(runs, "checkpoints", run="a" * 12).run()

@@ -101,7 +101,8 @@ def test_a_score_table_of_another_schema_is_refused_with_what_to_do(tmp_path: Pa
 
 def test_the_row_takes_every_figure_of_the_workers_without_naming_it(corpus: Manifest, tmp_path: Path):
     """A new figure is measured in one file and defined in another: nothing between them lists figures."""
-    files, summary = Store(str(tmp_path)), LoopSummary(**{f.name: f"any {f.name}" for f in fields(LoopSummary)})
+    figures: dict[str, Any] = {f.name: f"any {f.name}" for f in fields(LoopSummary)}
+    files, summary = Store(str(tmp_path)), LoopSummary(**figures)
     summary = replace(summary, steps=4)  # epochs are counted from it
     resolved = resolve(RunConfig(data=DATA), SiteConfig(corpus=corpus.uri, out=files.uri), corpus)
     id, keys = resolved.ticket.run_id, resolved.data.test_keys

@@ -82,7 +82,7 @@ class _PlainMember(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> tarfile.TarInfo:
-        member = super().frombuf(buf, encoding, errors)
+        member = super().frombuf(buf, cast(str, encoding), errors)  # None is allowed, typeshed does not know it
         is_name = member.type == tarfile.GNUTYPE_LONGNAME and member.size <= _MAX_NAME
         if member.size < 0 or not (is_name or member.type in _PLAIN):
             kind = _KINDS.get(member.type, "file of another kind")
