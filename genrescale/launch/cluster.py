@@ -22,6 +22,7 @@ _PRIVATE_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process per run, for nodes that a cloud takes back
+    "RAY_worker_niceness": "0",  # beside the job's own; with Ray's 15 its workers starve beside any other program
 }
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",  # how soon a report or the end of a run is noticed; 2 s by default
