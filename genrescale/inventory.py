@@ -23,12 +23,12 @@ from genrescale.data.sharding.lengths import ODD_LENGTHS_PATH
 from genrescale.data.sharding.plan import PLAN_PATH
 from genrescale.data.synthesis.write import FACTS_FILE, SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE
 from genrescale.data.takedowns import TAKEDOWNS_PATH
-from genrescale.display.terminal import printable
 from genrescale.results import PLANNED_PATH, finished_runs, read_planned
 from genrescale.storage.errors import OutsideError, StoreError
 from genrescale.storage.json_bytes import JSON_BYTES, read_json
 from genrescale.storage.names import RUN_ID, VERSION, is_ours
 from genrescale.storage.store import Store
+from genrescale.telemetry.terminal import printable
 
 MAX_DEPTH = 4  # levels of folders in which sweeps and corpora are searched
 # The file that marks a folder as a corpus or sweep is deleted last, so that an interrupted deletion can be repeated.

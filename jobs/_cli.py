@@ -27,6 +27,7 @@ from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetErr
 from genrescale.launch.cluster import SUBMITTED, UNDER_WAY
 from genrescale.storage.errors import DISK_FULL, StoreError
 from genrescale.storage.store import Store
+from genrescale.telemetry.terminal import say
 
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"
@@ -65,7 +66,7 @@ def run_job(
     try:
         if help_wanted := {"--help", "-h"} & set(overrides):
             settings = OmegaConf.to_yaml(_compose(schema, job, [o for o in overrides if o not in help_wanted]))
-            print(f"{(doc or '').strip()}\n\nSettings and their defaults:\n{settings}")
+            say(f"{(doc or '').strip()}\n\nSettings and their defaults:\n{settings}")
             sys.exit(0)
         config: Any = OmegaConf.to_object(_compose(schema, job, overrides))
         if named:
@@ -82,7 +83,7 @@ def run_job(
     except (FailureBudgetError, CorpusChangedError) as error:
         _end(job, str(error), EXIT_FAILED)
     except KeyboardInterrupt:
-        print(f"{job}: stopped; the same command continues where it was", file=sys.stderr)
+        say(f"{job}: stopped; the same command continues where it was", sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 
 
@@ -138,7 +139,7 @@ def _refuse(job: str, message: str) -> None:
 
 
 def _end(job: str, message: str, status: int) -> None:
-    print(f"{job}: {scrubbed(message)}", file=sys.stderr)
+    say(f"{job}: {scrubbed(message)}", sys.stderr)
     sys.exit(status)
 
 

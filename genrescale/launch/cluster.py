@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from genrescale.telemetry.terminal import say
+
 # Read by Ray's processes when they start.
 _PRIVATE_ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -163,7 +165,7 @@ def _init(options: Mapping[str, Any]) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(logging_level=logging.WARNING, log_to_driver=False, **options)
         if not is_token_auth_enabled():
-            print(UNGUARDED, file=sys.stderr)
+            say(UNGUARDED, sys.stderr)
     except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise ConnectionError(f"no Ray cluster answers at RAY_ADDRESS={address or 'local'} ({error})") from None
 

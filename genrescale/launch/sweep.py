@@ -173,7 +173,9 @@ def format_trials(trials: Sequence[Trial], site: SiteConfig, nodes: Sequence[Nod
         row = (trial.run_id, axes, run.model.name, f"{run.data.size:,}", str(run.seed), f"{run.optim.lr:g}", dials)
         table.add_row(*row, *numbers, "finished" if done else "to run")
     sink = io.StringIO()
-    Console(file=sink, width=max(TRIALS_WIDTH, shutil.get_terminal_size().columns), highlight=False).print(table)
+    Console(
+        file=sink, width=max(TRIALS_WIDTH, shutil.get_terminal_size().columns), highlight=False, markup=False
+    ).print(table)
     return sink.getvalue()
 
 

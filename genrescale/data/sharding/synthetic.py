@@ -21,6 +21,7 @@ from genrescale.data.tasks import run_tasks
 from genrescale.storage.json_bytes import JSON_BYTES, read_object
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
+from genrescale.telemetry.terminal import say
 
 SONGS_PER_TASK = 16
 ENCODED_BYTES_PER_S = 92_000  # measured over the mix of formats; most of it is FLAC
@@ -64,7 +65,7 @@ def announce_disk(out: Store, synthesis: SynthesisConfig) -> None:
     """Print the expected disk usage of songs and shards. Raises ValueError if a local disk has less space."""
     seconds = synthesis.songs * (synthesis.min_s + synthesis.max_s) / 2
     need = seconds * (ENCODED_BYTES_PER_S + SAMPLE_RATE * SAMPLE_BYTES) / 1e9
-    print(f"[synthesize_corpus] {synthesis.songs:,} songs and their shards take about {need:.1f} GB", file=sys.stderr)
+    say(f"[synthesize_corpus] {synthesis.songs:,} songs and their shards take about {need:.1f} GB", sys.stderr)
     if (folder := out.local_path()) is None:
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,8 @@ from genrescale.data.manifest import Manifest
 from genrescale.data.quarantine import read_quarantine
 from genrescale.data.sharding.scan import read_members
 from genrescale.data.upkeep.verify import altered_seconds, fact_differences, verify_shard
-from genrescale.display.terminal import printable
 from genrescale.storage.store import Store
+from genrescale.telemetry.terminal import printable
 
 _BLOCK = 512
 _SHOWN = 3

@@ -19,8 +19,8 @@ from genrescale.data.sharding.plan import HELD_OUT, PLAN_PATH
 from genrescale.data.sharding.plan_file import read_plan_file
 from genrescale.data.sharding.rebuild import PlannedShard, planned_shards, rebuild_index
 from genrescale.data.sharding.scan import StoredSong, scan_shard
-from genrescale.display.terminal import printable
 from genrescale.storage.store import Store
+from genrescale.telemetry.terminal import printable
 
 
 class Remedy(Enum):
