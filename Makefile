@@ -10,18 +10,21 @@ SCALE ?= scale
 # uv brings certificates of its own; those of the system, which pip takes, also hold the one of a company's proxy
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: env demo scale test soak check coverage gpu bench clean-demo
+.PHONY: env demo scale test soak check coverage gpu bench audit sbom clean-demo
 
 env: $(STAMP)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-uv.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "genrescale needs Python 3.11 or 3.12; found neither (set PYTHON=/path/to/python)"; exit 1; }
 	@echo "[env] $(PYTHON) -> $(VENV): 3 GB to download, 6.5 GB on disk (PyTorch comes with CUDA, also for CPUs); once, 1 to 5 minutes"
+	@echo "[env] songs are decoded by the ffmpeg on your PATH (6.0 or newer), else by the one of imageio-ffmpeg, a build under the GPL"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.11,<0.14"
+	@# every file that is downloaded must have the hash of the lock, also what builds the packages that come as source
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	@# Ray starts many short processes: without bytecode each of them compiles every module that it imports
-	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r requirements.lock
-	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps -e .
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes --build-constraints requirements.lock \
+		-r requirements.lock
+	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
 demo: env
@@ -62,6 +65,17 @@ gpu: env
 
 bench: env
 	@for benchmark in benchmarks/[a-z]*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+audit: env
+	@# known faults of the packages in the lock; asks a database on the internet
+	@$(BIN)/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes -r requirements.lock \
+		|| { echo "make audit: faults were found, or the database could not be reached (see above): then nothing was checked"; exit 1; }
+
+sbom: env
+	@mkdir -p build
+	@$(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py environment --pyproject pyproject.toml \
+		--output-format JSON --output-file build/sbom.json $(BIN)/python
+	@echo build/sbom.json
 
 clean-demo:
 	rm -rf $(DEMO)

@@ -1,13 +1,12 @@
 """MP3 to finished shards on one core, against ffmpeg for each file with a tar writer, and against the decoder alone.
 
 Clips of 30 s (44.1 kHz, stereo), read and written on the local disk. A figure counts the CPU seconds of this
-process and its children, so that other work on the machine does not count. python benchmarks/shard.py clips=64
+process and of all that it starts, so that other work on the machine does not count. python benchmarks/shard.py clips=64
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import ffmpeg
 import numpy as np
+from _cpu import cpu_s
 from webdataset.writer import TarWriter
 
 from genrescale.audio import SAMPLE_RATE, Song, Vocabulary
@@ -62,12 +62,11 @@ def by_genrescale(paths: list[Path], folder: Path) -> None:
     write_shard(ShardTask(store, "shards/train-000000.tar", "train", 0, songs, labels_nK, VOCABULARY, "", settings))
 
 
-def cpu_s(work: Callable[[], None]) -> float:
-    """CPU seconds of this process and of the children that it waited for."""
-    before = os.times()
+def cpu_of(work: Callable[[], None]) -> float:
+    """CPU seconds of what is done here and in processes that are started for it."""
+    before = cpu_s()
     work()
-    after = os.times()
-    return sum(after[:4]) - sum(before[:4])
+    return cpu_s() - before
 
 
 def main() -> None:
@@ -78,7 +77,9 @@ def main() -> None:
         paths = write_clips(folder, int(settings.get("clips", 64)))
         by_genrescale(paths[:1], folder)  # imports
         # in turns, so that a slow minute of the machine hits every way; the quickest turn is the least disturbed
-        turns = [{name: cpu_s(lambda way=way: way(paths, folder)) for name, way in ways.items()} for _ in range(ROUNDS)]
+        turns = [
+            {name: cpu_of(lambda way=way: way(paths, folder)) for name, way in ways.items()} for _ in range(ROUNDS)
+        ]
     rate = {name: len(paths) / min(turn[name] for turn in turns) for name in ways}
     for name, clips_per_s in rate.items():
         print(f"{name:<16} {clips_per_s:6.1f} clips/s of a core, {1000 / clips_per_s:6.1f} ms a clip")

@@ -10,7 +10,8 @@
 #   cluster/local.sh logs           everything that Ray and the S3 server logged, as a list of files
 #   cluster/local.sh down           end and remove everything
 #
-# Only the head's processes hold the keys of the S3 server: a job passes them on to its workers.
+# Only the head's processes hold the keys of the S3 server: a job passes them on to its workers. The S3 server has a
+# namespace of its own, which lets in its S3 port alone: its other servers ask for no key.
 # Settings: GENRESCALE_CLUSTER (folder, /tmp/genrescale-cluster), GENRESCALE_NET (10.77.0), GENRESCALE_NODE_CPUS (2).
 set -euo pipefail
 umask 077 # the state holds keys
@@ -21,7 +22,8 @@ state=${GENRESCALE_CLUSTER:-/tmp/genrescale-cluster}
 net=${GENRESCALE_NET:-10.77.0}
 cpus=${GENRESCALE_NODE_CPUS:-2}
 tag=gr${net//./}
-host=$net.254
+host=$net.253 # of this machine, on the nodes' network
+s3=$net.254
 head=$net.1
 s3_port=8333
 
@@ -31,27 +33,47 @@ alive() { # the process of a pid file; one that has ended and waits for its pare
   [[ -s $1 ]] && stat=$(cat "/proc/$(cat "$1")/stat" 2>/dev/null) && [[ ${stat##*) } != Z* ]]
 }
 
-make_node_net() { # a namespace on the bridge
-  local n=$1 ns=$tag-n$1
+is_ours() { # a folder, no link, that only this user may enter: nobody else can have put anything into it
+  [[ -d $state && ! -L $state && $(stat -c '%u %a' "$state") == "$(id -u) 700" ]]
+}
+
+require_up() {
+  [[ -e $state ]] || fail "nothing is up in $state"
+  is_ours || fail "$state is not a folder that only you may enter, so it may hold somebody else's token; nothing is done"
+  [[ -e $state/up ]] || fail "nothing is up in $state"
+}
+
+make_net() { # the namespace $tag-NAME on the bridge, with an address
+  local ns=$tag-$1
   ip netns add "$ns"
-  ip link add "$tag-v$n" type veth peer name eth0 netns "$ns"
-  ip link set "$tag-v$n" master "$tag" up
-  ip -n "$ns" addr add "$net.$n/24" dev eth0
+  ip link add "$tag-$1v" type veth peer name eth0 netns "$ns"
+  ip link set "$tag-$1v" master "$tag" up
+  ip -n "$ns" addr add "$2/24" dev eth0
   ip -n "$ns" link set lo up
   ip -n "$ns" link set eth0 up
+}
+
+let_in_only() { # of what arrives at a namespace, everything but this port is dropped
+  local ns=$tag-$1
+  ip -n "$ns" rule add pref 1 iif eth0 ipproto tcp dport "$2" lookup local
+  ip -n "$ns" rule add pref 2 iif eth0 blackhole
+  ip -n "$ns" rule add pref 3 lookup local
+  ip -n "$ns" rule del pref 0
 }
 
 start_s3() {
   mkdir -p "$state/s3"
   printf '{"identities":[{"name":"music","credentials":[{"accessKey":"%s","secretKey":"%s"}],"actions":["Admin"]}]}' \
     "$(cat "$state/access_key")" "$(cat "$state/secret_key")" > "$state/s3.json"
+  make_net s3 "$s3"
+  let_in_only s3 $s3_port
   # the server reports to an outside address unless told not to
-  setsid "$bin/weed" -logtostderr=true mini -dir="$state/s3" -ip="$host" -ip.bind="$host" -master.telemetry=false \
-    -webdav=false -admin.ui=false -s3.port.iceberg=0 -s3.port.lance=0 -s3.port=$s3_port -s3.config="$state/s3.json" \
+  setsid ip netns exec "$tag-s3" "$bin/weed" -logtostderr=true mini -dir="$state/s3" -ip="$s3" -ip.bind="$s3" \
+    -master.telemetry=false -filer.localSocket="$state/filer.sock" -webdav=false -admin.ui=false -s3.port.iceberg=0 -s3.port.lance=0 -s3.port=$s3_port -s3.config="$state/s3.json" \
     -bucket=music > "$state/s3.log" 2>&1 < /dev/null &
   echo $! > "$state/s3.pid"
   for _ in $(seq 400); do
-    curl -fs "http://$host:$s3_port/healthz" > /dev/null && return
+    curl -fs "http://$s3:$s3_port/healthz" > /dev/null && return
     alive "$state/s3.pid" || break
     sleep 0.1
   done
@@ -62,7 +84,7 @@ client_env() {
   cat << EOF
 export RAY_API_SERVER_ADDRESS=http://$head:8265
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$state/token
-export AWS_ENDPOINT_URL=http://$host:$s3_port AWS_DEFAULT_REGION=us-east-1
+export AWS_ENDPOINT_URL=http://$s3:$s3_port AWS_DEFAULT_REGION=us-east-1
 export AWS_ACCESS_KEY_ID=$(cat "$state/access_key") AWS_SECRET_ACCESS_KEY=$(cat "$state/secret_key")
 EOF
 }
@@ -70,7 +92,7 @@ EOF
 start_node() {
   local n=$1 role
   alive "$state/node$n.pid" && fail "node $n runs already"
-  [[ -e /run/netns/$tag-n$n ]] || make_node_net "$n"
+  [[ -e /run/netns/$tag-n$n ]] || make_net "n$n" "$net.$n"
   mkdir -p "$state/node$n" /tmp/ray
   if [[ $n == 1 ]]; then
     role="--head --port=6379 --dashboard-host=0.0.0.0 --dashboard-port=8265"
@@ -98,7 +120,7 @@ wait_for_nodes() { # every node asked for has joined
   local wanted=$1
   local joined=0
   for _ in $(seq 360); do
-    joined=$(curl -fs -H "Authorization: Bearer $(cat "$state/token")" "http://$head:8265/nodes?view=summary" \
+    joined=$(curl -fs -H "@$state/header" "http://$head:8265/nodes?view=summary" \
       | grep -o '"state": *"ALIVE"' | wc -l || true)
     [[ $joined -ge $wanted ]] && return
     sleep 0.5
@@ -121,13 +143,16 @@ up() {
   [[ $(id -u) == 0 ]] || fail "network namespaces need root"
   command -v ip > /dev/null || fail "iproute2 is missing (Debian: apt-get install iproute2)"
   [[ -x $bin/ray && -x $bin/weed ]] || fail "no ray and weed in $bin; run make env"
-  [[ -e $state/up ]] && fail "it is up already ($state); cluster/local.sh down removes it"
-  [[ -z $(ls -A "$state" 2>/dev/null) ]] || fail "$state is not empty; set GENRESCALE_CLUSTER to a folder of its own"
-  mkdir -p "$state"
+  is_ours && [[ -e $state/up ]] && fail "it is up already ($state); cluster/local.sh down removes it"
+  # fails where it exists: an empty folder of somebody else's could be filled by them later
+  mkdir -m 700 "$state" || fail "$state cannot be made or exists; set GENRESCALE_CLUSTER to a folder that does not exist"
+  is_ours || fail "$state is not a folder that only you may enter"
   touch "$state/up"
   head -c 24 /dev/urandom | base64 | tr -d '+/=\n' > "$state/secret_key"
   head -c 12 /dev/urandom | base64 | tr -d '+/=\n' > "$state/access_key"
   head -c 32 /dev/urandom | base64 | tr -d '+/=\n' > "$state/token"
+  # any user of the machine reads the arguments of a process, so curl gets the token in a file
+  printf 'Authorization: Bearer %s' "$(cat "$state/token")" > "$state/header"
   ip link add "$tag" type bridge
   ip addr add "$host/24" dev "$tag"
   ip link set "$tag" up
@@ -141,7 +166,6 @@ up() {
 
 down() {
   local pidfile n
-  [[ -e $state/up ]] || fail "nothing is up in $state"
   for pidfile in "$state"/node*.pid; do
     n=${pidfile##*node}
     if alive "$pidfile"; then kill_node "${n%.pid}"; fi
@@ -151,7 +175,7 @@ down() {
     for _ in $(seq 150); do alive "$state/s3.pid" || break; sleep 0.1; done
     if alive "$state/s3.pid"; then kill -KILL "$(cat "$state/s3.pid")"; fi
   fi
-  for ns in $(ip netns list | grep -o "^$tag-n[0-9]*" || true); do ip netns del "$ns"; done
+  for ns in $(ip netns list | grep -oE "^$tag-(n[0-9]+|s3)" || true); do ip netns del "$ns"; done
   if ip link show "$tag" > /dev/null 2>&1; then ip link del "$tag"; fi
   rm -rf "$state"
 }
@@ -165,6 +189,9 @@ status() {
 }
 
 case ${1:-} in
+  env|kill|start|status|logs|down) require_up ;;
+esac
+case ${1:-} in
   up) up "${2:-3}" ;;
   env) client_env ;;
   kill) kill_node "${2:?which node?}" ;;
@@ -172,5 +199,5 @@ case ${1:-} in
   status) status ;;
   logs) find "$state" -type f \( -name '*.log' -o -name '*.out' -o -name '*.err' \) ;;
   down) down ;;
-  *) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

@@ -10,11 +10,14 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
+
+from genrescale.addresses import identity, public_address
 
 SAMPLE_RATE = 16_000
 PCM_DTYPE = np.dtype("<i2")
@@ -27,6 +30,7 @@ TagKind = Literal["classify", "regress"]
 TAG_KINDS = ("classify", "regress")
 _KEY_FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]+")
 _KEY_MAX = 120
+_DIGEST_LEN = 8
 
 
 def seconds_to_len(seconds: float) -> int:
@@ -43,15 +47,19 @@ def song_key(source: str) -> str:
     """Make a WebDataset key from ``source`` (a path or an id): readable, only ``[A-Za-z0-9_-]``, with a short hash.
 
     A WebDataset key ends at the first dot of a member's name, so it must not contain dots or slashes. The hash
-    distinguishes ``a/b.mp3`` from ``a_b.mp3``. Raises ValueError for a source that is not Unicode text, such as a file
-    name in Latin-1.
+    distinguishes ``a/b.mp3`` from ``a_b.mp3``. The readable part of a URL is the public one (``addresses.py``). A query
+    that identifies the song, such as ``?id=7``, counts in the hash; a signature does not. Raises ValueError for a
+    source that is not Unicode text, such as a file name in Latin-1.
     """
-    stem = source.rsplit(".", 1)[0] if "." in source.rsplit("/", 1)[-1] else source
+    public, told_apart = public_address(source), identity(source)
+    stem = public.rsplit(".", 1)[0] if "." in public.rsplit("/", 1)[-1] else public
     readable = _KEY_FORBIDDEN.sub("_", stem).strip("_")[-_KEY_MAX:]
     try:
-        digest = hashlib.sha256(source.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(told_apart.encode()).hexdigest()
     except UnicodeEncodeError:
-        raise ValueError(f"{source!r} is not Unicode text; rename the file") from None
+        raise ValueError(f"{public!r} is not Unicode text; rename the file") from None
+    # the readable parts of many URLs may differ in nothing: then the hash alone keeps them apart
+    digest = digest[: _DIGEST_LEN if told_apart == public else 2 * _DIGEST_LEN]
     return f"{readable}-{digest}" if readable else digest
 
 
@@ -64,7 +72,7 @@ class Tag:
     group: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name:
+        if not self.name or not isinstance(self.name, str):
             raise ValueError("a tag needs a name")
         if self.kind not in TAG_KINDS:
             raise ValueError(f"tag {self.name!r} has kind {self.kind!r}; must be one of {TAG_KINDS}")
@@ -84,7 +92,7 @@ class Vocabulary:
         names = [tag.name for tag in self.tags]
         if not names:
             raise ValueError("a vocabulary needs at least one tag")
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         if repeated:
             raise ValueError(f"the vocabulary names these tags more than once: {repeated}")
         if self.exclusive and any(tag.kind == "regress" for tag in self.tags):
@@ -152,7 +160,11 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
-        fields = json.loads(text)
+        return cls.from_fields(json.loads(text))
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Vocabulary:
+        """What ``to_json`` wrote, as it was read again. Raises KeyError or TypeError for anything else."""
         return cls(tuple(Tag(**tag) for tag in fields["tags"]), exclusive=fields["exclusive"])
 
     @classmethod
@@ -168,6 +180,9 @@ class Song:
     ``path`` is its encoded file. ``artist`` is used to keep splits apart by artist; "" means unknown, and the song
     counts as its own artist. ``split`` is the official split, or None if genrescale makes the splits. ``expected_s`` is
     the length in seconds that the corpus states, 0 if none.
+
+    An address with credentials or a query is given as ``path``. It is kept as ``secret_address``, which is only used to
+    fetch the song. ``path`` then is its public part, which may be stored and shown.
     """
 
     key: str
@@ -176,6 +191,17 @@ class Song:
     labels: Mapping[str, float]
     split: str | None = None
     expected_s: float = 0.0
+    secret_address: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if "://" in self.path and (public := public_address(self.path)) != self.path:
+            object.__setattr__(self, "secret_address", self.path)
+            object.__setattr__(self, "path", public)
+
+    @property
+    def address(self) -> str:
+        """Where the encoded file is fetched from: not to be stored or shown."""
+        return self.secret_address or self.path
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ Deletion has two steps: ``deletion`` lists what would be deleted, ``Deletion.run
 from __future__ import annotations
 
 import io
-import json
-import re
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -16,8 +15,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from genrescale.config import RUN_ID_LEN
 from genrescale.data.manifest import MANIFEST_PATH, PAGE_PATH
 from genrescale.data.quarantine import QUARANTINE_PATH
 from genrescale.data.sharding.lengths import ODD_LENGTHS_PATH
@@ -25,8 +24,11 @@ from genrescale.data.sharding.plan import PLAN_PATH
 from genrescale.data.synthesis.write import FACTS_FILE, SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE
 from genrescale.data.takedowns import TAKEDOWNS_PATH
 from genrescale.results import PLANNED_PATH, finished_runs, read_planned
-from genrescale.storage.errors import StoreError
+from genrescale.storage.errors import OutsideError, StoreError
+from genrescale.storage.json_bytes import JSON_BYTES, read_json
+from genrescale.storage.names import RUN_ID, VERSION, is_ours
 from genrescale.storage.store import Store
+from genrescale.telemetry.terminal import printable
 
 MAX_DEPTH = 4  # levels of folders in which sweeps and corpora are searched
 # The file that marks a folder as a corpus or sweep is deleted last, so that an interrupted deletion can be repeated.
@@ -44,7 +46,6 @@ REPORTS = ("report.html", "figure.png", "table.csv", "runs.csv")
 # The encoded songs of a sweep that synthesised its corpus; the corpus itself, in shards/, is a separate item.
 SONG_FILES = tuple(f"audio/{name}" for name in (SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE, FACTS_FILE))
 WHATS = ("sweep", "checkpoints", "corpus", "version")
-_RUN_ID = re.compile(rf"[0-9a-f]{{{RUN_ID_LEN}}}")
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,28 @@ class SweepItem:
     num_bytes: int
 
 
-def find_items(store: Store, path: str = "", depth: int = 0) -> Iterator[CorpusItem | SweepItem]:
-    """Yield the corpora and sweeps in a store, by path.
+@dataclass(frozen=True)
+class UnreadItem:
+    """A folder that could not be looked at, and why; the others are listed all the same."""
 
-    The inside of a corpus or sweep is not searched, except ``shards``, where a sweep has its embedded corpus.
-    """
+    path: str
+    reason: str
+
+
+Item = CorpusItem | SweepItem | UnreadItem
+
+
+def find_items(store: Store, path: str = "", depth: int = 0) -> Iterator[Item]:
+    """The corpora and sweeps in a store, by path. What lies inside of one is looked at for an embedded corpus only."""
+    try:
+        yield from _items_at(store, path, depth)
+    except StoreError:
+        raise
+    except ValueError as error:  # its files are damaged, or lead out of the store
+        yield UnreadItem(path, str(error))
+
+
+def _items_at(store: Store, path: str, depth: int) -> Iterator[Item]:
     folder = store.child(path) if path else store
     if is_corpus(folder):
         yield describe_corpus(store, path)
@@ -113,20 +131,28 @@ def synthesised(files: Store) -> bool:
 def begun_runs(files: Store) -> set[str]:
     """Return the ids of runs that have written a checkpoint or anything else."""
     names = {path.split("/")[1] for folder in ("checkpoints", "runs") for path in files.list(folder)}
-    return {name for name in names if _RUN_ID.fullmatch(name)}
+    return {name for name in names if RUN_ID.fullmatch(name)}
 
 
 def _summary(files: Store) -> dict[str, Any]:
     """Read a corpus's manifest.json; {} if there is none written by genrescale."""
     summary = _read_dict(files, MANIFEST_PATH)
-    return summary if {"version", "num_songs", "vocabulary"} <= set(summary) else {}
+    vocabulary = summary.get("vocabulary")
+    is_ours = (
+        isinstance(version := summary.get("version"), str)
+        and VERSION.fullmatch(version)
+        and isinstance(summary.get("num_songs"), int)
+        and isinstance(vocabulary, dict)
+        and isinstance(vocabulary.get("tags"), list)
+    )
+    return summary if is_ours else {}
 
 
 def _read_dict(files: Store, path: str) -> dict[str, Any]:
     """Read a JSON file that holds a dict; {} if there is none."""
     try:
-        content = json.loads(files.read_bytes(path))
-    except StoreError:
+        content = read_json(files.read_bytes(path, JSON_BYTES), f"{files.uri}/{path}")
+    except (StoreError, OutsideError):
         raise
     except (FileNotFoundError, ValueError):
         return {}
@@ -176,17 +202,31 @@ class Deletion:
     """Paths in ``files`` that would be deleted, with the number and size of their files."""
 
     files: Store
-    paths: tuple[str, ...]
-    num_files: int
+    names: dict[str, list[str]]
     num_bytes: int
+    kept: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(self.names)
+
+    @property
+    def num_files(self) -> int:
+        return sum(map(len, self.names.values()))
 
     def run(self) -> None:
-        for path in self.paths:
-            self.files.delete(path)
-        for folder in sorted({"", *(path.rpartition("/")[0] for path in self.paths)}, reverse=True):
-            if (local := self.files.local_path(folder)) is not None:
-                with suppress(OSError):  # not empty: it holds other files
-                    local.rmdir()
+        for path, names in self.names.items():  # in this order: what makes the folder a corpus or sweep goes last
+            self.files.delete(*names)
+            if (folder := self.files.local_path(path)) is not None:
+                for below, _, _ in os.walk(folder, topdown=False):
+                    _remove_if_empty(below)
+        if (root := self.files.local_path()) is not None:
+            _remove_if_empty(str(root))
+
+
+def _remove_if_empty(folder: str) -> None:
+    with suppress(OSError):  # something else lies there
+        os.rmdir(folder)
 
 
 def deletion(files: Store, what: str, version: str = "", run: str = "") -> Deletion:
@@ -200,28 +240,40 @@ def deletion(files: Store, what: str, version: str = "", run: str = "") -> Delet
     if what not in WHATS:
         raise ValueError(f"delete={what!r} is none of {list(WHATS)}")
     if run and what != "checkpoints":
-        raise ValueError(f"run={run} works with delete=checkpoints only, not with delete={what}")
+        raise ValueError(f"run={run} goes with delete=checkpoints, and this is delete={what}")
+    if run and not RUN_ID.fullmatch(run):
+        raise ValueError(f"run={run!r} is no run's id, which has 12 of the digits 0-9 and a-f")
     kind = "corpus" if what in ("corpus", "version") else "sweep"
     if not (is_corpus(files) if kind == "corpus" else is_sweep(files)):
         raise ValueError(f"{files.uri} is not a {kind}: it holds no files of one, finished or begun")
     if what == "version":
         candidates = [_version_path(files, version)]
     elif what == "checkpoints":
-        candidates = [f"checkpoints/{run_id}" for run_id in ([run] if run else sorted(finished_runs(files)))]
+        candidates = [f"checkpoints/{run_id}" for run_id in _ids(files, run)]
     else:
         candidates = list(CORPUS_FILES if what == "corpus" else sweep_files(files))
     sizes = {path: files.sizes(path) for path in candidates}
-    kept = tuple(path for path in candidates if sizes[path])
-    if run and not kept:
-        raise ValueError(f"run={run} has no checkpoints in {files.uri}; list the runs with at= and without delete=")
+    names = {path: [name for name in found if is_ours(name)] for path, found in sizes.items()}
+    if run and not any(names.values()):
+        raise ValueError(
+            f"run={run} has no checkpoints in {files.uri}; without delete= and with at= its runs are listed"
+        )
     return Deletion(
-        files, kept, sum(len(sizes[path]) for path in kept), sum(sum(sizes[path].values()) for path in kept)
+        files=files,
+        names={path: found for path, found in names.items() if found},
+        num_bytes=sum(sizes[path][name] for path, found in names.items() for name in found),
+        kept=tuple(name for found in sizes.values() for name in found if not is_ours(name)),
     )
+
+
+def _ids(files: Store, run: str) -> list[str]:
+    """The runs whose checkpoints may go: ``run``, or all that have finished."""
+    return [run] if run else [id for id in sorted(finished_runs(files)) if RUN_ID.fullmatch(id)]
 
 
 def _version_path(files: Store, version: str) -> str:
     current = _summary(files).get("version")
-    versions = files.folders("manifest")
+    versions = [name for name in files.folders("manifest") if VERSION.fullmatch(name)]
     if version == current:
         raise ValueError(
             f"version {version} is the current version; delete the corpus (delete=corpus) or another version"
@@ -235,18 +287,27 @@ def megabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e6:,.1f} MB"
 
 
-def format_items(items: Sequence[CorpusItem | SweepItem], uri: str, runs: bool = False) -> str:
+def format_items(items: Sequence[Item], uri: str, runs: bool = False) -> str:
     """Format the items for a terminal; with ``runs``, add a line for each run of a sweep."""
-    table = Table(title=f"{len(items)} sweeps and corpora in {uri}")
+    table = Table(title=Text(printable(f"{len(items)} sweeps and corpora in {uri}")))
     for name in ("path", "kind", "holds", "size"):
         table.add_column(name, justify="right" if name == "size" else "left", overflow="fold")
     for item in items:
-        kind, text = ("corpus", _corpus_text(item)) if isinstance(item, CorpusItem) else ("sweep", _sweep_text(item))
-        table.add_row(item.path or ".", kind, text, megabytes(item.num_bytes))
+        # as Text: a folder that is called [bold] has that name, and is no markup
+        table.add_row(*(Text(printable(cell)) for cell in _cells(item)))
     sink = io.StringIO()
     console = Console(file=sink, width=shutil.get_terminal_size((120, 1)).columns, highlight=False)
     console.print(table, *(_runs_table(item) for item in items if runs and isinstance(item, SweepItem)))
     return sink.getvalue()
+
+
+def _cells(item: Item) -> tuple[str, str, str, str]:
+    path = item.path or "."
+    if isinstance(item, UnreadItem):
+        return path, "not read", item.reason, ""
+    if isinstance(item, CorpusItem):
+        return path, "corpus", _corpus_text(item), megabytes(item.num_bytes)
+    return path, "sweep", _sweep_text(item), megabytes(item.num_bytes)
 
 
 def _corpus_text(item: CorpusItem) -> str:
@@ -268,9 +329,10 @@ def _sweep_text(item: SweepItem) -> str:
 
 
 def _runs_table(item: SweepItem) -> Table:
-    table = Table("run", "state", "checkpoints", title=f"runs of {item.path or '.'}")
+    table = Table("run", "state", "checkpoints", title=Text(printable(f"runs of {item.path or '.'}")))
     for run in sorted(item.planned | item.begun | item.finished):
         state = "finished" if run in item.finished else "not finished"
-        table.add_row(run, state if run in item.planned or not item.planned else f"{state}, of another plan",
-                      megabytes(item.checkpoint_bytes.get(run, 0)))  # fmt: skip
+        known = run in item.planned or not item.planned
+        size = megabytes(item.checkpoint_bytes.get(run, 0))
+        table.add_row(Text(printable(run)), state if known else f"{state}, of another plan", size)
     return table

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -21,13 +21,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from genrescale.addresses import scrubbed
 from genrescale.config import RUN_ID_LEN
 from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
 from genrescale.launch.cluster import SUBMITTED, UNDER_WAY
 from genrescale.storage.errors import DISK_FULL, StoreError
-
-if TYPE_CHECKING:
-    from genrescale.storage.store import Store
+from genrescale.storage.store import Store
+from genrescale.telemetry.terminal import say
 
 Config = TypeVar("Config")
 CONF = Path(__file__).parent / "conf"
@@ -66,7 +66,7 @@ def run_job(
     try:
         if help_wanted := {"--help", "-h"} & set(overrides):
             settings = OmegaConf.to_yaml(_compose(schema, job, [o for o in overrides if o not in help_wanted]))
-            print(f"{(doc or '').strip()}\n\nSettings and their defaults:\n{settings}")
+            say(f"{(doc or '').strip()}\n\nSettings and their defaults:\n{settings}")
             sys.exit(0)
         config: Any = OmegaConf.to_object(_compose(schema, job, overrides))
         if named:
@@ -83,7 +83,7 @@ def run_job(
     except (FailureBudgetError, CorpusChangedError) as error:
         _end(job, str(error), EXIT_FAILED)
     except KeyboardInterrupt:
-        print(f"{job}: stopped; the same command continues where it was", file=sys.stderr)
+        say(f"{job}: stopped; the same command continues where it was", sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 
 
@@ -139,7 +139,7 @@ def _refuse(job: str, message: str) -> None:
 
 
 def _end(job: str, message: str, status: int) -> None:
-    print(f"{job}: {message}", file=sys.stderr)
+    say(f"{job}: {scrubbed(message)}", sys.stderr)
     sys.exit(status)
 
 

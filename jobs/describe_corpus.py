@@ -15,6 +15,7 @@ from omegaconf import MISSING
 
 from genrescale.launch.cluster import connect
 from genrescale.telemetry.progress import Progress
+from genrescale.telemetry.terminal import say
 
 
 @dataclass
@@ -50,8 +51,8 @@ def main(job: DescribeCorpusJob) -> None:
         for answer in run_tasks(hear_shard, reads, name="hear_shard"):
             heard.append(answer)
             progress.advance()
-    print(describe_text(manifest))
-    print(write_page(out, render_page(manifest, settings, loudness, clips, heard)))
+    say(describe_text(manifest))
+    say(write_page(out, render_page(manifest, settings, loudness, clips, heard)))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from _cli import place, run_job
 from omegaconf import MISSING
 
+from genrescale.telemetry.terminal import say
+
 
 @dataclass
 class EvaluateJob:
@@ -53,15 +55,15 @@ def main(job: EvaluateJob) -> None:
         folder, _, file = place(job.store, job.embeddings, "embeddings").uri.rpartition("/")
         path = f"{FOLDER}/{job.name or 'embeddings'}/map.png"
         files.write_bytes(path, map_png(Store(folder or "/").read_bytes(file), manifest, seed=job.seed))
-        print(f"{files.uri.rstrip('/')}/{path}")
+        say(f"{files.uri.rstrip('/')}/{path}")
         return
     settings = {"vote": job.vote, "threshold": job.threshold, "seed": job.seed, "resamples": job.resamples}
     evaluation = build_evaluation(files, job.runs, job.family, job.size, manifest, clips=job.clips, **settings)
     name = job.name or (f"{job.family}-{evaluation.rows[0].size}" if job.family else "-".join(job.runs))
     paths = write_evaluation(files, name, evaluation)
-    print(format_evaluation(evaluation))
+    say(format_evaluation(evaluation))
     for path in paths:
-        print(f"{files.uri.rstrip('/')}/{path}")
+        say(f"{files.uri.rstrip('/')}/{path}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
+from genrescale.telemetry.terminal import say
+
 
 @dataclass
 class ExportJob:
@@ -31,7 +33,7 @@ def main(job: ExportJob) -> None:
 
     to = place(job.store, job.to, "to")
     spec = export_run(place(job.store, job.out, "out"), job.run, to, job.licence)
-    print(f"{to.uri}: {spec.model}, windows of {spec.crop_s:g} s")
+    say(f"{to.uri}: {spec.model}, windows of {spec.crop_s:g} s")
 
 
 if __name__ == "__main__":

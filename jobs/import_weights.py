@@ -21,6 +21,7 @@ from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.config.published import Published
+from genrescale.telemetry.terminal import say
 
 
 @dataclass
@@ -35,7 +36,7 @@ def main(job: ImportWeightsJob) -> None:
     from genrescale.export.published import import_published
 
     to = place(job.store, job.to, "to")
-    print(import_published(job, place(job.store, job.checkpoint, "checkpoint"), to))
+    say(import_published(job, place(job.store, job.checkpoint, "checkpoint"), to))
 
 
 if __name__ == "__main__":

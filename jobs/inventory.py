@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 from _cli import place, run_job
 
+from genrescale.inventory import deletion, find_items, format_items, megabytes
+from genrescale.telemetry.terminal import say
+
 
 @dataclass
 class InventoryJob:
@@ -28,22 +31,23 @@ class InventoryJob:
 
 
 def main(job: InventoryJob) -> int:
-    from genrescale.inventory import deletion, find_items, format_items, megabytes
 
     store = place("", job.store, "store")
     files = store.child(job.at) if job.at else store
     if not job.delete:
-        print(format_items(list(find_items(store, job.at)), store.uri, runs=bool(job.at)))
+        say(format_items(list(find_items(store, job.at)), store.uri, runs=bool(job.at)))
         return 0
     going = deletion(files, job.delete, job.version, job.run)
     what = (
         f"{going.num_files} files, {megabytes(going.num_bytes)} of {files.uri}: {', '.join(going.paths) or 'nothing'}"
     )
+    if going.kept:
+        what += f" ({len(going.kept)} files that genrescale did not write stay, the first is {going.kept[0]})"
     if not job.yes:
-        print(f"would delete {what}; add yes=true to do it")
+        say(f"would delete {what}; add yes=true to do it")
         return 0
     going.run()
-    print(f"deleted {what}")
+    say(f"deleted {what}")
     return 0
 
 

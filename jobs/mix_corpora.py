@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
+from genrescale.telemetry.terminal import say
+
 
 @dataclass
 class MixCorporaJob:
@@ -31,13 +33,13 @@ def main(job: MixCorporaJob) -> None:
     for corpus in left_out:
         for why, count in corpus.songs.items():
             if count:
-                print(f"{corpus.uri}: {count:,} train songs left out: {why}")
+                say(f"{corpus.uri}: {count:,} train songs left out: {why}")
         if corpus.tags:
-            print(f"{corpus.uri}: tags left out, as the first has not got them: {', '.join(corpus.tags)}")
+            say(f"{corpus.uri}: tags left out, as the first has not got them: {', '.join(corpus.tags)}")
     part_N = mix.part_N()[mix.select("train")]
     for number, manifest in enumerate(manifests):
-        print(f"{manifest.uri}: {(part_N == number).sum():,} of {len(part_N):,} train songs")
-    print(f"{mix.uri}, version {mix.version}: train on it with site.corpus={mix.uri}")
+        say(f"{manifest.uri}: {(part_N == number).sum():,} of {len(part_N):,} train songs")
+    say(f"{mix.uri}, version {mix.version}: train on it with site.corpus={mix.uri}")
 
 
 if __name__ == "__main__":

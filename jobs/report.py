@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
+from genrescale.telemetry.terminal import say
+
 
 @dataclass
 class ReportJob:
@@ -26,7 +28,7 @@ class ReportJob:
 def main(job: ReportJob) -> None:
     from genrescale.report import report_sweep
 
-    print(report_sweep(place(job.store, job.out, "out")))
+    say(report_sweep(place(job.store, job.out, "out")))
 
 
 if __name__ == "__main__":

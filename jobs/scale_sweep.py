@@ -20,6 +20,7 @@ from genrescale.config import SiteConfig
 from genrescale.config.corpus import ShardSettings, SynthesisConfig
 from genrescale.config.sweep import SweepConfig
 from genrescale.launch.cluster import cluster_nodes, connect
+from genrescale.telemetry.terminal import say
 
 
 @dataclass
@@ -49,24 +50,24 @@ def main(job: ScaleSweepJob) -> int:
     corpus = place(job.store, job.corpus, "corpus") if job.corpus else files.child("shards")
     site = replace(job.site, corpus=corpus.uri, out=files.uri)
     if job.dry_run and not corpus.exists("manifest.json"):
-        print(f"{job.synthesis} would be synthesised and sharded into {files.uri} first; then the runs can be listed")
+        say(f"{job.synthesis} would be synthesised and sharded into {files.uri} first; then the runs can be listed")
         return 0
     # with a corpus at hand, the impossible is refused before Ray starts
     trials = sweep.plan_trials(job, site, read_manifest(corpus.uri)) if job.corpus else []
-    print("[scale_sweep] connecting to Ray", file=sys.stderr)
+    say("[scale_sweep] connecting to Ray", sys.stderr)
     with connect(job.cpus, trains=True):
         if not job.corpus and job.synthesis is not None:
             embedded_corpus(files, job.synthesis, job.shards)
             trials = sweep.plan_trials(job, site, read_manifest(corpus.uri))
         show_outdated(files, sweep.planned_trials(trials), allowed=job.rerun or job.dry_run)
         if job.dry_run:
-            print(sweep.format_trials(trials, site, cluster_nodes()))
+            say(sweep.format_trials(trials, site, cluster_nodes()))
             return 0
         outcome = sweep.run_sweep(trials, site)
-    print(report_sweep(files))
-    print(f"{sweep.format_outcome(outcome)}\nresults in {files.child('runs').uri}")
+    say(report_sweep(files))
+    say(f"{sweep.format_outcome(outcome)}\nresults in {files.child('runs').uri}")
     if outcome.unfinished:
-        print(f"stopped with {len(outcome.unfinished)} runs unfinished; the same command continues", file=sys.stderr)
+        say(f"stopped with {len(outcome.unfinished)} runs unfinished; the same command continues", sys.stderr)
         return EXIT_INTERRUPTED
     return 1 if outcome.failures else 0
 

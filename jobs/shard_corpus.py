@@ -20,6 +20,7 @@ from omegaconf import MISSING
 from genrescale.config.corpus import ShardSettings, TableColumns
 from genrescale.launch.cluster import connect
 from genrescale.telemetry.progress import Waiting
+from genrescale.telemetry.terminal import say
 
 
 @dataclass
@@ -53,8 +54,8 @@ def main(job: ShardCorpusJob) -> None:
             waiting.note("connecting to Ray")
             cluster.enter_context(connect(job.cpus))
         result = write_corpus(plan, out, job.retry_quarantined)
-    print(describe_text(result.manifest))
-    print(result.summary())
+    say(describe_text(result.manifest))
+    say(result.summary())
 
 
 if __name__ == "__main__":

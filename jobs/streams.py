@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from _cli import place, run_job
 from omegaconf import MISSING
 
+from genrescale.telemetry.terminal import say
+
 
 @dataclass
 class StreamsJob:
@@ -29,7 +31,7 @@ def main(job: StreamsJob) -> None:
     files = place(job.store, job.out, "out")
     if not files.list("runs"):
         raise FileNotFoundError(f"{files.uri} holds no runs; out= is the folder of a sweep or of jobs/train.py")
-    print(format_streams(read_streams(files)))
+    say(format_streams(read_streams(files)))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from omegaconf import MISSING
 
 from genrescale.config.corpus import SynthesisConfig
 from genrescale.launch.cluster import connect
+from genrescale.telemetry.terminal import say
 
 
 @dataclass
@@ -30,7 +31,7 @@ def main(job: SynthesizeCorpusJob) -> None:
     out = place_out(job.store, job.out, "out")
     with connect(job.cpus):
         synthesize_corpus(out, job)
-    print(f"{job.songs} songs in {out.uri}; shard them: jobs/shard_corpus.py corpus=synthetic audio={out.uri} out=...")
+    say(f"{job.songs} songs in {out.uri}; shard them: jobs/shard_corpus.py corpus=synthetic audio={out.uri} out=...")
 
 
 if __name__ == "__main__":

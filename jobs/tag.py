@@ -31,6 +31,7 @@ class TagJob:
     picture: str = ""
     embeddings: str = ""
     store: str = ""
+    allow_internal_urls: bool = False
     use_gpu: bool = False
     cpus: int = 0
 
@@ -63,11 +64,12 @@ def main(job: TagJob) -> int:
     songs = list_audio(places)
     if job.picture and len(songs) > 1:
         raise ValueError(f"picture= is of one song; these are {len(songs)}")
-    results = tag_files(exported, songs, bool(kept))
+    results = tag_files(exported, songs, bool(kept), job.allow_internal_urls)
     results = keep_embeddings(results, kept) if kept else results
     failed = write_tags(results, len(songs), exported.vocabulary, show, out)
     if job.picture and not failed:
-        write_picture(place(job.store, job.picture, "picture"), exported, decode_song(songs[0]), show)
+        clip = decode_song(songs[0], job.allow_internal_urls)
+        write_picture(place(job.store, job.picture, "picture"), exported, clip, show)
     return failed
 
 

@@ -16,6 +16,7 @@ from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.launch.cluster import under_way
+from genrescale.telemetry.terminal import say
 
 
 @dataclass
@@ -40,15 +41,13 @@ def main(job: TakeDownJob) -> None:
     with under_way():
         done = take_down(corpus, keys, job.reason)
     for key, source in zip(done.removed, done.sources, strict=True):
-        print(f"{key}: taken out of the shards; its encoded file is not touched: {source}")
+        say(f"{key}: taken out of the shards; its encoded file is not touched: {source}")
     for key in sorted(set(keys) - set(done.removed)):
-        print(f"{key}: was in no shard, and will be in none")
+        say(f"{key}: was in no shard, and will be in none")
     if done.page_deleted:
-        print(
-            f"describe.html deleted: it plays clips; make it again: python jobs/describe_corpus.py corpus={job.corpus}"
-        )
-    print(f"{len(done.removed)} songs gone, {len(done.shards)} shards written anew")
-    print(f"{done.manifest.uri}, version {done.manifest.version}: {len(done.manifest)} songs")
+        say(f"describe.html deleted: it plays clips; make it again: python jobs/describe_corpus.py corpus={job.corpus}")
+    say(f"{len(done.removed)} songs gone, {len(done.shards)} shards written anew")
+    say(f"{done.manifest.uri}, version {done.manifest.version}: {len(done.manifest)} songs")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from _cli import place, place_out, run_job
 from genrescale.config import RunConfig, SiteConfig
 from genrescale.config.metrics import ROW_METRICS
 from genrescale.launch.cluster import connect
+from genrescale.telemetry.terminal import say
 
 
 @dataclass
@@ -42,13 +43,13 @@ def main(job: TrainJob) -> int:
         failures = run_trials([trial], site)
     row = read_result(files, trial.run_id)
     if row is None:
-        print(f"run {trial.run_id}: {failures.get(trial.run_id, 'stopped; the same command continues')}")
+        say(f"run {trial.run_id}: {failures.get(trial.run_id, 'stopped; the same command continues')}")
         return 1
     if row.fresh_weights:
-        print(f"weights that run {trial.run.init.run} did not give: {', '.join(row.fresh_weights)}")
+        say(f"weights that run {trial.run.init.run} did not give: {', '.join(row.fresh_weights)}")
     scores = {name: getattr(row, name) for name in ROW_METRICS} | row.pretext
     text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
-    print(f"run {row.run_id}: {text}  on {row.test_songs} test songs; best at step {row.best_step} of {row.steps}")
+    say(f"run {row.run_id}: {text}  on {row.test_songs} test songs; best at step {row.best_step} of {row.steps}")
     return 0
 
 

@@ -17,6 +17,7 @@ from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.launch.cluster import connect
+from genrescale.telemetry.terminal import say
 
 
 @dataclass
@@ -42,13 +43,13 @@ def main(job: VerifyCorpusJob) -> int:
     refuse_mix(manifest, "verify")
     if job.inspect:
         lines = list(inspect(manifest, job.inspect))
-        print("\n".join(lines))
+        say("\n".join(lines))
         return int(shows_problem(lines))
     shards = sample_shards(manifest.shards.num_rows, job.sample, job.seed)
     with connect(job.cpus):
         found = verify_corpus(manifest, shards, job.deep, job.rebuild)
     for line in found.lines():
-        print(line)
+        say(line)
     return 1 if found.problems else 0
 
 

@@ -45,7 +45,8 @@ class ShardSettings:
     Without official splits, ``val_fraction`` and ``test_fraction`` of the songs are held out. ``songs_per_shard`` 0
     makes shards of about SHARD_MB, estimated from a sample of songs. ``max_s`` keeps the middle of longer songs (0:
     whole songs); songs shorter than ``min_s`` are quarantined. The job stops if more than ``max_failure_rate`` of the
-    songs and rejected rows are quarantined; up to MIN_FAILURES are always allowed, unless the rate is 0.
+    songs and rejected rows are quarantined; up to MIN_FAILURES are always allowed, unless the rate is 0. Songs by URL
+    must come from public web servers, unless ``allow_internal_urls`` is set.
     """
 
     val_fraction: float = 0.1
@@ -55,6 +56,7 @@ class ShardSettings:
     max_s: float = 0.0
     min_s: float = 1.0
     max_failure_rate: float = 0.01
+    allow_internal_urls: bool = False
 
     def __post_init__(self) -> None:
         for name in ("val_fraction", "test_fraction", "max_failure_rate"):
@@ -74,6 +76,6 @@ class ShardSettings:
             raise ValueError(f"max_s={self.max_s} must be 0 (whole songs) or at least min_s={self.min_s}")
 
     def of_plan(self) -> dict[str, float]:
-        """Return the settings that determine the content of the shards, i.e. all but the failure budget."""
-        names = {field.name for field in fields(ShardSettings)} - {"max_failure_rate"}
+        """Return the settings that determine the content of the shards, not what may fail or where songs come from."""
+        names = {field.name for field in fields(ShardSettings)} - {"max_failure_rate", "allow_internal_urls"}
         return {name: value for name, value in asdict(self).items() if name in names}

@@ -19,9 +19,22 @@ from isal.isal_zlib import crc32  # same values as zlib's, ten times as fast: 0.
 
 from genrescale.audio import SAMPLE_BYTES, SAMPLE_RATE
 from genrescale.config.numbers import ceil_div
-from genrescale.storage.parquet import table_of
+from genrescale.storage.json_bytes import read_object
+from genrescale.storage.parquet import complete, table_of
 
 _META = b"genrescale"
+_SCHEMA = complete(
+    pa.schema(
+        {
+            "key": pa.string(),
+            "order": pa.int64(),
+            "offset": pa.int64(),
+            "num_samples": pa.int64(),
+            "crc32": pa.uint32(),
+            "crc32_seconds": pa.list_(pa.uint32()),
+        }
+    )
+)
 _SECOND_BYTES = SAMPLE_RATE * SAMPLE_BYTES
 
 
@@ -102,14 +115,21 @@ def index_to_bytes(index: ShardIndex) -> bytes:
 def index_from_bytes(data: bytes) -> ShardIndex:
     """Parse an index. Raises ValueError if the bytes are not a complete index."""
     try:
-        table = table_of(data)
-        meta = json.loads(table.schema.metadata[_META])
+        table = table_of(data, "its table", _SCHEMA)
+        meta = read_object((table.schema.metadata or {}).get(_META, b""), "its metadata")
         columns = {name: table[name].to_numpy() for name in ("order", "offset", "num_samples", "crc32")}
-        checksums = pa.concat_arrays(
-            [chunk.flatten() for chunk in table["crc32_seconds"].chunks] or [pa.array([], pa.uint32())]
+        index = ShardIndex(
+            keys=table["key"].to_pylist(),
+            **columns,
+            checksums=table["crc32_seconds"].combine_chunks().flatten().to_numpy(),
+            num_bytes=int(meta["num_bytes"]),
+            sha256=str(meta["sha256"]),
+            plan_digest=str(meta["plan_digest"]),
+            quarantined={str(key): str(reason) for key, reason in meta["quarantined"].items()},
+            file_sha256=hashlib.sha256(data).hexdigest(),
         )
-        sha256 = hashlib.sha256(data).hexdigest()
-        keys = table["key"].to_pylist()
-        return ShardIndex(keys=keys, checksums=checksums.to_numpy(), file_sha256=sha256, **columns, **meta)
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        if (index.num_samples < 0).any() or num_seconds(index.num_samples).sum() != len(index.checksums):
+            raise ValueError("it has not one checksum for each second")
+        return index
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not a shard index: {error}") from None

@@ -1,16 +1,16 @@
-"""The truth about a sharded corpus: its songs, labels and shards as Parquet, and how to check the shards against it.
+"""The manifest of a sharded corpus: its songs, labels and shards as Parquet tables, which the shards must match.
 
 Layout of a corpus::
 
-    manifest.json                      version, vocabulary, settings, and the checksums of the two tables; written last
+    manifest.json                      version, vocabulary, settings, SHA-256 of the tables (genrescale.data.summary)
     manifest/{version}/songs.parquet   one row per song, by split and nested order
     manifest/{version}/shards.parquet  one row per shard
     manifest/{version}/checksums.npy   the checksums of every second of all songs, in the order of songs.parquet
     shards/{shard}.tar                 WebDataset: {key}.json, {key}.pcm (int16 little-endian mono 16 kHz)
     shards/{shard}.index.parquet       a checksum of every second of audio
-    plan.parquet, quarantine.parquet   what was to be sharded, and what could not be
-    takedowns.parquet                  songs that were taken down, and why
-    odd_lengths.parquet                songs that are far from the length that their corpus states, if there are any
+    plan.parquet, quarantine.parquet   the songs to be sharded, and those that could not be
+    takedowns.parquet                  the songs that were taken down, with reasons
+    odd_lengths.parquet                songs whose length differs much from the stated one, if there are any
 
 Shapes: N songs, K tags.
 """
@@ -30,13 +30,24 @@ import pyarrow as pa
 
 from genrescale.audio import SPLITS, Vocabulary
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path, num_seconds
-from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.data.summary import (
+    MANIFEST_PATH,
+    PARTS,
+    Summary,
+    check_shards,
+    check_songs,
+    named,
+    read_listed,
+    read_summary,
+)
+from genrescale.storage.json_bytes import JSON_BYTES, read_object
+from genrescale.storage.parquet import MissingColumnError, table_bytes
 from genrescale.storage.store import Store
 
-MANIFEST_PATH = "manifest.json"
 PAGE_PATH = "describe.html"  # of genrescale.describe; it holds clips of the songs
-PARTS = "parts"  # of the settings: the corpora of a mix
+DECODERS = "decoders"  # of the settings: the versions of the decoders that the songs were decoded with
 _VERSION_LEN = 12
+_LABELS = "labels"  # a column of songs.parquet beside those of SONG_SCHEMA
 
 SONG_SCHEMA = pa.schema(
     {
@@ -50,12 +61,12 @@ SONG_SCHEMA = pa.schema(
         "crc32": pa.uint32(),  # of the whole PCM
         "crc_start": pa.int64(),  # place of the first per-second checksum in the shard's array
         "path": pa.string(),  # the encoded source
-        "excluded": pa.string(),  # why no split has it, "" for songs that are used
+        "excluded": pa.string(),  # the reason if no split uses it, else ""
     }
 )
 SHARD_SCHEMA = pa.schema(
     {
-        "name": pa.string(),  # path of the tar below the corpus; in a mix its whole address
+        "name": pa.string(),  # the path of the tar below the corpus; in a mix its whole address
         "split": pa.string(),
         "num_songs": pa.int64(),
         "num_bytes": pa.int64(),
@@ -67,11 +78,12 @@ SHARD_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """``songs`` (SONG_SCHEMA) and ``labels_NK`` (float32) have the same rows; ``shards`` is of SHARD_SCHEMA.
+    """The songs and shards of a corpus. ``songs`` (SONG_SCHEMA) and ``labels_NK`` (float32) have the same rows.
 
-    ``settings`` are those of the plan (``ShardSettings.of_plan``). ``version`` names the content: songs, splits,
-    order, labels and audio, not where they lie. ``checksums_file`` is the path and the SHA-256 of the file that
-    ``genrescale.data.checksums`` reads; corpora of before it have none.
+    ``shards`` has the columns of SHARD_SCHEMA, ``settings`` are those of the plan (``ShardSettings.of_plan``) and the
+    DECODERS. ``version`` is a hash of the content (songs, splits, order, labels and audio), not of its location.
+    ``checksums_file`` is the path and SHA-256 of the file that ``genrescale.data.checksums`` reads; older corpora have
+    none.
     """
 
     uri: str
@@ -87,13 +99,13 @@ class Manifest:
         return self.songs.num_rows
 
     def column(self, name: str) -> np.ndarray:
-        """One column of ``songs`` (N,)."""
+        """Return a column of ``songs`` (N,)."""
         return self.songs[name].to_numpy()
 
     def select(self, split: str, limit: int = 0) -> np.ndarray:
-        """Rows of the first ``limit`` surviving songs of a split (0: all) in nested order; excluded ones are left out.
+        """Return the rows of the first ``limit`` songs of a split (0: all) in nested order, without excluded songs.
 
-        Raises ValueError for an unknown split, and for a limit above the songs that there are.
+        Raises ValueError for an unknown split, and if the split has fewer songs.
         """
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is none of {list(SPLITS)}")
@@ -104,28 +116,29 @@ class Manifest:
         return rows[:limit] if limit else rows
 
     def digest(self, rows: np.ndarray) -> str:
-        """SHA-256 of the vocabulary and of the rows' keys, audio and labels, in their order."""
+        """Return the SHA-256 of the vocabulary and of the keys, audio and labels of ``rows``, in that order."""
         return _content_digest(self.songs, self.labels_NK, self.vocabulary, ("key", "crc32", "num_samples"), rows)
 
     @property
     def num_parts(self) -> int:
-        """Corpora that this one was mixed from (``genrescale.data.upkeep.mix``); 1 for any other."""
+        """The number of corpora that this one was mixed from (``genrescale.data.upkeep.mix``); 1 if it is no mix."""
         return max(1, len(self.settings.get(PARTS, ())))
 
     def part_N(self) -> np.ndarray:
-        """For each song the corpus that it came from: its place in the mix; zeros for a corpus that is no mix."""
+        """Return for each song the number of the corpus that it came from; zeros if this is no mix."""
         firsts = [part["first_shard"] for part in self.settings.get(PARTS, ())] or [0]
         return np.searchsorted(firsts, self.column("shard"), side="right") - 1
 
     def shard_name(self, shard: int) -> str:
+        """Return the path of a shard."""
         return self.shards["name"][shard].as_py()
 
     def shard_rows(self, shard: int) -> np.ndarray:
-        """Rows of the songs in a shard, in its order."""
+        """Return the rows of the songs in a shard, in its order."""
         return np.flatnonzero(self.column("shard") == shard)
 
     def index(self, shard: int) -> ShardIndex:
-        """The shard's index. Raises ValueError, naming it, where it is not the one that the manifest knows."""
+        """Read the index of a shard. Raises ValueError, which names it, if its SHA-256 is not the manifest's."""
         store, path = located(Store(self.uri), index_path(self.shard_name(shard)))
         data = store.read_bytes(path)
         if hashlib.sha256(data).hexdigest() != self.shards["index_sha256"][shard].as_py():
@@ -134,11 +147,11 @@ class Manifest:
         return index_from_bytes(data)
 
     def checksums(self, shard: int) -> np.ndarray:
-        """CRC-32 of every started second of every song of a shard, in its order, uint32; see ``crc_start``."""
+        """Read the CRC-32 of every started second of a shard's songs, in its order, uint32; see ``crc_start``."""
         return self.index(shard).checksums
 
     def only_shard(self, shard: int) -> Manifest:
-        """A small manifest of one shard (its shard 0), to be sent to a task."""
+        """Return a manifest of one shard, there shard 0, which is small enough to be sent to a task."""
         rows = self.shard_rows(shard)
         songs = self.songs.take(rows)
         songs = songs.set_column(
@@ -149,7 +162,7 @@ class Manifest:
 
 
 def located(store: Store, path: str) -> tuple[Store, str]:
-    """The corpus that has a shard (or its index), and the path there: in a mix, paths are whole addresses."""
+    """Return the corpus of a shard or index, and its path there. In a mix, shard names are whole addresses."""
     if "://" not in path and not os.path.isabs(path):
         return store, path
     root, _, name = path.rpartition("/shards/")
@@ -171,7 +184,7 @@ def _content_digest(
 
 
 def content_version(songs: pa.Table, labels_NK: np.ndarray, vocabulary: Vocabulary) -> str:
-    """The version of a corpus with these songs, labels and tags."""
+    """Return the version of a corpus with these songs, labels and tags."""
     columns = ("key", "artist", "split", "order", "num_samples", "crc32", "excluded")
     return _content_digest(songs, labels_NK, vocabulary, columns, None)[:_VERSION_LEN]
 
@@ -185,17 +198,16 @@ def write_manifest(
     settings: dict[str, Any],
     checksums: np.ndarray | None = None,
 ) -> Manifest:
-    """Write the tables, then ``manifest.json``, which makes them the corpus.
+    """Write the tables, then ``manifest.json``, which makes them current.
 
-    ``checksums`` (uint32) are of every started second of every song, in the order of ``songs``; without them the
-    indexes are read. The tables of earlier versions stay, for the results that name them; a takedown moves songs
-    within their shards.
+    ``checksums`` (uint32) has every started second of every song, in the order of ``songs``; else indexes are read.
+    The tables of earlier versions are kept for the results that refer to them.
     """
     songs, shards = songs.cast(SONG_SCHEMA), shards.cast(SHARD_SCHEMA)
     version = content_version(songs, labels_NK, vocabulary)
     labels = pa.FixedSizeListArray.from_arrays(pa.array(labels_NK.astype(np.float32).ravel()), len(vocabulary))
     tables = {
-        f"manifest/{version}/songs.parquet": table_bytes(songs.append_column("labels", labels)),
+        f"manifest/{version}/songs.parquet": table_bytes(songs.append_column(_LABELS, labels)),
         f"manifest/{version}/shards.parquet": table_bytes(shards),
     }
     for path, data in tables.items():
@@ -224,10 +236,10 @@ def _write_checksums(out: Store, version: str, songs: pa.Table, checksums: np.nd
 
 
 def with_indexes(manifest: Manifest, index_sha256: Mapping[int, str]) -> Manifest:
-    """The manifest with the SHA-256 of indexes that were rebuilt (by row of ``shards``), written; the same version.
+    """Write the manifest with the SHA-256 of rebuilt indexes (by row of ``shards``), and return it. Its version stays.
 
-    Nothing is written where every one is as it was. The new table of shards gets its own path, so that
-    ``manifest.json`` names one whole table at any moment.
+    Nothing is written if none changed. The new table of shards gets a path of its own, so that ``manifest.json`` names
+    a whole table at any moment.
     """
     store = Store(manifest.uri)
     column = [index_sha256.get(i, sha256) for i, sha256 in enumerate(manifest.shards["index_sha256"].to_pylist())]
@@ -237,61 +249,58 @@ def with_indexes(manifest: Manifest, index_sha256: Mapping[int, str]) -> Manifes
     shards = manifest.shards.set_column(place, SHARD_SCHEMA.field(place), pa.array(column, pa.string()))
     data = table_bytes(shards)
     sha256 = hashlib.sha256(data).hexdigest()
-    summary = json.loads(store.read_bytes(MANIFEST_PATH))
+    summary = read_object(store.read_bytes(MANIFEST_PATH, JSON_BYTES), f"{store.uri}/{MANIFEST_PATH}")
     path = f"manifest/{manifest.version}/shards.{sha256[:_VERSION_LEN]}.parquet"
     store.write_bytes(path, data)
-    songs_path = next(iter(summary["tables"]))
-    summary["tables"] = {songs_path: summary["tables"][songs_path], path: sha256}
+    songs_path, songs_sha256 = read_summary(store).songs
+    summary["tables"] = {songs_path: songs_sha256, path: sha256}
     store.write_bytes(MANIFEST_PATH, json.dumps(summary, indent=1).encode())
     return replace(manifest, shards=shards)
 
 
 def read_manifest(uri: str) -> Manifest:
-    """The manifest of the corpus at ``uri``.
+    """Read the manifest of the corpus at ``uri``.
 
-    Raises FileNotFoundError where there is none, ValueError where its tables are missing or damaged.
+    Raises FileNotFoundError if there is none, ValueError if a table is missing or damaged, or names other files than
+    those of the corpus.
     """
-    store, summary = Store(uri), _read_summary(uri)
-    songs, shards = (_read_table(store, path, sha256) for path, sha256 in summary["tables"].items())
-    if missing := set(SONG_SCHEMA.names) - set(songs.column_names):
+    store = Store(uri)
+    summary, shards = _summary_and_shards(store)
+    vocabulary = summary.vocabulary
+    schema = SONG_SCHEMA.append(pa.field(_LABELS, pa.list_(pa.float32(), len(vocabulary))))
+    try:
+        songs = read_listed(store, summary.songs, schema)
+    except MissingColumnError as error:
         raise ValueError(
-            f"{uri} was written by an earlier version (its manifest has no {', '.join(sorted(missing))}); "
+            f"{uri} was written by an earlier version (its manifest has no {error.names}); "
             f"run jobs/shard_corpus.py again into an empty folder (with its takedowns.parquet, if it has one)"
-        )
-    vocabulary = Vocabulary.from_json(json.dumps(summary["vocabulary"]))
-    labels = songs["labels"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        ) from None
+    if songs.num_rows != summary.num_songs:
+        raise ValueError(f"{uri}/{MANIFEST_PATH} names {summary.num_songs} songs, its table has {songs.num_rows}")
+    labels_NK = songs[_LABELS].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, len(vocabulary))
+    songs = songs.drop_columns([_LABELS]).combine_chunks()
+    with named(store, summary.songs):
+        check_songs(songs, labels_NK, shards)
     return Manifest(
-        uri=uri,
-        version=summary["version"],
+        uri=store.uri,
+        version=summary.version,
         vocabulary=vocabulary,
-        songs=songs.drop_columns(["labels"]).combine_chunks(),
-        labels_NK=labels.reshape(-1, len(vocabulary)),
+        songs=songs,
+        labels_NK=labels_NK,
         shards=shards,
-        settings=summary["settings"],
-        checksums_file=next(iter(summary.get("checksums", {}).items()), None),
+        settings=summary.settings,
+        checksums_file=summary.checksums,
     )
 
 
 def read_shards(uri: str) -> pa.Table:
-    """The table of shards of the corpus at ``uri`` alone; raises what ``read_manifest`` raises."""
-    _, (path, sha256) = _read_summary(uri)["tables"].items()
-    return _read_table(Store(uri), path, sha256)
+    """Read only the table of shards of the corpus at ``uri``. Raises the errors of ``read_manifest``."""
+    return _summary_and_shards(Store(uri))[1]
 
 
-def _read_summary(uri: str) -> dict[str, Any]:
-    store = Store(uri)
-    if not store.exists(MANIFEST_PATH):
-        raise FileNotFoundError(
-            f"{uri} holds no {MANIFEST_PATH}: it is no finished corpus; "
-            f"make it with jobs/shard_corpus.py corpus=... audio=... out={uri}"
-        )
-    return json.loads(store.read_bytes(MANIFEST_PATH))
-
-
-def _read_table(store: Store, path: str, sha256: str) -> pa.Table:
-    if not store.exists(path):
-        raise ValueError(f"{store.uri}/{path} is missing; {MANIFEST_PATH} names it")
-    data = store.read_bytes(path)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise ValueError(f"{store.uri}/{path} is damaged: its SHA-256 is not that of {MANIFEST_PATH}")
-    return table_of(data)
+def _summary_and_shards(store: Store) -> tuple[Summary, pa.Table]:
+    summary = read_summary(store)
+    shards = read_listed(store, summary.shards, SHARD_SCHEMA)
+    with named(store, summary.shards):
+        check_shards(summary.settings, shards)
+    return summary, shards

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.parquet import complete, read_table, table_bytes
 from genrescale.storage.store import Store
 
 QUARANTINE_PATH = "quarantine.parquet"
+_SCHEMA = pa.schema({"key": pa.string(), "path": pa.string(), "reason": pa.string()})
 
 
 @dataclass(frozen=True, order=True)
@@ -53,13 +54,13 @@ class Rejected:
 def write_quarantine(out: Store, songs: Iterable[Quarantined]) -> None:
     """Write the entries sorted by key, so that the bytes depend on the songs only."""
     rows = sorted(songs)
-    columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in ("key", "path", "reason")}
-    out.write_bytes(QUARANTINE_PATH, table_bytes(pa.table(columns)))
+    columns = {name: [getattr(row, name) for row in rows] for name in _SCHEMA.names}
+    out.write_bytes(QUARANTINE_PATH, table_bytes(pa.table(columns, schema=_SCHEMA)))
 
 
 def read_quarantine(out: Store) -> list[Quarantined]:
     """Read the entries; an empty list if there is no file."""
     if not out.exists(QUARANTINE_PATH):
         return []
-    table = table_of(out.read_bytes(QUARANTINE_PATH))
+    table = read_table(out, QUARANTINE_PATH, complete(_SCHEMA))
     return [Quarantined(**row) for row in table.to_pylist()]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from genrescale.storage.parquet import table_of
+import pyarrow as pa
+
+from genrescale.storage.parquet import complete, read_table
 from genrescale.storage.store import Store
 
 TAKEDOWNS_PATH = "takedowns.parquet"
+TAKEDOWN_SCHEMA = pa.schema({"key": pa.string(), "reason": pa.string()})
 
 
 def read_takedowns(store: Store) -> dict[str, str]:
     """Read key -> reason of the songs that were taken down."""
     if not store.exists(TAKEDOWNS_PATH):
         return {}
-    table = table_of(store.read_bytes(TAKEDOWNS_PATH))
+    table = read_table(store, TAKEDOWNS_PATH, complete(TAKEDOWN_SCHEMA))
     return dict(zip(table["key"].to_pylist(), table["reason"].to_pylist(), strict=True))

@@ -7,6 +7,11 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 
+from genrescale.telemetry.terminal import printable
+
+# as OWASP lists them, with the wide forms that Excel takes for the same
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
+
 
 def count_text(number: float, noun: str) -> str:
     """Format a count with its noun: ``1200, "song"`` -> ``1,200 songs``."""
@@ -25,10 +30,20 @@ def short_name(name: str, letters: int) -> str:
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as lines of CSV; None is an empty cell."""
+    """Format rows as lines of CSV; None is an empty cell.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front, which spreadsheets read as "text".
+    Control characters are escaped.
+    """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([[_safe_cell(cell) for cell in row] for row in rows])
     return text.getvalue()
+
+
+def _safe_cell(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    return f"'{printable(cell)}" if cell.startswith(_FORMULA) else printable(cell)
 
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

@@ -31,6 +31,7 @@ from genrescale.models.parts.fbank import FRAME_LEN, HOP_LEN, NUM_MELS, KaldiFba
 from genrescale.models.parts.frontend import MelSettings
 from genrescale.results import ResultRow, ScoreTable, finished_runs, read_result, read_scores, run_folder
 from genrescale.results.weights import WEIGHTS, model_path, read_weights, write_weights
+from genrescale.storage.json_bytes import JSON_BYTES, read_object
 from genrescale.storage.store import Store
 
 FORMAT = 1
@@ -128,7 +129,7 @@ def load_exported(uri: str, device: str = "cpu") -> Exported:
 def _read_spec(store: Store) -> ModelSpec:
     where = f"{store.uri}/{DATA}"
     try:
-        values = json.loads(store.read_bytes(DATA))
+        values = read_object(store.read_bytes(DATA, JSON_BYTES), "it")
         if values["format"] != FORMAT or values["sample_rate"] != SAMPLE_RATE:
             raise ValueError(
                 f"format {values['format']} at {values['sample_rate']} Hz is not {FORMAT} at {SAMPLE_RATE}"
@@ -140,7 +141,7 @@ def _read_spec(store: Store) -> ModelSpec:
 
 def _read_vocabulary(store: Store) -> Vocabulary:
     try:
-        return Vocabulary.from_json(store.read_bytes(TAGS).decode())
+        return Vocabulary.from_fields(read_object(store.read_bytes(TAGS, JSON_BYTES), "it"))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{store.uri}/{TAGS} is not a vocabulary ({error})") from None
 

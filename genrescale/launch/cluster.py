@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from genrescale.telemetry.terminal import say
+
 # Read by Ray's processes when they start.
 _PRIVATE_ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -22,6 +24,7 @@ _PRIVATE_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process per run, for nodes that a cloud takes back
+    "RAY_worker_niceness": "0",  # beside the job's own; with Ray's 15 its workers starve beside any other program
 }
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",  # how soon a report or the end of a run is noticed; 2 s by default
@@ -128,11 +131,13 @@ def _read_again(private: bool) -> Iterator[None]:
 
     The settings of authentication are not read once more at the end: threads that still drain would miss their token.
     """
+    from ray import _raylet  # its stub lacks what is taken here
     from ray._private import ray_constants
-    from ray._raylet import AuthenticationTokenLoader, Config
 
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet: Any = _raylet
+
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = before and not private
     try:
@@ -160,7 +165,7 @@ def _init(options: Mapping[str, Any]) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(logging_level=logging.WARNING, log_to_driver=False, **options)
         if not is_token_auth_enabled():
-            print(UNGUARDED, file=sys.stderr)
+            say(UNGUARDED, sys.stderr)
     except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise ConnectionError(f"no Ray cluster answers at RAY_ADDRESS={address or 'local'} ({error})") from None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.train.torch import TorchConfig
@@ -42,7 +43,7 @@ class _FileBackend(_TorchBackend):
         url = f"file://{backend_config.folder}/{uuid.uuid4().hex}"
         world_size = len(worker_group)
         worker_group.execute(_set_torch_distributed_env_vars)
-        formed = [
+        formed: list[Any] = [
             worker_group.execute_single_async(
                 rank,
                 _setup_torch_process_group,

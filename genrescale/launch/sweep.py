@@ -28,7 +28,8 @@ from genrescale.launch.train import launch, read_error
 from genrescale.launch.watch import Watch, trial_name
 from genrescale.models import MODELS, full_dials
 from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
-from genrescale.storage.store import Store, StoreError
+from genrescale.storage.errors import StoreError
+from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
 from genrescale.training.resolve import RunTicket, load_run, resolve, resolve_site
 
@@ -172,7 +173,9 @@ def format_trials(trials: Sequence[Trial], site: SiteConfig, nodes: Sequence[Nod
         row = (trial.run_id, axes, run.model.name, f"{run.data.size:,}", str(run.seed), f"{run.optim.lr:g}", dials)
         table.add_row(*row, *numbers, "finished" if done else "to run")
     sink = io.StringIO()
-    Console(file=sink, width=max(TRIALS_WIDTH, shutil.get_terminal_size().columns), highlight=False).print(table)
+    Console(
+        file=sink, width=max(TRIALS_WIDTH, shutil.get_terminal_size().columns), highlight=False, markup=False
+    ).print(table)
     return sink.getvalue()
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from rich.console import Console
 from rich.table import Table
 
-from genrescale.display.text import csv_bytes
+from genrescale.display.text import count_text, csv_bytes
 from genrescale.report.axes import AxisLine, Run, axis_lines, list_runs
 from genrescale.report.checks import ConfigDifference, config_values, facts, notes, planned_only
 from genrescale.report.figure import CurveLine, scaling_png
@@ -32,7 +32,6 @@ from genrescale.report.tables import (
     comparison_lines,
     differences,
     order_families,
-    read_failures,
     read_trials,
 )
 from genrescale.report.words import Answer, answer
@@ -85,9 +84,15 @@ def _curves(files: Store, grid: Sequence[TrialOutcome]) -> dict[str, list[CurveL
     return lines_of
 
 
+def _left_out(refused: Mapping[str, str]) -> list[str]:
+    if not refused:
+        return []
+    return [f"{count_text(len(refused), 'result row')} left out that cannot be read: {'; '.join(refused.values())}."]
+
+
 def build_report(files: Store) -> Report:
     """Build the report of the sweep in ``files``. Raises FileNotFoundError if no sweep was planned there."""
-    trials = read_trials(files)
+    trials, errors, refused = read_trials(files)
     grid = [trial for trial in trials if trial.planned.axis == "grid"]
     scored = any(trial.value(ACCURACY) is not None for trial in planned_only(trials))
     metrics = [*TABLE_1_METRICS, *([ACCURACY] if scored else [])]
@@ -109,12 +114,12 @@ def build_report(files: Store) -> Report:
         layer_lines=axis_lines(trials, "layers", metrics),
         curves=_curves(files, grid),
         answer=answer(compared, fits, crossed),
-        notes=notes(trials, lines, differ),
+        notes=[*_left_out(refused), *notes(trials, lines, differ)],
         facts=facts(trials),
         same_config=same,
         config_differences=differ,
         runs=list_runs(trials),
-        failures=read_failures(files),
+        failures=errors,
     )
 
 

@@ -7,7 +7,6 @@ one seed. A planned trial without a result row is shown as missing, not as zero,
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ from typing import Any
 
 from genrescale import scaling
 from genrescale.config.metrics import METRICS, Metric
-from genrescale.results import PlannedTrial, ResultRow, read_planned, read_results
+from genrescale.results import PlannedTrial, ResultRow, read_planned, read_sound_results
+from genrescale.results.typed import read_typed
 from genrescale.storage.store import Store
 
 MISSING = "missing"
@@ -64,19 +64,27 @@ def _unplanned(row: ResultRow) -> PlannedTrial:
     return PlannedTrial(row.run_id, UNPLANNED, row.model, row.size, row.seed, row.lr, {}, row.config)
 
 
-def read_trials(files: Store) -> list[TrialOutcome]:
-    """Read the planned trials in the order of the plan, then the rows of unplanned runs."""
-    rows, errors = read_results(files), read_failures(files)
+def read_trials(files: Store) -> tuple[list[TrialOutcome], dict[str, str], dict[str, str]]:
+    """Read the planned trials in the order of the plan, then the rows of unplanned runs.
+
+    Also returns the errors of runs, and the part of them that is about unreadable rows, both by run id. A run whose row
+    cannot be read is shown as not finished.
+    """
+    rows, refused = read_sound_results(files)
+    errors = read_failures(files) | refused
     planned = read_planned(files)
     extra = [_unplanned(rows[run_id]) for run_id in sorted(set(rows) - {trial.run_id for trial in planned})]
-    return [TrialOutcome(trial, rows.get(trial.run_id), errors.get(trial.run_id, "")) for trial in [*planned, *extra]]
+    all_trials = [*planned, *extra]
+    trials = [TrialOutcome(trial, rows.get(trial.run_id), errors.get(trial.run_id, "")) for trial in all_trials]
+    return trials, errors, refused
 
 
 def read_failures(files: Store) -> dict[str, str]:
     """Read the last error of each failed run (run id -> error) from ``failures.json``; empty if there is none."""
     if not files.exists("failures.json"):
         return {}
-    return {failure["run_id"]: failure["error"] for failure in json.loads(files.read_bytes("failures.json"))}
+    failures = read_typed(list[dict[str, str]], files.read_bytes("failures.json"), f"{files.uri}/failures.json")
+    return {failure.get("run_id", ""): failure.get("error", "") for failure in failures}
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from genrescale.config.metrics import ROW_METRICS
 from genrescale.results.row import SCHEMA, LoopSummary, ResultRow, check_schema
-from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.results.typed import STRICT, read_typed
+from genrescale.storage.json_bytes import read_json
+from genrescale.storage.parquet import read_table, table_bytes
 from genrescale.storage.store import Store
 
 
@@ -34,6 +36,8 @@ class PlannedTrial:
 
     ``axis`` is ``grid`` (family x size x seed), ``lr`` or ``layers``. ``config`` is the run's science as a dict.
     """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     run_id: str
     axis: str
@@ -80,13 +84,13 @@ def write_scores(files: Store, path: str, scores: ScoreTable, tag_names: Sequenc
 
 def read_scores(files: Store, path: str) -> tuple[ScoreTable, list[str]]:
     """A score table and its tag names. Raises ValueError, naming the file, for a table of another schema."""
-    table = table_of(files.read_bytes(path))
+    table, where = read_table(files, path), f"{files.uri}/{path}"
     metadata = table.schema.metadata or {}
     try:
-        check_schema("score table", json.loads(metadata.get(b"schema", b"null")))
+        check_schema("score table", read_json(metadata.get(b"schema", b"null"), "its schema number"))
     except ValueError as error:
-        raise ValueError(f"{files.uri}/{path}: {error}") from None
-    num_tags = len(names := json.loads(metadata[b"tags"]))
+        raise ValueError(f"{where}: {error}") from None
+    num_tags = len(names := read_typed(list[str], metadata.get(b"tags", b""), f"the tags of {where}"))
     matrix = {
         name: np.asarray(table[name].combine_chunks().flatten()).reshape(-1, num_tags) for name in ("true", "score")
     }
@@ -135,7 +139,8 @@ def write_summary(files: Store, run_id: str, summary: LoopSummary) -> None:
 
 
 def read_summary(files: Store, run_id: str) -> LoopSummary:
-    return LoopSummary(**json.loads(files.read_bytes(summary_path(run_id))))
+    path = summary_path(run_id)
+    return read_typed(LoopSummary, files.read_bytes(path), f"{files.uri}/{path}")
 
 
 def write_result(files: Store, row: ResultRow) -> None:
@@ -158,15 +163,27 @@ def read_result(files: Store, run_id: str) -> ResultRow | None:
     if not is_finished(files, run_id):
         return None
     path = f"{run_folder(run_id)}/result.json"
-    try:
-        return ResultRow.from_dict(json.loads(files.read_bytes(path)))
-    except ValueError as error:
-        raise ValueError(f"{files.uri}/{path}: {error}") from None
+    row = ResultRow.from_json(files.read_bytes(path), f"{files.uri}/{path}")
+    if row.run_id != run_id:
+        raise ValueError(f"{files.uri}/{path}: it is the row of run {row.run_id}")
+    return row
 
 
 def read_results(files: Store) -> dict[str, ResultRow]:
-    """All finished runs by run id."""
+    """Read all finished runs, by run id. Raises ValueError, naming the file, for a row that cannot be read."""
     return {run_id: row for run_id in finished_runs(files) if (row := read_result(files, run_id)) is not None}
+
+
+def read_sound_results(files: Store) -> tuple[dict[str, ResultRow], dict[str, str]]:
+    """Read all finished runs, by run id, and why the rows of others cannot be read: one bad file hides no other."""
+    rows, refused = {}, {}
+    for run_id in finished_runs(files):
+        try:
+            if (row := read_result(files, run_id)) is not None:
+                rows[run_id] = row
+        except ValueError as error:
+            refused[run_id] = str(error)
+    return rows, refused
 
 
 def write_curve(files: Store, run_id: str, rows: Sequence[dict[str, float | None]]) -> None:
@@ -177,7 +194,7 @@ def write_curve(files: Store, run_id: str, rows: Sequence[dict[str, float | None
 
 def read_curve(files: Store, run_id: str) -> pa.Table | None:
     path = f"{run_folder(run_id)}/curve.parquet"
-    return table_of(files.read_bytes(path)) if files.exists(path) else None
+    return read_table(files, path) if files.exists(path) else None
 
 
 def write_planned(files: Store, trials: Sequence[PlannedTrial]) -> None:
@@ -186,5 +203,5 @@ def write_planned(files: Store, trials: Sequence[PlannedTrial]) -> None:
 
 
 def read_planned(files: Store) -> list[PlannedTrial]:
-    """Raises FileNotFoundError where no sweep was planned."""
-    return [PlannedTrial(**trial) for trial in json.loads(files.read_bytes(PLANNED_PATH))]
+    """Read the plan. Raises FileNotFoundError if no sweep was planned, ValueError if it cannot be read."""
+    return read_typed(list[PlannedTrial], files.read_bytes(PLANNED_PATH), f"{files.uri}/{PLANNED_PATH}")

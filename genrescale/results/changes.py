@@ -9,6 +9,7 @@ from typing import Any
 
 from genrescale.results import PLANNED_PATH, PlannedTrial, is_finished, read_planned
 from genrescale.storage.store import Store
+from genrescale.telemetry.terminal import say
 
 DATA_CHANGED = "the data that it selects (songs, audio, labels or splits of the corpus)"
 
@@ -35,7 +36,7 @@ def show_outdated(files: Store, planned: Sequence[PlannedTrial], allowed: bool) 
     """Tell on stderr which finished runs a change makes worthless. Raises ValueError unless that is ``allowed``."""
     if not (found := outdated(files, planned)):
         return
-    print(describe_outdated(found), file=sys.stderr)
+    say(describe_outdated(found), sys.stderr)
     if not allowed:
         raise ValueError(
             f"{files.uri} holds these runs; add rerun=true to run them anew, take another out=, or delete it"

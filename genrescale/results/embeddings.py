@@ -11,9 +11,10 @@ from typing import IO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from genrescale.storage.parquet import table_of
+from genrescale.storage.parquet import complete, table_of
 
 ROWS = 1024  # of a row group: what is held in memory
 _SCHEMA = pa.schema([("song", pa.string()), ("embedding", pa.list_(pa.float32()))])
@@ -43,12 +44,12 @@ def embedding_writer(file: IO[bytes]) -> Iterator[Callable[[str, np.ndarray], No
 def read_embeddings(data: bytes) -> tuple[list[str], np.ndarray]:
     """The songs of such a file and their embeddings (N, D). Raises ValueError for anything else."""
     try:
-        table = table_of(data, ["song", "embedding"])
-    except (pa.ArrowInvalid, OSError) as error:
+        table = table_of(data, "the file", complete(_SCHEMA))
+    except ValueError as error:
         raise ValueError(f"no file of embeddings, as jobs/tag.py embeddings=FILE writes it ({error})") from None
-    if table.schema.names != _SCHEMA.names or not len(table):
-        raise ValueError(f"no embeddings: {len(table)} rows with the columns {table.schema.names}")
-    lengths = {len(row) for row in table["embedding"].to_pylist()}
+    if not len(table):
+        raise ValueError(f"no embeddings: 0 rows with the columns {table.schema.names}")
+    lengths = set(pc.call_function("list_value_length", [table["embedding"]]).to_pylist())
     if len(lengths) > 1:
         raise ValueError(f"embeddings of several models: they have {sorted(lengths)} dimensions")
     embedding_ND = np.asarray(table["embedding"].combine_chunks().flatten()).reshape(len(table), -1)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
+
+from genrescale.results.typed import STRICT, read_typed
+from genrescale.storage.json_bytes import read_object
 
 SCHEMA = 1
 """Of result rows and score tables. It grows when a field goes, is renamed or means something else, or one is added."""
@@ -15,6 +18,8 @@ class LoopSummary:
 
     Times, clips, bytes and retries are over all attempts of the run and summed over its workers, but where it says so.
     """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     num_params: int
     fresh_weights: list[str]  # weights that the run's parent (init.run) did not give
@@ -72,15 +77,19 @@ class ResultRow(LoopSummary):
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ResultRow:
-        """Raises ValueError for a row of another schema, and with the names of fields that are missing or unknown."""
-        check_schema("result row", values.get("schema"), values.get("code_version", ""))
+    def from_json(cls, data: bytes, where: str) -> ResultRow:
+        """Read a row. Raises ValueError, with ``where``, for another schema and for a missing, unknown or wrong field."""
+        values = read_object(data, where)
+        try:
+            check_schema("result row", values.get("schema"), str(values.get("code_version", "")))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         names = {f.name for f in fields(cls)}
         if missing_or_unknown := names ^ set(values):
             missing = sorted(missing_or_unknown & names)
             unknown = sorted(missing_or_unknown - names)
-            raise ValueError(f"not a result row: missing fields {missing}, unknown fields {unknown}")
-        return cls(**values)
+            raise ValueError(f"{where}: not a result row: missing fields {missing}, unknown fields {unknown}")
+        return read_typed(cls, data, where)
 
 
 def check_schema(what: str, schema: object, code_version: str = "") -> None:

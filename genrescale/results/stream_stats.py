@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from genrescale.results import ResultRow, read_results, run_folder
+from genrescale.results import ResultRow, read_sound_results, run_folder
+from genrescale.results.typed import read_typed
 from genrescale.storage.store import Store
 from genrescale.telemetry.stream_stats import READ_STAGES, StreamStats
 
@@ -39,10 +40,11 @@ def write_streams(files: Store, run_id: str, streams: Sequence[dict[str, float]]
 
 def read_streams(files: Store) -> dict[str, list[StreamStats]]:
     """By run id, each worker's stream; of finished runs and of those that train. A run without any is left out."""
-    found = {id: row.streams for id, row in read_results(files).items()}
+    found = {id: row.streams for id, row in read_sound_results(files)[0].items()}
     for path in files.list("runs"):
         if path.endswith("/streams.json"):
-            found.setdefault(path.split("/")[1], json.loads(files.read_bytes(path)))
+            streams = read_typed(list[dict[str, float]], files.read_bytes(path), f"{files.uri}/{path}")
+            found.setdefault(path.split("/")[1], streams)
     return {id: [StreamStats.from_dict(values) for values in streams] for id, streams in found.items() if streams}
 
 

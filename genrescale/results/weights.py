@@ -18,9 +18,11 @@ from torch import Tensor
 
 from genrescale.config import RunConfig
 from genrescale.results import is_finished, run_folder
+from genrescale.storage.json_bytes import read_json, read_object
 from genrescale.storage.store import Store
 
 WEIGHTS = "model.safetensors"
+_MAX_HEADER = 16 << 20
 _LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header
 
 
@@ -34,11 +36,11 @@ class ModelHeader:
     @property
     def tags(self) -> list[str]:
         """The tags of its outputs; none of a model that was trained without tags."""
-        return json.loads(self.metadata["tags"])
+        return read_json(self.metadata["tags"], "the tags of the model")
 
     @property
     def dials(self) -> dict[str, Any]:
-        return json.loads(self.metadata["dials"])
+        return read_object(self.metadata["dials"], "the dials of the model")
 
 
 def model_path(run_id: str) -> str:
@@ -88,15 +90,15 @@ def read_header(files: Store, run_id: str) -> ModelHeader:
             f"init.run={run_id}: the run in {files.uri} left no weights ({path} is missing: it was made by an earlier "
             f"version, or deleted); delete {run_folder(run_id)} and train it again"
         )
-    length = int.from_bytes(files.read_range(path, 0, _LENGTH_BYTES), "little")
-    length = min(length, files.size(path))  # a damaged file may claim any
-    return _header(files.read_range(path, _LENGTH_BYTES, length), f"{files.uri}/{path}")
+    where = f"{files.uri}/{path}"
+    length = _header_length(files.read_range(path, 0, _LENGTH_BYTES), where)
+    return _header(files.read_range(path, _LENGTH_BYTES, length), where)
 
 
 def read_weights(files: Store, path: str) -> tuple[dict[str, Tensor], ModelHeader]:
     """The weights of a file, on the CPU, and what they are. Raises ValueError, naming it, for one that is damaged."""
     data, where = files.read_bytes(path), f"{files.uri}/{path}"
-    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    length = _header_length(data[:_LENGTH_BYTES], where)
     header = _header(data[_LENGTH_BYTES : _LENGTH_BYTES + length], where)
     try:
         return load(data), header
@@ -104,11 +106,18 @@ def read_weights(files: Store, path: str) -> tuple[dict[str, Tensor], ModelHeade
         raise ValueError(_damaged(where, error)) from None
 
 
+def _header_length(data: bytes, where: str) -> int:
+    """The bytes of a header. A file may claim any number, so it is checked before so many are asked for."""
+    if (length := int.from_bytes(data, "little")) > _MAX_HEADER:
+        raise ValueError(_damaged(where, ValueError(f"its header is said to have {length:,} bytes")))
+    return length
+
+
 def _header(data: bytes, where: str) -> ModelHeader:
     try:
-        header = json.loads(data)
-        metadata = header.pop("__metadata__", {})
-        return ModelHeader({name: tuple(entry["shape"]) for name, entry in header.items()}, metadata)
+        header = read_object(data, "its header", _MAX_HEADER)
+        metadata = {str(name): str(text) for name, text in header.pop("__metadata__", {}).items()}
+        return ModelHeader({name: tuple(map(int, entry["shape"])) for name, entry in header.items()}, metadata)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(_damaged(where, error)) from None
 

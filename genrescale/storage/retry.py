@@ -1,4 +1,4 @@
-"""When a storage error is worth another try, and how long to wait before it. No storage, no Ray."""
+"""Decide whether a storage error is worth another attempt, and how long to wait before it. No storage, no Ray."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# By name, so that a local store needs no S3 client: what botocore, aiohttp and asyncio raise for a connection that
-# was refused, cut or silent, or an answer that is no answer.
+CLIENTS = ("botocore", "aiobotocore", "aiohttp", "asyncio", "obstore")
+"""Modules whose errors are those of a connection or of a server."""
+# By name, so that a local store needs no S3 client: what botocore, aiohttp and asyncio raise if a connection is
+# refused, cut or silent, or if the answer cannot be parsed.
 _CONNECTION_ERRORS = frozenset(
     {
         *("HTTPClientError", "ConnectionError", "IncompleteReadError", "ResponseStreamingError", "ResponseParserError"),
@@ -20,9 +22,9 @@ _PASSING_STATUSES = (408, 425, 429)  # besides 5xx
 
 @dataclass(frozen=True)
 class Patience:
-    """How long one read is tried again: for ``budget_s`` seconds in all, with pauses that double up to a limit.
+    """How long a failing read is repeated: for ``budget_s`` seconds in total, with pauses that double up to a limit.
 
-    Each pause is drawn between half and all of its length, so that workers do not come back all at once.
+    Each pause is drawn between half and all of its length, so that workers do not retry all at once.
     """
 
     budget_s: float = 60.0
@@ -34,7 +36,7 @@ class Patience:
             raise ValueError(f"{self}: budget_s must not be negative, and 0 < first_pause_s <= longest_pause_s")
 
     def pauses(self) -> Iterator[float]:
-        """The seconds to wait before each further try, without end: the caller watches the budget."""
+        """Yield the seconds to wait before each further attempt, endlessly; the caller checks the budget."""
         pause = self.first_pause_s
         while True:
             yield random.uniform(pause / 2, pause)
@@ -45,14 +47,14 @@ PATIENCE = Patience()
 
 
 def service_code(error: BaseException) -> str:
-    """What an object store answered instead of doing it, e.g. ``SlowDown``; "" for an error of another kind."""
+    """Return the error code of an object store's answer, e.g. ``SlowDown``; "" for any other error."""
     return _answer(error).get("Error", {}).get("Code", "")
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same read may succeed later: the store is busy, or the connection to it failed.
+    """Return whether the same read may succeed later: the store is busy, or the connection failed.
 
-    A missing object, a refused key or a wrong request is not passing.
+    A missing object, a refused key and a wrong request will not.
     """
     if answer := _answer(error):
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -61,10 +63,19 @@ def is_passing(error: BaseException) -> bool:
 
 
 def is_passing_status(status: int) -> bool:
-    """Whether an HTTP status says that the server is busy or broken just now."""
+    """Return whether an HTTP status means that the server is busy or broken at the moment."""
     return status >= 500 or status in _PASSING_STATUSES
 
 
+def outage(error: FileNotFoundError) -> str:
+    """Return why a file cannot be found at the moment; "" if it does not exist. fsspec raises the same for both."""
+    cause = error.__cause__
+    if cause is None or not type(cause).__module__.startswith(CLIENTS) or service_code(error):
+        return ""  # no client's error, or an object store answered that there is no such object
+    status = getattr(cause, "status", 0)
+    return "" if 400 <= status < 500 and not is_passing_status(status) else str(cause)
+
+
 def _answer(error: BaseException) -> dict[str, dict]:
-    """botocore's account of an answer that was an error; s3fs keeps it in the cause of the error that it raises."""
+    """Return botocore's description of an error response; s3fs keeps it in the cause of the error that it raises."""
     return getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}

@@ -1,6 +1,7 @@
-"""Ranges of a bucket's objects, by a client that takes a quarter to a third of s3fs' processor time for each. No Ray.
+"""Read ranges of objects in an S3 bucket with obstore, which needs a third of the CPU time of s3fs. No Ray.
 
-A run from a bucket asks for a range for every crop. Everything else goes through fsspec: ``genrescale.storage.store``.
+A run from a bucket requests a range for every crop. Writing, listing and deleting go through fsspec
+(``genrescale.storage.store``).
 """
 
 from __future__ import annotations
@@ -25,17 +26,18 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 32
 _CLIENT: ClientConfig = {"allow_http": True, "connect_timeout": "5s", "read_timeout": "15s"}
-_ONE_TRY: RetryConfig = {"max_retries": 0}  # a range is tried again by the store, where it is counted
-_KEYS_LAST = timedelta(minutes=10)  # then botocore is asked again, which renews keys that end
+_ONE_TRY: RetryConfig = {"max_retries": 0}  # Store reads a range again and counts it
+_KEYS_LAST = timedelta(minutes=10)  # then botocore is asked again, which renews expiring keys
 _STATUS = re.compile(r"status code: (\d{3})")
 _BEHIND_THE_END = 416
 
 
 def read_s3_ranges(bucket: str, ranges: Sequence[tuple[str, int, int]]) -> list[memoryview | Exception]:
-    """The bytes of every (key, offset, length), or the error that it ended in; all are asked for at the same time.
+    """Return the bytes or the error of every range (key, offset, length), requested at the same time.
 
-    Fewer bytes where the object ends before; none where it ends before the offset. An error is a FileNotFoundError, a
-    PermissionError, a ConnectionError (cut, refused, silent, or the store is busy: it may pass) or the client's own.
+    A range is shorter if the object ends before its end, and empty if it ends before the offset. An error is a
+    FileNotFoundError, a PermissionError, a ConnectionError (the connection is cut, refused or silent, or the store is
+    busy, which may pass) or the client's own.
     """
     session = get_session()
     client = _client(bucket, _endpoint(), session.get_config_variable("region") or "us-east-1")
@@ -56,7 +58,7 @@ def _client(bucket: str, endpoint: str | None, region: str) -> S3Store:
 
 
 def _keys() -> S3Credential:
-    """The keys that botocore finds, where s3fs finds them too: environment, profile, role of the machine."""
+    """Return the keys that botocore finds, as s3fs does: from the environment, a profile or the machine's role."""
     found = get_session().get_credentials()
     if found is None:
         raise PermissionError("no keys were found")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from genrescale.addresses import public_address
 from genrescale.audio import Clip
 from genrescale.data.corpora.reading import AUDIO_SUFFIXES, is_audio, listed_files, root_of
 from genrescale.data.decoding.decode import decode_pcm
@@ -17,7 +18,7 @@ from genrescale.tagging.scores import SongTags, Untagged, tag_clip
 
 def is_corpus(place: Store) -> bool:
     """Whether ``place`` is a sharded corpus, not a file or a folder of files."""
-    return not is_audio(place.uri) and place.exists(MANIFEST_PATH)
+    return not is_audio(public_address(place.uri)) and place.exists(MANIFEST_PATH)
 
 
 def list_audio(places: Sequence[Store]) -> list[str]:
@@ -33,7 +34,7 @@ def _songs_at(place: Store) -> list[str]:
     local = place.local_path()
     if local is not None and local.is_file():
         return [str(local)]
-    if is_audio(place.uri) and (local is None or not local.is_dir()):
+    if is_audio(public_address(place.uri)) and (local is None or not local.is_dir()):
         if local is not None:
             raise FileNotFoundError(f"{local} does not exist")
         return [place.uri]
@@ -45,17 +46,22 @@ def _songs_at(place: Store) -> list[str]:
     return songs
 
 
-def decode_song(address: str) -> Clip:
-    """Decode a song; its key is the address. Raises DecodeError."""
-    return decode_pcm(fetch_bytes(address), address)
+def decode_song(address: str, internal_urls: bool = False) -> Clip:
+    """Decode a song; its key is the public part of the address. Raises DecodeError.
+
+    ``internal_urls`` allows web servers with internal addresses.
+    """
+    return decode_pcm(fetch_bytes(address, internal_urls), public_address(address))
 
 
-def tag_files(exported: Exported, addresses: Sequence[str], embed: bool = False) -> Iterator[SongTags | Untagged]:
+def tag_files(
+    exported: Exported, addresses: Sequence[str], embed: bool = False, internal_urls: bool = False
+) -> Iterator[SongTags | Untagged]:
     """Yield the tags of every song, in order; a song that cannot be decoded is Untagged."""
     for address in addresses:
         try:
-            clip = decode_song(address)
+            clip = decode_song(address, internal_urls)
         except DecodeError as error:
-            yield Untagged(address, error.reason)
+            yield Untagged(error.name, error.reason)
         else:
             yield tag_clip(exported, clip, embed)

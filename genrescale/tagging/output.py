@@ -16,6 +16,7 @@ from genrescale.display.text import csv_text
 from genrescale.storage.store import Store
 from genrescale.tagging.scores import SongTags, Untagged
 from genrescale.telemetry.progress import Progress
+from genrescale.telemetry.terminal import printable, say
 
 FORMATS = ("text", "json", "csv")
 CSV_COLUMNS = ("song", "seconds", "windows", "tag", "score", "whole_song")
@@ -59,7 +60,7 @@ def write_tags(
         for result in results:
             if isinstance(result, Untagged):
                 failed += 1
-                print(f"tag: {result.song}: {result.reason}", file=sys.stderr)
+                say(f"tag: {result.song}: {result.reason}", sys.stderr)
             else:
                 tagged += 1
                 _write(file, lines(result, vocabulary, show))
@@ -67,7 +68,7 @@ def write_tags(
                 progress.advance(note=f"{failed} could not be tagged" if failed else "")
     if out or failed:
         where = f"; {out.uri}" if out else ""
-        print(f"{tagged} of {tagged + failed} songs tagged{where}", file=sys.stderr)
+        say(f"{tagged} of {tagged + failed} songs tagged{where}", sys.stderr)
     return 1 if failed else 0
 
 
@@ -79,7 +80,8 @@ def file_at(out: Store) -> AbstractContextManager[IO[bytes]]:
 
 def _write(file: IO[bytes] | None, text: str) -> None:
     if file is None:
-        print(text, end="", flush=True)
+        sys.stdout.write(text)
+        sys.stdout.flush()
     else:
         file.write(text.encode())
 
@@ -95,7 +97,9 @@ def lines(tags: SongTags, vocabulary: Vocabulary, show: Show) -> str:
     if show.format == "json":
         rows = [{"tag": tag, "score": score, "whole_song": whole} for tag, score, whole in shown]
         facts = {"song": tags.song, "seconds": round(tags.seconds, 3), "windows": tags.windows, "padded": tags.padded}
-        return json.dumps({**facts, "tags": rows}, ensure_ascii=False) + "\n"
+        text = json.dumps({**facts, "tags": rows}, ensure_ascii=False)
+        # on a terminal, too, no control character acts; JSON escapes only some of them
+        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n"
     if show.format == "csv":
         song = (tags.song, round(tags.seconds, 3), tags.windows)
         return csv_text((*song, tag, score, whole) for tag, score, whole in shown)
@@ -119,7 +123,7 @@ def _text(tags: SongTags, shown: list[tuple[str, float, float | None]]) -> str:
         rows.append(f"  {tag:{width}}  {score:.2f}  {bar(score):{BAR}}{at_once}".rstrip())
     if not shown:
         rows.append("  no tag reaches the threshold")
-    return "\n".join(rows) + "\n"
+    return "\n".join(map(printable, rows)) + "\n"
 
 
 def bar(score: float) -> str:

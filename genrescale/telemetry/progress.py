@@ -13,6 +13,8 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from genrescale.telemetry.terminal import printable
+
 HEARTBEAT_S = 3.0
 _MAX_HEARTBEAT_S = 60.0
 _REDRAW_S = 0.2
@@ -70,7 +72,7 @@ class Progress:
         parts.append(f"{format_duration(elapsed)} so far")
         if note:
             parts.append(note)
-        return f"[{self.stage}] " + " · ".join(parts)
+        return printable(f"[{self.stage}] " + " · ".join(parts))
 
     def _beat(self) -> None:
         tty = self._stream.isatty()

@@ -29,3 +29,12 @@ def use_no_kernels() -> None:
     import deepspeed.ops
 
     setattr(deepspeed.ops, "__compatible_ops__", {})  # noqa: B010  (a dunder name, which no type checker knows)
+
+
+def checkpoint_classes() -> list[type]:
+    """Return the classes that DeepSpeed's own checkpoint files hold beside tensors, numbers and text."""
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [LossScaler, ZeroStageEnum, fragment_address]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from genrescale.config import AugmentConfig, OptimConfig
 from genrescale.config.numbers import ceil_div
 from genrescale.models import count_parameters
 from genrescale.training.augment import augment
+from genrescale.training.checkpoint_files import CheckpointError, load_tensors
 from genrescale.training.contrast import Contrast, classes
-from genrescale.training.deepspeed_settings import deepspeed_settings, use_no_kernels
+from genrescale.training.deepspeed_settings import checkpoint_classes, deepspeed_settings, use_no_kernels
 from genrescale.training.optimizers import build_optimizer
 from genrescale.training.parameters import choose_trained
 
@@ -120,6 +122,7 @@ class Engine:
         deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
         # DeepSpeed's engine hands attributes through to the module, which no type checker can follow.
         self._engine: Any = deepspeed.initialize(model=model, optimizer=self._optimizer, config=config)[0]
+        self._engine.checkpoint_engine.load = partial(load_tensors, classes=checkpoint_classes())
         self._running = _running_statistics(self.module)
         # Which worker has which group decides the order of a sum, and the rounding of fp32 sums grows from step to
         # step: after 15 steps losses differ by 1e-2. Summed in float64 they round to the same gradient on any number
@@ -250,13 +253,15 @@ class Engine:
         """Write this rank's part of the training state under ``folder``. All ranks call it."""
         self._engine.save_checkpoint(str(folder), tag=_CHECKPOINT_TAG)
         if self.rank == 0:
+            # DeepSpeed adds scripts for people to run, which whoever can write to the checkpoint could change
+            for script in folder.glob("*.py"):
+                script.unlink()
             (folder / _LAYOUT_FILE).write_text(json.dumps([self._zero_stage, self.world_size]))
 
     def load(self, folder: Path) -> None:
         """Continue from ``save``. At ZeRO 0 on any number of workers; else on as many as wrote it (ValueError)."""
-        if (self._zero_stage, self.world_size) != (written := _layout(folder)) and {self._zero_stage, written[0]} != {
-            0
-        }:
+        written = written_layout(folder)
+        if written != (self._zero_stage, self.world_size) and {self._zero_stage, written[0]} != {0}:
             raise ValueError(
                 f"the checkpoint was written by {written[1]} worker(s) at ZeRO stage {written[0]}, this run has "
                 f"{self.world_size} at stage {self._zero_stage}; continue as it began, or delete the run's folder "
@@ -299,9 +304,12 @@ class Engine:
         self._engine.destroy()
 
 
-def _layout(folder: Path) -> tuple[int, int]:
-    """The ZeRO stage and the number of workers that wrote a checkpoint."""
-    stage, workers = json.loads((folder / _LAYOUT_FILE).read_text())
+def written_layout(folder: Path) -> tuple[int, int]:
+    """The ZeRO stage and the number of workers that wrote a checkpoint. Raises CheckpointError if it does not say."""
+    try:
+        stage, workers = map(int, json.loads((folder / _LAYOUT_FILE).read_text()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"the checkpoint is refused: its {_LAYOUT_FILE} cannot be read ({error})") from None
     return stage, workers
 
 

@@ -25,7 +25,8 @@ from genrescale.data.reading.source import CropGroup
 from genrescale.losses import Loss
 from genrescale.metrics.overfitting import gap_curve, possible_steps, select_step
 from genrescale.telemetry.stream_stats import StreamStats
-from genrescale.training.engine import Engine, TrainGroup
+from genrescale.training.checkpoint_files import check_seal, load_tensors, seal
+from genrescale.training.engine import Engine, TrainGroup, written_layout
 from genrescale.training.outputs import outputs_of
 from genrescale.training.prefetch import DeviceGroup, GroupsAhead
 from genrescale.training.schedules import after_validation, check_finite, in_sgd_phase, learning_rate, selector
@@ -202,6 +203,7 @@ class TrainingLoop:
         if self.engine.rank == 0:
             torch.save(self._candidates or self.best_weights, folder / "best.pt")
             self.state.save(folder)
+        seal(folder, self.engine.rank)
 
     @staticmethod
     def saved_step(folder: Path) -> int:
@@ -209,10 +211,11 @@ class TrainingLoop:
         return RunState.load(folder).step
 
     def load(self, folder: Path) -> None:
-        """Continue where ``save`` left off, on every rank."""
+        """Continue where ``save`` left off, on every rank. Raises CheckpointError if a file is not what was written."""
+        check_seal(folder, written_layout(folder)[1])
         self.engine.load(folder)
         self.state = RunState.load(folder)
-        kept = torch.load(folder / "best.pt", weights_only=True, map_location="cpu")
+        kept = load_tensors(folder / "best.pt", map_location="cpu")
         by_gap = self.run.optim.best_by == "gap"
         self._candidates = kept if by_gap else {}
         self.best_weights = kept[self.state.best_step] if by_gap else kept

@@ -11,6 +11,7 @@ from typing import Any
 
 from genrescale.results.row import LoopSummary
 from genrescale.telemetry.stream_stats import StreamStats
+from genrescale.training.checkpoint_files import CheckpointError
 
 _FILE = "progress.json"
 
@@ -54,13 +55,16 @@ class RunState:
 
     @classmethod
     def load(cls, folder: Path) -> RunState:
-        """The state of a checkpoint.
+        """The state of a checkpoint. Raises CheckpointError where the file holds no such state.
 
         Version 0.1.0 called the delivered bytes ``bytes_read`` and did not add up the fetched ones: they count from it.
         """
-        values = json.loads((folder / _FILE).read_text())
-        values["streams"] = [asdict(StreamStats.from_dict(stream)) for stream in values["streams"]]
-        return cls(**{"bytes_delivered" if name == "bytes_read" else name: value for name, value in values.items()})
+        try:
+            values = json.loads((folder / _FILE).read_text())
+            values["streams"] = [asdict(StreamStats.from_dict(stream)) for stream in values["streams"]]
+            return cls(**{"bytes_delivered" if name == "bytes_read" else name: value for name, value in values.items()})
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"the checkpoint is refused: its {_FILE} cannot be read ({error!r})") from None
 
 
 def loop_summary(state: RunState, **measured: Any) -> LoopSummary:

@@ -21,6 +21,7 @@ from genrescale.data.reading.crops import SongTable, read_crops
 from genrescale.data.reading.spans import DamagedShardError
 from genrescale.data.upkeep.verify import verify_shard
 from genrescale.results import read_results, write_planned
+from genrescale.storage.errors import TooLargeError
 from genrescale.storage.store import Store
 
 pytestmark = pytest.mark.cluster
@@ -179,3 +180,37 @@ def test_what_another_process_wrote_is_seen_at_once(bucket: Store):
         cwd=ROOT,
     )
     assert bucket.child("shared").list() == ["a"]
+
+
+def test_a_name_with_wildcards_or_colons_is_a_name(bucket: Store, job: RunJob):
+    """fsspec expands [ ] * ? where it deletes, and chains file systems at ::."""
+    names, paths = ("FMA 2", "FMA [2]", "FMA *", "FMA ?", "A::B"), ("describe.html", "shards/train-000000.tar")
+    for name in names:
+        for path in paths:
+            bucket.child(f"wild/{name}").write_bytes(path, name.encode())
+    for name in names[1:]:
+        assert Store(f"s3://music/wild/{name}").read_bytes("describe.html") == name.encode()
+        bucket.child(f"wild/{name}").delete("describe.html")
+        assert bucket.child(f"wild/{name}").list() == ["shards/train-000000.tar"]
+    assert bucket.child("wild/FMA 2").list() == list(paths)
+    deleted = job("inventory", "store=s3://music/wild", "at='FMA [2]'", "delete=corpus", "yes=true")
+    assert "is no corpus" in deleted.stderr
+    for name in ("FMA 2", "FMA [2]"):
+        bucket.child(f"wild/{name}").write_bytes("plan.parquet", b"begun")
+    deleted = job("inventory", "store=s3://music/wild", "at='FMA [2]'", "delete=corpus", "yes=true")
+    assert deleted.returncode == 0, deleted.stderr
+    assert bucket.child("wild/FMA [2]").list() == []
+    assert bucket.child("wild/FMA 2").list() == ["describe.html", "plan.parquet", "shards/train-000000.tar"]
+
+
+def test_a_file_is_read_up_to_a_limit_whatever_its_size(bucket: Store):
+    data = os.urandom((8 << 20) * 2)  # two whole parts: the third is behind the end
+    bucket.write_bytes("parts", data)
+    bucket.write_bytes("nothing", b"")
+    assert bucket.read_bytes("parts") == bucket.read_bytes("parts", len(data)) == data
+    with pytest.raises(TooLargeError, match=f"s3://music/parts has more than {len(data) - 1:,} bytes"):
+        bucket.read_bytes("parts", len(data) - 1)
+    assert bucket.read_bytes("nothing") == b""
+    with bucket.opened("parts") as file:
+        file.seek(-10, os.SEEK_END)
+        assert file.read() == data[-10:]

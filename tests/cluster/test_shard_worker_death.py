@@ -1,4 +1,4 @@
-"""The sharding job where processes die under it: a worker that is killed, songs that crash or hang every process."""
+"""The sharding job where processes die under it: a worker that is killed, songs that crash or hang their decoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from helpers.deadly import HANG, LIMIT_S, make_deadly, write_deadly_soundfile
+from helpers.deadly import HANG, make_deadly, write_deadly_soundfile
 from helpers.job_runs import RunJob
 from helpers.small_corpus import contents
 
@@ -88,7 +88,7 @@ def test_a_killed_worker_leaves_no_trace(environment: dict[str, str], music: Pat
     assert contents(out) == contents(undisturbed)
 
 
-def test_songs_that_crash_or_hang_their_process_are_quarantined_by_name(
+def test_songs_that_crash_or_hang_their_decoder_are_quarantined_by_name(
     environment: dict[str, str], job: RunJob, music: Path, tmp_path: Path
 ):
     write_deadly_soundfile(tmp_path / "modules")
@@ -100,7 +100,7 @@ def test_songs_that_crash_or_hang_their_process_are_quarantined_by_name(
     assert "2 songs in quarantine" in found
     table = pq.read_table(tmp_path / "shards/quarantine.parquet").to_pylist()
     assert [(row["path"], row["reason"]) for row in table] == [
-        (f"{folder}/jazz/11.flac", f"decoding took more than {LIMIT_S:g} s"),
+        (f"{folder}/jazz/11.flac", "decoding took more than 60 s"),
         (f"{folder}/rock/10.flac", "the decoder crashed (signal 11)"),
     ]
 

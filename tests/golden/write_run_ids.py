@@ -32,8 +32,8 @@ from genrescale.config import (
     RunConfig,
     SiteConfig,
 )
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.upkeep.mix import mix_corpora
 from genrescale.launch.sweep import SweepConfig, plan_trials
 from genrescale.storage.store import Store

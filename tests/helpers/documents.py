@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import runpy
@@ -135,7 +136,7 @@ def settings_of(job: str, overrides: Sequence[str]) -> Any:
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(JOBS)
-        import _cli
+        _cli = importlib.import_module("_cli")
 
         run_job = _cli.run_job
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from genrescale.data.decoding.decoders import ffmpeg_exe
+from genrescale.data.decoding.decoders import decode_with_ffmpeg, decode_with_sndfile, ffmpeg_exe
 
 RATE = 44_100
 # name: (suffix, what ffmpeg is asked for)
@@ -69,6 +69,18 @@ def encoded(name: str, seconds: float, folder: Path) -> Path:
         soundfile.write(source, music(seconds), RATE)
     run_ffmpeg("-i", source, *options.split(), path)
     return path
+
+
+def by_sndfile(path: Path, limit_s: float = 60.0) -> np.ndarray | None:
+    """What our first decoder alone makes of a file."""
+    with path.open("rb") as file:
+        return decode_with_sndfile(file.fileno(), "song", limit_s)
+
+
+def by_ffmpeg(path: Path) -> np.ndarray:
+    """What our second decoder alone makes of a file."""
+    with path.open("rb") as file:
+        return decode_with_ffmpeg(file.fileno(), "song", 60.0)
 
 
 def plain_ffmpeg(path: Path) -> np.ndarray:

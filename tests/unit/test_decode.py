@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from helpers.formats import encoded
+from helpers.formats import by_ffmpeg, by_sndfile, encoded
 from scipy.signal import resample_poly
 
 from genrescale.audio import SAMPLE_RATE, Clip
 from genrescale.data.decoding import decode, decoders
 from genrescale.data.decoding.decode import DecodeError, decode_pcm, middle_excerpt
-from genrescale.data.decoding.isolated import decode_isolated
 
 RATE = 44_100
 SECONDS = 3.0
@@ -57,9 +56,9 @@ def test_level_and_length_agree_with_soundfile(tmp_path: Path, kind: str):
 @pytest.mark.parametrize("kind", sorted(TOLERANCE))
 def test_both_decoders_agree(tmp_path: Path, kind: str):
     path = encode(tmp_path, kind)
-    here_T = decoders.decode_here(path, "song", 60)
+    here_T = by_sndfile(path)
     assert here_T is not None
-    there_T = decoders.decode_with_ffmpeg(path, "song", 60).astype(float)
+    there_T = by_ffmpeg(path).astype(float)
     assert abs(len(here_T) - len(there_T)) <= 1
     length = min(len(here_T), len(there_T))
     error = np.square(here_T[:length] - there_T[:length]).sum() / np.square(there_T).sum()
@@ -67,12 +66,9 @@ def test_both_decoders_agree(tmp_path: Path, kind: str):
 
 
 def test_what_libsndfile_does_not_read_goes_to_ffmpeg(tmp_path: Path):
-    named_raw = encode(tmp_path, "flac").rename(tmp_path / "song.raw")
-    assert decoders.decode_here(named_raw, "song", 60) is None
-    assert decode_pcm(named_raw, "song").duration_s == SECONDS
     surround = tmp_path / "surround.wav"
     soundfile.write(surround, np.repeat(stereo_tone(), 3, axis=1), RATE)
-    assert decoders.decode_here(surround, "song", 60) is None
+    assert by_sndfile(surround) is None
     assert decode_pcm(surround, "song").duration_s == SECONDS
 
 
@@ -113,7 +109,7 @@ def test_broken_files_say_which_and_why(tmp_path: Path):
     assert reason_of(silent) == "it is silent"
     picture = tmp_path / "picture.png"
     picture.write_bytes(_png())
-    assert reason_of(picture) == "it has no audio stream"
+    assert reason_of(picture) == "it is no audio file, but a playlist, a script, a picture or another kind of file"
 
 
 def _png() -> bytes:
@@ -306,8 +302,8 @@ def test_long_songs_are_refused_without_being_held(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(decoders, "MAX_SONG_S", 1.0)
     monkeypatch.setattr(decode, "MAX_SONG_S", 1.0)
     monkeypatch.setattr(decoders, "_arguments", decoders._arguments.__wrapped__)
-    held = decoders.decode_here(path, "", 60)
-    held = decoders.decode_with_ffmpeg(path, "", 60) if held is None else held
+    held = by_sndfile(path)
+    held = by_ffmpeg(path) if held is None else held
     assert len(held) == 2 * SAMPLE_RATE
     assert reason_of(path) == "it is longer than 1 s"
 
@@ -315,16 +311,14 @@ def test_long_songs_are_refused_without_being_held(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("kind", ["flac", "m4a", "mp3 vbr without a Xing header"])
 def test_of_a_long_song_an_excerpt_is_its_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
     path = encoded(kind, SECONDS, tmp_path)
-    whole = decoders.decode_with_ffmpeg(path, "", 60)
+    whole = by_ffmpeg(path)
     excerpt_len = SAMPLE_RATE // 2
     start = (len(whole) - excerpt_len) // 2
-    short = decode_pcm(path, "song", max_s=0.5)
     monkeypatch.setattr(decoders, "MAX_SONG_S", 1.0)
     monkeypatch.setattr(decode, "MAX_SONG_S", 1.0)
     monkeypatch.setattr(decoders, "_arguments", decoders._arguments.__wrapped__)
     excerpt = decode_pcm(path, "song", max_s=0.5)
     assert np.array_equal(excerpt.pcm_T, whole[start : start + excerpt_len])
-    assert np.array_equal(decode_isolated(path, "song", max_s=0.5).pcm_T, short.pcm_T)  # its child knows no patch
     assert reason_of(path) == "it is longer than 1 s"
 
 

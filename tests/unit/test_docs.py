@@ -212,7 +212,8 @@ def check_defaults(document: Path, names: list[str], cell: str) -> None:
             found: Any = settings_of("train", []).cpus
         else:
             found = getattr(GROUPS[group] if group else owner, field)
-        same = math.isclose(value, found) if isinstance(found, float) else str(value).lower() == str(found).lower()
+        is_number = isinstance(found, float)
+        same = math.isclose(float(value), found) if is_number else str(value).lower() == str(found).lower()
         assert same, f"{name} is {found!r}, not {value!r}"
 
 

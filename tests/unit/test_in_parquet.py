@@ -13,6 +13,7 @@ from helpers.small_corpus import shard_here
 from genrescale.audio import Song
 from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_songs
+from genrescale.data.decoding import fetch
 from genrescale.data.decoding.decode import decode_pcm
 from genrescale.data.decoding.decoders import DecodeError
 from genrescale.data.decoding.in_parquet import read_song
@@ -107,9 +108,10 @@ def test_what_cannot_be_read_is_a_song_in_quarantine(tmp_path: Path, address: st
         decode_song(Song("song", f"{tmp_path}/{address}", "", {}), ShardSettings())
 
 
-def test_a_dataset_in_object_storage(tmp_path: Path, files: list[Path]):
+def test_a_dataset_in_object_storage(tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch):
     import fsspec
 
+    monkeypatch.setattr(fetch, "BUCKETS", ("memory://",))
     write_dataset(tmp_path, files[:2], "train.parquet")
     storage = fsspec.filesystem("memory")
     storage.pipe_file("/in_parquet/train.parquet", (tmp_path / "train.parquet").read_bytes())

@@ -12,8 +12,8 @@ import pytest
 from helpers.small_corpus import make_song, shard_here
 
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig, run_id
+from genrescale.config.corpus import ShardSettings
 from genrescale.data.manifest import Manifest, read_manifest
-from genrescale.data.sharding.plan import ShardSettings
 from genrescale.data.upkeep.take_down import take_down
 from genrescale.storage.store import Store
 from genrescale.training import resolve as module

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def test_an_absent_row_is_none_and_one_reads_back_as_written(tmp_path: Path):
 
 def test_a_row_with_other_fields_is_refused_with_their_names():
     with pytest.raises(ValueError, match=r"missing fields.*'roc_auc'.*unknown fields \['surprise'\]"):
-        ResultRow.from_dict({"run_id": "abc", "surprise": 1, "schema": SCHEMA})
+        ResultRow.from_json(json.dumps({"run_id": "abc", "surprise": 1, "schema": SCHEMA}).encode(), "result.json")
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,10 @@ def test_a_score_table_of_another_schema_is_refused_with_what_to_do(tmp_path: Pa
 
 def test_the_row_takes_every_figure_of_the_workers_without_naming_it(corpus: Manifest, tmp_path: Path):
     """A new figure is measured in one file and defined in another: nothing between them lists figures."""
-    files, summary = Store(str(tmp_path)), LoopSummary(**{f.name: f"any {f.name}" for f in fields(LoopSummary)})
-    summary = replace(summary, steps=4)  # epochs are counted from it
+    examples = {"int": 4, "float": 0.5, "str": "cpu", "bool": True, "list[str]": ["head"], "list[int]": [2]}
+    examples["list[dict[str, float]]"] = [{"tries": 1.0}]
+    figures: dict[str, Any] = {f.name: examples[str(f.type)] for f in fields(LoopSummary)}
+    files, summary = Store(str(tmp_path)), LoopSummary(**figures)
     resolved = resolve(RunConfig(data=DATA), SiteConfig(corpus=corpus.uri, out=files.uri), corpus)
     id, keys = resolved.ticket.run_id, resolved.data.test_keys
     true_NK = corpus.labels_NK[corpus.select("test")]

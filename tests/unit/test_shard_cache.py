@@ -14,7 +14,7 @@ import pytest
 from genrescale.config import DataConfig, RunConfig, SiteConfig
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.reading.crops import SongTable, read_crops
-from genrescale.data.reading.shard_cache import Retried, ShardCache
+from genrescale.data.reading.shard_cache import FOLDER, Retried, ShardCache
 from genrescale.data.reading.spans import DamagedShardError, ReadStats
 from genrescale.storage.errors import StoreError
 from genrescale.storage.store import Store
@@ -30,7 +30,7 @@ def bucket(corpus: Manifest) -> Iterator[Store]:
     for path in files.list():
         bucket.write_bytes(path, files.read_bytes(path))
     yield bucket
-    bucket.delete("")
+    bucket.delete(*bucket.list())
 
 
 @pytest.fixture
@@ -72,10 +72,10 @@ def test_what_was_used_longest_ago_goes_first(bucket: Store, tmp_path: Path, dow
     cache = ShardCache(str(tmp_path), sum(sizes) - 1)
     for path in (*shards[:2], shards[0]):
         cache.read(bucket, path, 0, 10)
-    os.utime(next(tmp_path.glob(f"{Path(shards[1]).stem}-*.tar")), ns=(0, 0))
+    os.utime(next((tmp_path / FOLDER).glob(f"{Path(shards[1]).stem}-*.tar")), ns=(0, 0))
     cache.read(bucket, shards[2], 0, 10)
     assert [cache.has(bucket, path) for path in shards] == [True, False, True]
-    assert sum(file.stat().st_size for file in tmp_path.glob("*.tar")) <= cache.limit_bytes
+    assert sum(file.stat().st_size for file in (tmp_path / FOLDER).glob("*.tar")) <= cache.limit_bytes
     cache.read(bucket, shards[1], 0, 10)
     assert downloads == [*shards, shards[1]]
 
@@ -84,7 +84,7 @@ def test_a_damaged_copy_is_fetched_anew(bucket: Store, tmp_path: Path, downloads
     table = table_of(bucket, tmp_path)
     expected = read_all(table)
     fetched = len(downloads)
-    for copy in tmp_path.glob("*.tar"):
+    for copy in (tmp_path / FOLDER).glob("*.tar"):
         copy.write_bytes(bytes(copy.stat().st_size))
     np.testing.assert_array_equal(read_all(table), expected)
     assert len(downloads) == 2 * fetched
@@ -137,7 +137,7 @@ def test_a_full_disk_is_named(bucket: Store, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(Store, "download", no_room)
     with pytest.raises(StoreError, match=r"the disk of .* became full .* use a smaller site\.shard_cache_gb"):
         ShardCache(str(tmp_path), MB).read(bucket, "shards/train-000000.tar", 0, 10)
-    assert not list(tmp_path.glob("*.part"))
+    assert not list((tmp_path / FOLDER).glob("*.part"))
 
 
 def test_a_site_gives_its_runs_a_cache(bucket: Store, tmp_path: Path):
@@ -146,7 +146,7 @@ def test_a_site_gives_its_runs_a_cache(bucket: Store, tmp_path: Path):
     assert source.tables["train"].cache == ShardCache(str(tmp_path), 50_000 * MB)
     assert select_data(run, read_manifest(bucket.uri)).source().tables["train"].cache is None
     read_crops(source.tables["train"], np.zeros(1, np.int64), np.zeros(1, np.int64), 48_000)
-    assert list(tmp_path.glob("*.tar"))
+    assert list((tmp_path / FOLDER).glob("*.tar"))
 
 
 def test_a_cache_is_an_absolute_folder():

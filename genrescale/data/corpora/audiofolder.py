@@ -12,12 +12,9 @@ column ``artist`` is optional. Folders cannot be listed over HTTP: name the tabl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora.reading import (
@@ -26,6 +23,7 @@ from genrescale.data.corpora.reading import (
     carried,
     column,
     is_audio,
+    key_source,
     listed_files,
     official_split,
     open_parquet,
@@ -37,6 +35,8 @@ from genrescale.data.corpora.reading import (
     texts,
     vocabulary_of,
 )
+from genrescale.storage.json_bytes import read_object
+from genrescale.storage.parquet import ParquetTable
 from genrescale.storage.store import Store
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -86,7 +86,7 @@ def _of_table(store: Store, name: str, label: str) -> list[Song]:
         path = f"{folder}/{path}" if folder else path
         tags = class_tags(cells[i], classes.get(label_column, ()), row) if cells else [folder_label(path, row)]
         split = official_split(splits[i], row) or folder_split(path)
-        songs.append(Song(song_key(path), resolve(root, path), artists[i], carried(tags), split))
+        songs.append(Song(song_key(key_source(root, path)), resolve(root, path, row), artists[i], carried(tags), split))
     return songs
 
 
@@ -110,14 +110,17 @@ def read_features(store: Store, name: str) -> tuple[Columns, dict[str, list[str]
     if not name.endswith(".parquet"):
         return read_columns(store, name), {}
     file = open_parquet(store, name)
-    paths = [leaf.path for leaf in (file.schema.column(i) for i in range(len(file.schema)))]
-    kept = [path for path in paths if not path.endswith(".bytes")]
-    return read_parquet(file, f"{store.uri}/{name}", kept), _class_names(file)
+    where, kept = f"{store.uri}/{name}", [path for path in file.leaves if not path.endswith(".bytes")]
+    return read_parquet(file, where, kept), _class_names(file, where)
 
 
-def _class_names(file: pq.ParquetFile) -> dict[str, list[str]]:
-    features = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features")
-    return {name: names for name, feature in (features or {}).items() if (names := _names_in(feature))}
+def _class_names(file: ParquetTable, where: str) -> dict[str, list[str]]:
+    described = read_object(file.metadata.get(b"huggingface", b"{}"), f"{where}, its Hugging Face features")
+    try:
+        features = described.get("info", {}).get("features") or {}
+        return {name: found for name, feature in features.items() if (found := _names_in(feature))}
+    except (AttributeError, TypeError):
+        raise ValueError(f"{where}: its Hugging Face features cannot be read") from None
 
 
 def _names_in(feature: Any) -> list[str]:
@@ -125,8 +128,8 @@ def _names_in(feature: Any) -> list[str]:
     if isinstance(feature, list):
         feature = feature[0] if feature else {}
     if not feature or not isinstance(feature, dict):
-        return []  # e.g. an audio feature, which has neither names nor an inner feature
-    return feature["names"] if "names" in feature else _names_in(feature.get("feature", {}))
+        return []  # of audio, say, which has neither names nor another feature inside
+    return list(map(str, feature["names"])) if "names" in feature else _names_in(feature.get("feature", {}))
 
 
 def class_tags(cell: Any, names: Sequence[str], where: str) -> list[str]:

@@ -18,7 +18,6 @@ cannot decode and those shorter than ``min_s``; it keeps and reports other short
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from genrescale.audio import Song, Vocabulary, song_key
@@ -33,6 +32,7 @@ from genrescale.data.corpora.reading import (
     seconds_of,
     vocabulary_of,
 )
+from genrescale.storage.json_bytes import read_json
 from genrescale.storage.store import Store
 
 SUBSETS = ("small", "medium", "large", "full")
@@ -109,6 +109,6 @@ def _top_genres(store: Store) -> dict[int, str]:
 
 def _genres_of(cell: str, top_genre: dict[int, str], where: str) -> Sequence[str]:
     try:
-        return [top_genre[genre] for genre in json.loads(cell)]
+        return [top_genre[genre] for genre in read_json(cell, where)]
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{where}: genres_all {cell!r} is not a list of ids in {GENRES}") from None

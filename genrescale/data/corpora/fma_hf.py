@@ -26,6 +26,7 @@ from genrescale.data.corpora.reading import (
     column,
     embedded_address,
     embedded_rows,
+    key_source,
     listed_files,
     open_parquet,
     resolve,
@@ -78,10 +79,12 @@ def _of_table(store: Store, name: str, genre: str, names: Sequence[str]) -> list
             raise ValueError(f"{where}, row {i}: no file is named, and the row holds no audio")
         if not names and (numbers := [tag for tag in tags if tag.isdigit()]):
             raise ValueError(f"{where}, row {i}: genre {numbers[0]} has no name; give the names: +options.names=[...]")
-        address = embedded_address(f"{root}/{name}", source, i - 1) if inside[i - 1] else resolve(root, path)
-        key = song_key(path or f"{name.removesuffix('.parquet')} row {i}")
+        row = f"{where}, row {i}"
+        address = embedded_address(f"{root}/{name}", source, i - 1) if inside[i - 1] else resolve(root, path, row)
+        key = song_key(key_source(root, path) or f"{name.removesuffix('.parquet')} row {i}")
         songs.append(Song(key, address, "", carried(tags), split or folder_split(path)))
-    _require_file([song for song, is_inside in zip(songs, inside, strict=True) if not is_inside], where)
+    beside = [song for song, is_inside in zip(songs, inside, strict=True) if not is_inside]
+    _require_file([song for song in beside if song.address.startswith(f"{root}/")], where)
     return songs
 
 

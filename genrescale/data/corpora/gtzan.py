@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import is_audio, listed_files, one_of, read_lines, root_of, vocabulary_of
+from genrescale.data.corpora.reading import below, is_audio, listed_files, one_of, read_lines, root_of, vocabulary_of
 from genrescale.storage.store import Store
 
 LISTS = {"train": "train_filtered.txt", "validation": "valid_filtered.txt", "test": "test_filtered.txt"}
@@ -49,7 +49,7 @@ def _filtered(root: str, store: Store, suffix: str) -> list[Song]:
         for i, path in enumerate(lines, 1):
             if not (match := _CLIP.fullmatch(path)):
                 raise ValueError(f"{store.uri}/{name}, row {i}: {path!r} is not a path like blues/blues.00029.wav")
-            songs.append(_song(match, f"{root}/{path.rpartition('.')[0]}{suffix}", split))
+            songs.append(_song(match, below(root, f"{path.rpartition('.')[0]}{suffix}"), split))
     return songs
 
 

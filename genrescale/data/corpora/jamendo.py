@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from genrescale.audio import SPLITS, Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import carried, one_of, read_rows, resolve, root_of, seconds_of, vocabulary_of
+from genrescale.data.corpora.reading import below, carried, one_of, read_rows, root_of, seconds_of, vocabulary_of
 from genrescale.storage.store import Store
 
 SUBSETS = ("moodtheme", "top50tags", "genre", "instrument", "all")
@@ -43,7 +43,7 @@ def list_songs(
     for split in SPLITS:
         for track in read_tracks(store, _file_name(subset, split)):
             path = f"{track.path.removesuffix('.mp3')}.low.mp3" if low else track.path
-            key, address = song_key(track.id), resolve(root, path)
+            key, address = song_key(track.id), below(root, path)
             songs.append(Song(key, address, track.artist, carried(track.tags), split, track.duration_s))
     return songs, vocabulary_of([song.labels for song in songs], store.uri)
 

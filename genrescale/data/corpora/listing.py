@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from genrescale.addresses import public_address, scrubbed
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.quarantine import Rejected
 
@@ -34,11 +35,11 @@ class Rows:
     """Collects songs and rejected rows while the table at ``address`` is read. Rows are numbered from 1."""
 
     def __init__(self, address: str) -> None:
-        self.address = address
+        self.address = public_address(address)
         self.songs: list[Song] = []
         self.rejected: list[Rejected] = []
         self._row_of: dict[str, int] = {}
-        name = address.rpartition("/")[2]
+        name = self.address.rpartition("/")[2]
         self._name = name.rpartition(".")[0] or name
 
     def keep(self, row: int, song: Song) -> None:
@@ -52,9 +53,9 @@ class Rows:
         if not key or self._row_of.setdefault(key, row) != row:
             key = song_key(f"{self._name} row {row}")
         # encodable text of a readable length
-        reason = reason.encode(errors="backslashreplace").decode()
+        reason = scrubbed(reason).encode(errors="backslashreplace").decode()
         short = reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]} ..."
-        self.rejected.append(Rejected(key, path or self.address, self.address, short))
+        self.rejected.append(Rejected(key, public_address(path) or self.address, self.address, short))
 
     def require_songs(self) -> None:
         """Raise ValueError if every row was rejected, because then the table is at fault, not its rows."""

@@ -20,6 +20,7 @@ from genrescale.audio import SPLITS, Song, Tag, Vocabulary, song_key
 from genrescale.data.corpora.musicnn import read_clips
 from genrescale.data.corpora.reading import (
     TABLE_SUFFIXES,
+    below,
     carried,
     column,
     most_frequent,
@@ -50,7 +51,7 @@ def list_songs(audio: str, tables: str = "", splits: Sequence[str] = SPLITS) -> 
         return _of_table(root, tables, splits)
     clips, vocabulary = read_clips(Store(tables or audio), "msd", splits)
     songs = [
-        Song(song_key(track), resolve(root, clip.path), artist="", labels=carried(clip.tags), split=clip.split)
+        Song(song_key(track), below(root, clip.path), artist="", labels=carried(clip.tags), split=clip.split)
         for track, clip in clips.items()
     ]
     return songs, vocabulary
@@ -73,5 +74,5 @@ def _of_table(root: str, address: str, splits: Sequence[str]) -> tuple[list[Song
         split, labels = official_split(official[i], where), carried(tags[i], known)
         if labels and (split is None or split in splits):
             path = paths[i] or f"{track[2]}/{track[3]}/{track[4]}/{track}.mp3"
-            songs.append(Song(song_key(track), resolve(root, path), artists[i], labels, split))
+            songs.append(Song(song_key(track), resolve(root, path, where), artists[i], labels, split))
     return songs, Vocabulary(tuple(Tag(name) for name in names))

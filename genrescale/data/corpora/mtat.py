@@ -21,13 +21,13 @@ from collections.abc import Sequence
 from genrescale.audio import SPLITS, Song, Tag, Vocabulary, song_key
 from genrescale.data.corpora.musicnn import index_name, read_clips
 from genrescale.data.corpora.reading import (
+    below,
     carried,
     column,
     most_frequent,
     one_of,
     read_columns,
     read_rows,
-    resolve,
     root_of,
     split_address,
 )
@@ -59,7 +59,7 @@ def list_songs(
     for path, artist, tags in rows:
         home, labels = _folder_split(path, store) if listed is None else listed.get(path), carried(tags, known)
         if home in splits and (labels or not only_tagged):
-            songs.append(Song(song_key(path), resolve(root, path), artist, labels, home))
+            songs.append(Song(song_key(path), below(root, path), artist, labels, home))
     return songs, vocabulary
 
 

@@ -11,7 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from genrescale.audio import Song, Tag, Vocabulary, song_key
-from genrescale.data.corpora.reading import carried, column, most_frequent, one_of, read_columns, root_of, tag_names
+from genrescale.data.corpora.reading import (
+    below,
+    carried,
+    column,
+    most_frequent,
+    one_of,
+    read_columns,
+    root_of,
+    tag_names,
+)
 from genrescale.storage.store import Store
 
 FILES = {"genres": "id_genres.csv", "tags": "id_tags.csv"}
@@ -58,5 +67,5 @@ def read_tracks(audio: str, labels: str, tables: str = "") -> list[Track]:
     for i, (track, cell) in enumerate(zip(column(table, "id", where), column(table, labels, where), strict=True), 1):
         if track not in artists:
             raise ValueError(f"{where}, row {i}: id {track!r} is not in {INFORMATION}")
-        tracks.append(Track(track, artists[track], f"{root}/{track}.mp3", tuple(tag_names(cell, ","))))
+        tracks.append(Track(track, artists[track], below(root, f"{track}.mp3"), tuple(tag_names(cell, ","))))
     return tracks

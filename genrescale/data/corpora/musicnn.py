@@ -10,12 +10,12 @@ only statement assigns the 50 tag names in order. None has a header.
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genrescale.audio import SPLITS, Tag, Vocabulary
 from genrescale.data.corpora.reading import one_of, read_lines, read_rows
+from genrescale.storage.json_bytes import read_json
 from genrescale.storage.store import Store
 
 _FILE_OF = {"train": "train", "validation": "val", "test": "test"}
@@ -66,7 +66,7 @@ def _paths(store: Store, file: str) -> dict[str, str]:
 
 def _carried(row: Sequence[str], names: Sequence[str], where: str) -> tuple[str, ...]:
     try:
-        values = json.loads(row[1])
+        values = read_json(row[1], where)
         if len(values) != len(names) or not set(values) <= {0, 1}:
             raise ValueError
     except (IndexError, TypeError, ValueError):
@@ -80,7 +80,7 @@ def _tag_names(store: Store, file: str) -> list[str]:
     _, assigned, value = "\n".join(read_lines(store, file, remedy)).partition("=")
     try:
         names = ast.literal_eval(value.strip())
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two: of lists of thousands of lists
         names = None
     if not assigned or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{store.uri}/{file} does not assign a list of tag names; expected LABELS = ['rock', ...]")

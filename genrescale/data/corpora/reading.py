@@ -10,6 +10,8 @@ import csv
 import io
 import json
 import math
+import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,10 +19,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from genrescale.addresses import public_address
 from genrescale.audio import Tag, Vocabulary
+from genrescale.storage.json_bytes import read_json
+from genrescale.storage.parquet import ParquetTable
 from genrescale.storage.store import Store
+from genrescale.storage.web import WEB
 
 AUDIO_SUFFIXES = (
     *(".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mka", ".mp2", ".mp3"),
@@ -43,9 +48,35 @@ def root_of(store: Store) -> str:
     return str(local) if local is not None else store.uri.rstrip("/")
 
 
-def resolve(root: str, path: str) -> str:
-    """Return ``path`` in ``root``, unless it is absolute or a URI."""
-    return path if "://" in path or path.startswith("/") else f"{root}/{path}"
+def below(root: str, path: str, where: str = "") -> str:
+    """Return the address of the file ``path`` in ``root``.
+
+    Raises ValueError, with ``where``, for a path that leads out of it.
+    """
+    depth, at = 0, f"{where}: " if where else ""
+    for part in path.split("/"):
+        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
+        if depth < 0:
+            raise ValueError(f"{at}the path {path!r} leads out of {root}")
+    if "://" in path or path.startswith("/"):
+        raise ValueError(f"{at}the path {path!r} is not inside {root}")
+    return f"{root}/{path}"
+
+
+def resolve(root: str, path: str, where: str) -> str:
+    """Return the address of a song in a table of the folder ``root``: a URI, an absolute path, or a path in ``root``.
+
+    Raises ValueError, with ``where``, for a path that leads out, and for a file of this machine if the table is
+    elsewhere: whoever can write the table must not choose which local files are read.
+    """
+    if "://" in root and path.lower().startswith(("/", "file:")):
+        raise ValueError(f"{where}: the path {path!r} is a file of this machine, but the table is not on it")
+    return path if "://" in path or path.startswith("/") else below(root, path, where)
+
+
+def key_source(root: str, path: str) -> str:
+    """Return what a song's key is made of: its path as the table has it, or its whole URL if that has a query."""
+    return f"{root}/{path}" if root.startswith(WEB) and "://" not in path and re.search("[?#]", path) else path
 
 
 def listed_files(store: Store) -> list[str]:
@@ -53,7 +84,7 @@ def listed_files(store: Store) -> list[str]:
 
     Raises FileNotFoundError if there is no folder, and ValueError for HTTP, which has no reliable listing.
     """
-    if store.uri.startswith(("http://", "https://")):
+    if store.uri.startswith(WEB):
         raise ValueError(f"{store.uri} cannot be listed over HTTP; name its tables, or its songs in one (corpus=table)")
     if not store.exists():
         raise FileNotFoundError(f"audio={store.uri} does not exist")
@@ -64,10 +95,18 @@ def is_audio(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in AUDIO_SUFFIXES
 
 
+def folder_of(address: str) -> Store:
+    """The folder of a file."""
+    folder, slash, _ = address.rpartition("/")
+    return Store(folder or slash or ".")
+
+
 def split_address(address: str) -> tuple[Store, str]:
-    """Split the address of a file into its folder and its name."""
-    folder, slash, name = address.rpartition("/")
-    return Store(folder or slash or "."), name
+    """Split the address of a file into its folder and its name. A URL's query stays with the name."""
+    if os.path.islink(address):
+        address = os.path.realpath(address)
+    path, mark, query = address.partition("?") if address.startswith(WEB) else (address, "", "")
+    return folder_of(path), f"{path.rpartition('/')[2]}{mark}{query}"
 
 
 def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "") -> Columns:
@@ -76,9 +115,10 @@ def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "")
     CSV and TSV cells stay text: a genre may be called "80" or "None". In JSON lines, a missing key is None.
     ``delimiter`` overrides that of the suffix. ``remedy`` ends the error message if the file is missing.
     """
-    where, suffix = f"{store.uri}/{name}", PurePosixPath(name).suffix.lower()
+    where = public_address(f"{store.uri}/{name}")
+    suffix = PurePosixPath(where).suffix.lower()
     if suffix not in TABLE_SUFFIXES:
-        raise ValueError(f"{name} is not a table in a supported format: {', '.join(TABLE_SUFFIXES)}")
+        raise ValueError(f"{where} is not a table in a supported format: {', '.join(TABLE_SUFFIXES)}")
     if suffix == ".parquet":
         return read_parquet(open_parquet(store, name, remedy), where)
     if suffix == ".jsonl":
@@ -110,22 +150,19 @@ def read_lines(store: Store, name: str, remedy: str = "") -> list[str]:
         raise ValueError(f"{store.uri}/{name}: {error}; save it as UTF-8") from None
 
 
-def open_parquet(store: Store, name: str, remedy: str = "") -> pq.ParquetFile:
-    local = store.local_path(name)
-    # a local file is read by column, so embedded audio is not loaded
-    source = local if local is not None and local.exists() else io.BytesIO(_bytes(store, name, remedy))
+def open_parquet(store: Store, name: str, remedy: str = "") -> ParquetTable:
+    """A Parquet file, which is read by column: audio that lies in the same file stays where it is."""
     try:
-        return pq.ParquetFile(source)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last two: damaged metadata
-        raise ValueError(f"{store.uri}/{name} cannot be read as Parquet: {error}") from None
+        return ParquetTable(store.opened(name), f"{store.uri}/{name}")
+    except (FileNotFoundError, IsADirectoryError):
+        raise _missing(store, name, remedy) from None
 
 
-def read_parquet(file: pq.ParquetFile, where: str, columns: list[str] | None = None) -> Columns:
+def read_parquet(file: ParquetTable, where: str, columns: Sequence[str] | None = None) -> Columns:
+    """Columns by their names or dotted paths, as lists of Python's own values."""
     try:
-        table = file.read(columns=columns)
-        _refuse_twice(table.column_names, where)
-        return table.to_pydict()
-    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:  # the last two: text, dates
+        return file.read(columns).to_pydict()
+    except (pa.ArrowException, UnicodeDecodeError, OverflowError) as error:  # texts, and dates of the year 10,000
         raise ValueError(f"{where} cannot be read as Parquet: {error}") from None
 
 
@@ -137,25 +174,13 @@ def embedded_address(file: str, column: str, row: int) -> str:
     return f"{file}#{column}/{row}"
 
 
-def embedded_rows(file: pq.ParquetFile, column: str) -> list[bool]:
+def embedded_rows(file: ParquetTable, column: str) -> list[bool]:
     """Return whether ``column.bytes`` of each row has content; all False if there is no such column.
 
     Uses the file's statistics where they are sufficient, else reads one song at a time.
     """
-    leaves = [file.schema.column(i).path for i in range(len(file.schema))]
-    if (bytes_column := f"{column}.bytes") not in leaves:
-        return [False] * file.metadata.num_rows
-    has_bytes: list[bool] = []
-    for group in range(file.num_row_groups):
-        facts = file.metadata.row_group(group)
-        statistics = facts.column(leaves.index(bytes_column)).statistics
-        nulls = statistics.null_count if statistics is not None and statistics.has_null_count else None
-        if nulls in (0, facts.num_rows):
-            has_bytes += [nulls == 0] * facts.num_rows
-            continue
-        for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[bytes_column], use_threads=False):
-            has_bytes.append(bool((batch.column(0)[0].as_py() or {}).get("bytes")))
-    return has_bytes
+    wanted = f"{column}.bytes"
+    return file.holds(wanted) if wanted in file.leaves else [False] * file.num_rows
 
 
 def _refuse_twice(names: Sequence[str], where: str) -> None:
@@ -236,8 +261,11 @@ def _bytes(store: Store, name: str, remedy: str) -> bytes:
     try:
         return store.read_bytes(name)
     except (FileNotFoundError, IsADirectoryError):
-        end = f"; {remedy}" if remedy else ""
-        raise FileNotFoundError(f"{store.uri}/{name} does not exist{end}") from None
+        raise _missing(store, name, remedy) from None
+
+
+def _missing(store: Store, name: str, remedy: str) -> FileNotFoundError:
+    return FileNotFoundError(f"{store.uri}/{name} does not exist{f'; {remedy}' if remedy else ''}")
 
 
 def _text(store: Store, name: str, remedy: str) -> io.TextIOBase:
@@ -278,13 +306,11 @@ def _columns_of_lines(text: io.TextIOBase, where: str) -> Columns:
 
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
-        if "\\u" in line:  # half of a surrogate pair is valid JSON, but cannot be encoded
-            json.dumps(value, ensure_ascii=False).encode()
+        found = read_json(line, where, max_digits=1000)  # of one cell, which its row answers for
+        if "\\u" in line:  # half of a surrogate pair is JSON, but no text that could be written anywhere
+            json.dumps(found, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise ValueError(f"{where} holds half of a surrogate pair, which is not Unicode text") from None
-    except (ValueError, RecursionError) as error:  # also huge numbers and deep nesting
-        raise ValueError(f"{where} is not JSON: {error}") from None
-    if not isinstance(value, dict):
+    if not isinstance(found, dict):
         raise ValueError(f'{where}: expected an object like {{"path": ...}}')
-    return value
+    return found

@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import root_of
+from genrescale.data.corpora.reading import below, root_of
 from genrescale.data.synthesis.write import SONGS_TABLE, VOCABULARY_FILE
-from genrescale.storage.parquet import table_of
+from genrescale.storage.json_bytes import JSON_BYTES, read_object
+from genrescale.storage.parquet import read_table
 from genrescale.storage.store import Store
 
 REMEDY = "make one with: python jobs/synthesize_corpus.py"
@@ -33,7 +34,7 @@ def list_songs(audio: str) -> tuple[list[Song], Vocabulary]:
         table["path"].to_pylist(), table["artist"].to_pylist(), labels_NK, kept_NK, strict=True
     ):
         labels = dict(zip(names[kept_K].tolist(), labels_K[kept_K].tolist(), strict=True))
-        songs.append(Song(song_key(path), f"{root}/{path}", artist=artist, labels=labels))
+        songs.append(Song(song_key(path), below(root, path), artist=artist, labels=labels))
     return songs, vocabulary
 
 
@@ -43,10 +44,10 @@ def _read_tables(store: Store) -> tuple[pa.Table, Vocabulary]:
         if not store.exists(name):
             raise FileNotFoundError(f"audio={store.uri} holds no synthetic corpus: {name} is missing; {REMEDY}")
     try:
-        vocabulary = Vocabulary.from_json(store.read_bytes(VOCABULARY_FILE).decode())
-        table = table_of(store.read_bytes(SONGS_TABLE), columns=COLUMNS)
+        vocabulary = Vocabulary.from_fields(read_object(store.read_bytes(VOCABULARY_FILE, JSON_BYTES), VOCABULARY_FILE))
+        table = read_table(store, SONGS_TABLE, columns=COLUMNS)
         width = table.schema.field("labels").type.list_size
-    except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the tables of the synthetic corpus audio={store.uri} cannot be read: {error}") from error
     if width != len(vocabulary):
         raise ValueError(f"audio={store.uri}: songs have {width} labels, the vocabulary has {len(vocabulary)} tags")

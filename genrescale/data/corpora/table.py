@@ -3,7 +3,8 @@
 Columns (other names with ``columns={"labels": "genre"}``; further columns are ignored):
 
 =================  ===============================================================================================
-``path``           the encoded file, relative to the table's folder, absolute, or a URI
+``path``           the encoded file: below the table's folder, a URL (``http://``, ``https://``, ``s3://``), or the
+                   absolute path of a file, which only a table on this machine may name
 ``labels``         tag names: ``rock|guitar`` in one cell, or a list (Parquet, JSON); may be empty
 ``artist``         optional; empty: unknown
 ``split``          optional; ``train``, ``validation`` (``valid``, ``val``) or ``test``; empty: none
@@ -14,7 +15,7 @@ The vocabulary is exclusive if every song has exactly one label and there is no 
 
 A row that is bad by itself is rejected, and the other rows form the corpus:
 
-- an empty path, or one that is not text
+- an empty path, one that is not text, or one that leads out of the table's folder
 - labels that are neither names nor a list of names (a missing number, a list in a list)
 - a split with an unknown name, or none if other rows have one
 - a regression value that is not a number from 0 to 1
@@ -33,6 +34,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from genrescale.addresses import public_address
 from genrescale.audio import Song, Tag, Vocabulary, song_key
 from genrescale.config.corpus import TableColumns
 from genrescale.data.corpora.listing import Listing, Rows
@@ -40,6 +42,7 @@ from genrescale.data.corpora.reading import (
     SPLIT_NAMES,
     Columns,
     column,
+    key_source,
     official_split,
     read_columns,
     resolve,
@@ -71,11 +74,11 @@ def read_listing(audio: str, columns: Mapping[str, str] | None = None) -> Listin
 
     Raises FileNotFoundError if there is no table, and ValueError for a table that is refused as a whole (see above).
     """
-    store, name = split_address(audio)
+    (store, name), shown = split_address(audio), public_address(audio)
     table = read_columns(store, name)
-    cells = _name_columns(table, columns or {}, audio)
+    cells = _name_columns(table, columns or {}, shown)
     regress = {key.removeprefix(REGRESS): table[key] for key in table if key.startswith(REGRESS)}
-    root, rows, labels = root_of(store), Rows(audio), []
+    root, rows, labels = root_of(store), Rows(shown), []
     official = any(split in SPLIT_NAMES for split in cells["split"])
     for i, path in enumerate(cells["path"]):
         row, key, address = f"row {i + 1}", "", ""
@@ -84,7 +87,7 @@ def read_listing(audio: str, columns: Mapping[str, str] | None = None) -> Listin
                 raise ValueError(f"{row}: the path is empty")
             if not isinstance(path, str):
                 raise ValueError(f"{row}: the path {path!r} is not text")
-            key, address = song_key(path), resolve(root, path)
+            key, address = song_key(key_source(root, path)), resolve(root, path, row)
             tags = _tags(cells["labels"][i], row)
             values = dict.fromkeys(tags, 1.0)
             values |= {tag: _number(numbers[i], f"{row}, column {REGRESS}{tag}") for tag, numbers in regress.items()}
@@ -97,7 +100,7 @@ def read_listing(audio: str, columns: Mapping[str, str] | None = None) -> Listin
             continue
         labels.append(tags)
     rows.require_songs()
-    return Listing(rows.songs, _vocabulary(labels, list(regress), audio), tuple(rows.rejected))
+    return Listing(rows.songs, _vocabulary(labels, list(regress), shown), tuple(rows.rejected))
 
 
 def _name_columns(table: Columns, columns: Mapping[str, str], audio: str) -> Columns:

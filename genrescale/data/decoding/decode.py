@@ -1,14 +1,15 @@
 """Encoded bytes to PCM: any song becomes mono 16 kHz int16, or a DecodeError that names it and says why.
 
-libsndfile decodes in this process what it can be relied on for, ffmpeg the rest (``decoders.py``). Start, length, level
-and content are those of a plain ``ffmpeg -i SONG -ac 1 -ar 16000``: within 1 sample, 0.01 dB, and 1e-4 of the energy.
-Bytes are put into a temporary file, so the same song gives the same samples wherever it is stored.
+libsndfile decodes what it can be relied on for, ffmpeg the rest (``decoders.py``), each in a process of its own for
+every song, because a song may come from a stranger (``isolated.py``). Start, length, level and content are those of a
+plain ``ffmpeg -i SONG -ac 1 -ar 16000``: within 1 sample, 0.01 dB, and 1e-4 of the energy. The decoders get an opened
+file without a name, so the same song gives the same samples wherever it is stored.
 
 ==================================================  ================================================================
 What a file is                                      What becomes of it
 ==================================================  ================================================================
 MP3, AAC, M4A, FLAC, Ogg, Opus, WAV, AU, AIFF,      decoded, whatever its name ends in, at any rate from MIN_RATE to
-WMA, ... (all that ffmpeg reads); first stream      MAX_RATE and with any channels (their mean, ffmpeg's mix from 3)
+WMA, ... (AUDIO_FORMATS); first stream              MAX_RATE and with any channels (their mean, ffmpeg's mix from 3)
 tags and pictures of any size                       passed over
 MP3 without a Xing header, or with a false one      decoded whole, by ffmpeg
 truncated, or damaged in the middle                 what ffmpeg finds in it is kept
@@ -19,7 +20,8 @@ several Ogg or MP3 streams behind each other        all of them
 louder than full scale                              clipped
 missing, no file, empty (0 bytes)                   refused: it does not exist, it is not a file, it is empty
 larger than MAX_ENCODED_BYTES                       refused before it is read
-not audio, or a picture                             refused with ffmpeg's reason
+a playlist, manifest or script, a picture           refused, and nothing that it names is opened
+other data                                          refused with ffmpeg's reason
 no sample, or too few for one at 16 kHz             refused: no audio samples
 shorter than ``min_s``                              refused with both durations
 longer than MAX_SONG_S                              refused, having decoded no more than that; with ``max_s`` its
@@ -27,23 +29,24 @@ longer than MAX_SONG_S                              refused, having decoded no m
 sample rate out of range (0, 1 Hz, 4 GHz)           refused with the rate, or ffmpeg's reason
 never above SILENT_PEAK                             refused: it is silent
 NaN or infinite samples                             refused: samples that are not numbers
-more than ``limit_s`` of decoding                   refused with the limit
-makes ffmpeg crash or exceed MEMORY_LIMIT           refused with how ffmpeg ended
-makes libsndfile crash                              the process dies; ``isolated.py`` names the song
-makes a read or a decoder hang                      the process dies (``watchdog.py``), and so on
+more than ``limit_s`` of decoding, or a hang        refused with the limit
+makes a decoder crash or exceed a limit             refused with how the decoder ended
 ==================================================  ================================================================
 """
 
 from __future__ import annotations
 
+import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from genrescale.audio import Clip, len_to_seconds, seconds_to_len
-from genrescale.data.decoding.decoders import MAX_SONG_S, DecodeError, decode_here, decode_with_ffmpeg
+from genrescale.data.decoding.decoders import MAX_SONG_S, DecodeError, decode_with_ffmpeg, decode_with_sndfile
 
 DECODE_LIMIT_S = 60.0
 """Seconds of wall time that each of the two decoders may take for a file."""
@@ -61,13 +64,11 @@ def decode_pcm(
     Of a file longer than MAX_SONG_S the middle ``max_s`` seconds, where that is not 0. Raises DecodeError as the table
     above says; ``limit_s`` are seconds of wall time.
     """
-    if isinstance(source, Path):
-        return Clip(name, _checked(_decode_file(source, name, limit_s, max_s), name, min_s))
-    check_size(len(source), name)
-    with tempfile.NamedTemporaryFile(prefix="genrescale-") as file:
-        file.write(source)
-        file.flush()
-        return Clip(name, _checked(_decode_file(Path(file.name), name, limit_s, max_s), name, min_s))
+    with _opened(source, name) as file:
+        pcm_T = decode_with_sndfile(file, name, limit_s, excerpt=bool(max_s))
+        if pcm_T is None:
+            pcm_T = decode_with_ffmpeg(file, name, limit_s, seconds_to_len(max_s))
+    return Clip(name, _checked(pcm_T, name, min_s))
 
 
 def middle_excerpt(clip: Clip, max_s: float) -> Clip:
@@ -85,20 +86,40 @@ def check_size(num_bytes: int, name: str) -> None:
         raise DecodeError(name, f"the file has {num_bytes:,} bytes, more than {MAX_ENCODED_BYTES:,}")
 
 
-def _decode_file(path: Path, name: str, limit_s: float, max_s: float) -> np.ndarray:
+@contextmanager
+def _opened(source: bytes | Path, name: str) -> Iterator[int]:
+    """The descriptor of an encoded file, opened for reading; bytes lie in a file without a name."""
+    if isinstance(source, bytes):
+        _check_kind(stat.S_IFREG, len(source), name)
+        with tempfile.TemporaryFile() as file:
+            file.write(source)
+            file.flush()
+            yield file.fileno()
+        return
     try:
-        found = path.stat()
+        found = source.stat()
+        _check_kind(found.st_mode, found.st_size, name)  # a pipe or a device is not even opened
+        file = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise DecodeError(name, "the file does not exist") from None
-    except (OSError, ValueError) as error:  # e.g. no right to look, a name that is too long or holds a NUL
+    except DecodeError:
+        raise
+    except (OSError, ValueError) as error:  # e.g. no right to it, a name that is too long or holds a NUL
         raise DecodeError(name, f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    if not stat.S_ISREG(found.st_mode):
+    try:
+        found = os.fstat(file)  # another file may have taken its place
+        _check_kind(found.st_mode, found.st_size, name)
+        yield file
+    finally:
+        os.close(file)
+
+
+def _check_kind(mode: int, num_bytes: int, name: str) -> None:
+    if not stat.S_ISREG(mode):
         raise DecodeError(name, "it is not a file")
-    if not found.st_size:
+    if not num_bytes:
         raise DecodeError(name, "the file is empty (0 bytes)")
-    check_size(found.st_size, name)
-    pcm_T = decode_here(path, name, limit_s, excerpt=bool(max_s))
-    return decode_with_ffmpeg(path, name, limit_s, seconds_to_len(max_s)) if pcm_T is None else pcm_T
+    check_size(num_bytes, name)
 
 
 def _checked(pcm_T: np.ndarray, name: str, min_s: float) -> np.ndarray:

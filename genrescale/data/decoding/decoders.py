@@ -1,53 +1,51 @@
-"""The two decoders: libsndfile in this process, and ffmpeg, one process per file. Only ``decode.py`` uses them.
+"""The two decoders, libsndfile and ffmpeg, each in a process of its own for every song. Only ``decode.py`` uses them.
 
-libsndfile decodes mono and stereo WAV, FLAC, Ogg Vorbis, MP3, AU and AIFF faster than a process for each file
-could start. It is asked only for files whose length it knows, and believed only where it finds all that they promise;
-everything else goes to ffmpeg. ffmpeg reads files, not pipes: from a pipe it can neither trim the padding at an MP3's
-end (its result is up to 2 frames longer) nor open an M4A whose index lies at its end.
+Both get the song as an opened file on standard input, and write float32 at 16 kHz. ffmpeg may open nothing else: it
+knows the protocol ``fd`` only, and of all its formats those of AUDIO_FORMATS. It reads the opened file, not a pipe:
+from a pipe it can neither trim the padding at an MP3's end (its result is up to 2 frames longer) nor open an M4A whose
+index lies at its end. It has the protocol since version 6.0.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
 import re
-import resource
 import shutil
 import subprocess
-import tempfile
-import threading
-import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from collections.abc import Generator
+from contextlib import closing
 from functools import cache
-from pathlib import Path
-from typing import IO
+from importlib.metadata import version
 
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
-import soundfile
-import soxr
 
+from genrescale.addresses import scrubbed
 from genrescale.audio import PCM_DTYPE, SAMPLE_RATE
+from genrescale.data.decoding.isolated import Decoding, Request, library_path, running
 
 MAX_SONG_S = 2 * 3600.0
 """No more of a song is held in memory (230 MB at this length): longer ones are refused, or an excerpt is taken."""
-MIN_RATE, MAX_RATE = 4_000, 384_000
-"""Sample rates (Hz) outside of these are a damaged header's, not music's."""
 MEMORY_LIMIT = 4 << 30
-"""Bytes of address space that ffmpeg may take; it needs less than 1 GB for any sane file."""
-BLOCK_FRAMES = 1 << 18
+"""Bytes of address space for each decoder; a sane file needs less than 1 GB."""
+AUDIO_FORMATS = (
+    *("aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "eac3", "flac", "flv", "iff"),
+    *("loas", "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "oma", "rm", "tak", "truehd", "tta"),
+    *("voc", "w64", "wav", "wv", "xwma"),
+)
+"""What ffmpeg may take a song for. No playlist, manifest or script: those name other files, which ffmpeg would open."""
 PCM_PEAK = 32768.0
-_LARGEST_MP3_FRAME = 1441  # bytes: 320 kbit/s at 32 kHz, padded
-_LOG_BYTES = 4096
-_INPUT = "SONG"
+_FLOAT_BYTES = 4
+_REFUSED, _LEFT_TO_FFMPEG = 3, 4  # of sndfile.py, which this process does not import: it loads libsndfile
+_INPUT = "fd:"
+_MAX_REASON = 300
 
 
 class DecodeError(ValueError):
-    """A file that gives no usable audio; says which file and why."""
+    """A file that gives no usable audio; says which file and why, without credentials."""
 
     def __init__(self, name: str, reason: str) -> None:
+        name, reason = scrubbed(name), scrubbed(reason)
         super().__init__(f"{name}: {reason}")
         self.name, self.reason = name, reason
 
@@ -57,61 +55,52 @@ class DecodeError(ValueError):
 
 @cache
 def ffmpeg_exe() -> str:
-    """The ffmpeg of PATH, else the one that imageio-ffmpeg carries."""
-    return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()
+    """The ffmpeg of PATH where it can read an opened file (6.0 and later), else the one that imageio-ffmpeg carries."""
+    found = shutil.which("ffmpeg")
+    if found and re.search(r"^\s*fd$", _answer(found, "-hide_banner", "-protocols"), re.MULTILINE):
+        return found
+    return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def memory_limit() -> tuple[int, int]:
-    """What ``setrlimit`` takes: MEMORY_LIMIT, or less where this process itself may have no more."""
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
-    return limit, limit
+@cache
+def decoder_versions() -> str:
+    """The decoders of this machine: other versions may give other samples."""
+    ffmpeg_version = re.match(r"ffmpeg version (\S+)", _answer(ffmpeg_exe(), "-version"))
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("soundfile", "soxr"))
+    return f"ffmpeg {ffmpeg_version[1] if ffmpeg_version else 'of an unknown version'}, {libraries}"
 
 
-def decode_here(path: Path, name: str, limit_s: float, excerpt: bool = False) -> np.ndarray | None:
-    """libsndfile's samples, or None where ffmpeg has to try. In blocks: neither time nor memory is unbounded.
+def decode_with_sndfile(file: int, name: str, limit_s: float, excerpt: bool = False) -> np.ndarray | None:
+    """libsndfile's samples of an open file, or None where ffmpeg has to try.
 
-    With ``excerpt``, a file longer than MAX_SONG_S is left to ffmpeg.
+    With ``excerpt``, a file longer than MAX_SONG_S is left to ffmpeg. Raises DecodeError where libsndfile refuses,
+    crashes or takes more than ``limit_s``.
     """
-    started, parts = time.monotonic(), []
-    try:
-        # as bytes: a name need not be text
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # pyright: ignore[reportArgumentType]
-            if not MIN_RATE <= file.samplerate <= MAX_RATE:
-                raise DecodeError(
-                    name, f"its sample rate of {file.samplerate} Hz is not from {MIN_RATE} to {MAX_RATE} Hz"
-                )
-            if file.channels > 2 or file.subtype == "OPUS" or not _knows_its_length(path, file.format):
-                return None  # Opus: ffmpeg takes half of libsndfile's time
-            if excerpt and file.frames > MAX_SONG_S * file.samplerate:
-                return None
-            resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-            block_TC = np.empty((BLOCK_FRAMES, file.channels), np.float32)
-            left = promised = min(file.frames, (int(MAX_SONG_S) + 1) * file.samplerate)
-            while left > 0:
-                wave_TC = file.read(out=block_TC[:left])
-                if not len(wave_TC):
-                    return None  # cut short, or damaged in the middle, where libsndfile stops and ffmpeg goes on
-                left -= len(wave_TC)
-                wave_T = (wave_TC[:, 0] + wave_TC[:, -1]) / 2  # mean(axis=1) takes 40 times as long
-                parts.append(_to_pcm(resampler.resample_chunk(wave_T, last=left <= 0), name))
-                if time.monotonic() - started > limit_s:
-                    raise DecodeError(name, f"decoding took more than {limit_s:g} s")
-    except (soundfile.SoundFileError, TypeError):  # TypeError: a name that ends in .raw
+    request = Request(limit_s, MEMORY_LIMIT, longest_s=MAX_SONG_S, excerpt=excerpt)
+    parts = [np.empty(0, PCM_DTYPE)]
+    with running(request, file) as decoding:
+        parts += _pcm_blocks(decoding, name, whole=False)
+    if decoding.reply.late:
+        raise DecodeError(name, f"decoding took more than {limit_s:g} s")
+    if (status := decoding.reply.status) == _LEFT_TO_FFMPEG:
         return None
-    # no frames promised: the header of a stream that was written to a pipe
-    return np.concatenate(parts) if promised else None
+    if status == _REFUSED:
+        raise DecodeError(name, _printable(decoding.log))
+    if status:
+        crash = f"the decoder crashed (signal {-status})"
+        raise DecodeError(name, crash if status < 0 else f"decoding failed: {_printable(decoding.log)}")
+    return np.concatenate(parts)
 
 
-def decode_with_ffmpeg(path: Path, name: str, limit_s: float, max_len: int = 0) -> np.ndarray:
-    """ffmpeg's samples. Raises DecodeError with ffmpeg's reason where it refuses.
+def decode_with_ffmpeg(file: int, name: str, limit_s: float, max_len: int = 0) -> np.ndarray:
+    """ffmpeg's samples of an open file. Raises DecodeError with ffmpeg's reason where it refuses.
 
     Of a file longer than MAX_SONG_S a second is more than that, enough to know; where ``max_len`` is not 0, its middle
     ``max_len`` samples: a first pass counts all samples, a second one keeps those.
     """
     longest = int(MAX_SONG_S * SAMPLE_RATE)
     parts, total = [np.empty(0, PCM_DTYPE)], 0
-    for pcm_T in _stream(path, name, limit_s, whole=bool(max_len)):
+    for pcm_T in _stream(file, name, limit_s, whole=bool(max_len)):
         total += len(pcm_T)
         if max_len and total > longest:
             parts.clear()
@@ -120,7 +109,7 @@ def decode_with_ffmpeg(path: Path, name: str, limit_s: float, max_len: int = 0) 
     if not max_len or total <= longest:
         return np.concatenate(parts)
     start, at, parts = (total - max_len) // 2, 0, []
-    with closing(_stream(path, name, limit_s, whole=True)) as blocks:
+    with closing(_stream(file, name, limit_s, whole=True)) as blocks:
         for pcm_T in blocks:
             if at + len(pcm_T) > start:  # an empty slice of the others would hold them
                 parts.append(pcm_T[max(0, start - at) : start + max_len - at])
@@ -130,30 +119,32 @@ def decode_with_ffmpeg(path: Path, name: str, limit_s: float, max_len: int = 0) 
     return np.concatenate(parts)
 
 
-def _stream(path: Path, name: str, limit_s: float, whole: bool) -> Generator[np.ndarray, None, None]:
+def _stream(file: int, name: str, limit_s: float, whole: bool) -> Generator[np.ndarray, None, None]:
     """ffmpeg's int16 samples in blocks, not of the ``whole`` file only those of MAX_SONG_S + 1 s."""
-    stopped = threading.Event()
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(_command(path, whole), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
-        with suppress(ProcessLookupError):
-            resource.prlimit(process.pid, resource.RLIMIT_AS, memory_limit())
-        timer = threading.Timer(limit_s, lambda: (stopped.set(), process.kill()))
-        timer.start()
-        try:
-            assert process.stdout is not None
-            with process.stdout as stdout:
-                for block_T in _blocks(stdout):
-                    yield _to_pcm(block_T, name)
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            process.wait()
-            timer.cancel()
-        if stopped.is_set():
-            raise DecodeError(name, f"decoding took more than {limit_s:g} s")
-        if process.returncode:
-            raise DecodeError(name, _reason(_tail(log), path, process.returncode))
+    request = Request(limit_s, MEMORY_LIMIT, tuple(_arguments(whole)))
+    with running(request, file) as decoding:
+        yield from _pcm_blocks(decoding, name, whole)
+    if decoding.reply.late:
+        raise DecodeError(name, f"decoding took more than {limit_s:g} s")
+    if decoding.reply.status:
+        raise DecodeError(name, _reason(decoding.log, decoding.reply.status))
+
+
+def _pcm_blocks(decoding: Decoding, name: str, whole: bool) -> Generator[np.ndarray, None, None]:
+    """What a decoder writes, as int16. Half a sample at the end (the decoder was ended) is dropped.
+
+    Where not the ``whole`` file is wanted, a decoder stops by itself 1 s after MAX_SONG_S. One that goes on for another
+    second is refused.
+    """
+    left, rest = int((MAX_SONG_S + 2) * SAMPLE_RATE), b""
+    for data in decoding.blocks():
+        data = rest + data if rest else data
+        num_samples = len(data) // _FLOAT_BYTES
+        rest = data[num_samples * _FLOAT_BYTES :]
+        yield _to_pcm(np.frombuffer(data, "<f4", num_samples), name)
+        left -= num_samples
+        if left <= 0 and not whole:
+            raise DecodeError(name, f"it is longer than {MAX_SONG_S:g} s")
 
 
 def _to_pcm(wave_T: np.ndarray, name: str) -> np.ndarray:
@@ -163,76 +154,38 @@ def _to_pcm(wave_T: np.ndarray, name: str) -> np.ndarray:
     return np.clip(np.rint(wave_T * PCM_PEAK), -PCM_PEAK, PCM_PEAK - 1).astype(PCM_DTYPE)
 
 
-def _knows_its_length(path: Path, format: str) -> bool:
-    """Whether libsndfile's count of frames can be relied on: it reads no further than that."""
-    if format == "MP3":
-        return _mp3_header_agrees(path)
-    if format == "OGG":
-        # it reads only the first of several streams behind each other (a recorded broadcast)
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return data.rfind(b"OggS\0\2") == 0
-    return True
-
-
-def _mp3_header_agrees(path: Path) -> bool:
-    """Whether an MP3 begins with a Xing header whose counts fit the file.
-
-    Without one, libsndfile guesses the length from the first frame's bit rate, and loses up to half of a file of
-    variable bit rate; one that tells of another file (parts put together, an edited file) misleads it as well.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        tag = file.read(10)
-        start = 0
-        if tag[:3] == b"ID3":
-            start = 10 + sum((byte & 0x7F) << 7 * i for i, byte in enumerate(reversed(tag[6:10])))
-        file.seek(start)
-        head = file.read(64)
-        file.seek(max(0, size - 128))
-        end = size - 128 if file.read(3) == b"TAG" else size
-    found = max(head.find(b"Xing", 0, 40), head.find(b"Info", 0, 40))
-    if len(head) < 64 or head[:1] != b"\xff" or found < 0 or head[found + 7] & 3 != 3:
-        return False
-    num_frames, num_bytes = (int.from_bytes(head[found + 8 + i : found + 12 + i]) for i in (0, 4))
-    # writers differ in whether they count the header's own frame
-    return num_bytes <= num_frames * _LARGEST_MP3_FRAME and abs(end - start - num_bytes) <= _LARGEST_MP3_FRAME
-
-
-def _command(path: Path, whole: bool) -> list[str]:
-    return [str(path.absolute()) if part == _INPUT else part for part in _arguments(whole)]
-
-
 @cache
 def _arguments(whole: bool) -> list[str]:
-    """ffmpeg's command line for _INPUT; a file's own name need not be text, as ffmpeg-python wants it."""
+    """ffmpeg's command line."""
     # one thread per decoder and filter: the cores are kept busy by other files;
-    # protocols: a playlist dressed as a song must not open addresses
     # rematrix_maxval: without it ffmpeg mixes to floats that are 3 dB (5.1: 11 dB) too loud and exceed full scale
     limit = {} if whole else {"t": MAX_SONG_S + 1}
-    stream = ffmpeg.input(_INPUT, threads=1, protocol_whitelist="file")["a:0"].output(
+    confined = {"protocol_whitelist": "fd", "format_whitelist": ",".join(AUDIO_FORMATS)}
+    stream = ffmpeg.input(_INPUT, threads=1, **confined)["a:0"].output(
         "pipe:", format="f32le", ac=1, ar=SAMPLE_RATE, threads=1, filter_threads=1, rematrix_maxval=1, **limit
     )
     options = ("-nostdin", "-hide_banner", "-loglevel", "error")
     return [str(part) for part in ffmpeg.compile(stream.global_args(*options), cmd=ffmpeg_exe())]
 
 
-def _blocks(stdout: IO[bytes]) -> Iterator[np.ndarray]:
-    """float32 blocks of a pipe; half a sample at its end (ffmpeg was killed) is dropped."""
-    while data := stdout.read(4 * BLOCK_FRAMES):
-        yield np.frombuffer(data[: len(data) // 4 * 4], "<f4")
+def _answer(command: str, *arguments: str) -> str:
+    command_line = [command, *arguments]
+    done = subprocess.run(command_line, stdin=subprocess.DEVNULL, capture_output=True, env=library_path(), check=False)
+    return done.stdout.decode(errors="replace")
 
 
-def _tail(log: IO[bytes]) -> str:
-    log.seek(max(0, log.seek(0, 2) - _LOG_BYTES))
-    return log.read().decode(errors="replace")
-
-
-def _reason(log: str, path: Path, returncode: int) -> str:
+def _reason(log: str, status: int) -> str:
     if "matches no streams" in log:
         return "it has no audio stream"
+    if "Format not on whitelist" in log:
+        return "it is no audio file, but a playlist, a script, a picture or another kind of file"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     if not lines:
-        return f"ffmpeg ended with {returncode} and no message"
-    # the temporary file's name and ffmpeg's addresses say nothing and would differ between two runs
-    last = lines[-1].replace(str(path.absolute()), "input")
-    return f"ffmpeg: {re.sub(r' @ 0x[0-9a-f]+', '', last)}"
+        return f"ffmpeg ended with {status} and no message"
+    # ffmpeg's addresses say nothing and would differ between two runs
+    return f"ffmpeg: {_printable(re.sub(r' @ 0x[0-9a-f]+', '', lines[-1]))}"
+
+
+def _printable(text: str) -> str:
+    """A line of a decoder, which may have been taken over."""
+    return "".join(c if c.isprintable() else " " for c in text.strip()[-_MAX_REASON:])

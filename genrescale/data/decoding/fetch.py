@@ -1,7 +1,13 @@
-"""fetch_bytes(): the first stage of sharding, from a song's address to its encoded file."""
+"""fetch_bytes(): the first stage of sharding, from a song's address to its encoded file.
+
+Tables come from strangers, so an address is a file of this machine, an object of a bucket or a file of a web server.
+Nothing else that fsspec could open is allowed: no other protocol, and no address inside another one
+(``simplecache::https://...``). Web servers have to be public ones (``storage/web.py``).
+"""
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -11,27 +17,29 @@ from genrescale.data.decoding.in_parquet import is_in_parquet, read_song
 from genrescale.storage.errors import StoreError
 from genrescale.storage.retry import Patience
 from genrescale.storage.store import Store
+from genrescale.storage.web import WEB, read_url
 
 HTTP_PATIENCE = Patience(budget_s=60.0, first_pause_s=1.0, longest_pause_s=30.0)
-"""For an HTTP server that cannot be reached or is too busy; clients of buckets try again by themselves."""
+"""For a web server that cannot be reached or is too busy; clients of buckets try again by themselves."""
+BUCKETS = ("s3://",)
+FILE = "file://"
+_IPV6 = re.compile(r"(?<=://)([^/@]*@)?\[[^]/]*\]")
 
 
-def fetch_bytes(path: str) -> bytes | Path:
-    """A song's encoded file: its path where it is a local file, else its bytes.
+def fetch_bytes(address: str, internal: bool = False) -> bytes | Path:
+    """Return a song's encoded file: its path if it is a file of this machine, else its bytes.
 
-    Raises DecodeError where there is none, where it is too large to be held, and for an address that is none;
-    StoreError where the store or server cannot be reached, an HTTP server after HTTP_PATIENCE.
+    ``internal`` allows web servers with internal addresses. Raises DecodeError if there is no such file, if it is too
+    large, if the address must not be opened, and for everything else that is wrong with this song alone. Raises
+    StoreError if the store or server cannot be reached (a web server: after HTTP_PATIENCE).
     """
-    if is_in_parquet(path):
-        return read_song(path)
-    if "://" not in path:
-        return Path(path)
-    if not path.startswith(("http://", "https://")):
-        return fetch_once(path)
+    _check_address(address)
+    if not address.startswith(WEB):
+        return _fetch(address, internal)
     started, pauses = time.monotonic(), HTTP_PATIENCE.pauses()
     while True:
         try:
-            return fetch_once(path)
+            return _fetch(address, internal)
         except StoreError:
             pause = next(pauses)
             if time.monotonic() - started + pause > HTTP_PATIENCE.budget_s:
@@ -39,22 +47,41 @@ def fetch_bytes(path: str) -> bytes | Path:
             time.sleep(pause)
 
 
-def fetch_once(path: str) -> bytes | Path:
-    """``fetch_bytes`` from a store or a server, which is asked once only."""
-    folder, _, name = path.rpartition("/")
+def fetch_once(address: str, internal: bool = False) -> None:
+    """Fetch a song once, to see whether that works. Raises what ``fetch_bytes`` raises, without its patience."""
+    _check_address(address)
+    _fetch(address, internal)
+
+
+def _check_address(address: str) -> None:
+    """Raise DecodeError for an address of another kind."""
+    scheme, separator, rest = address.partition("://")
+    if "::" in _IPV6.sub("", address) and (separator or is_in_parquet(address)):
+        raise DecodeError(address, "an address with :: in it may lead elsewhere and is not opened")
+    if separator and f"{scheme}://" not in (*WEB, *BUCKETS, FILE):
+        raise DecodeError(address, "songs are read from files, s3://, http:// and https:// only")
+    if address.startswith(FILE) and not rest.startswith("/"):
+        raise DecodeError(address, "the address of a file is file:// and its whole path")
+
+
+def _fetch(address: str, internal: bool) -> bytes | Path:
     try:
-        store = Store(folder)
-        if path.startswith("file://") and (local := store.local_path(name)) is not None:
-            return local  # what is no file, such as a pipe, is refused unopened
-        if size := store.size(name):
-            check_size(size, path)
-            return store.read_bytes(name)
-        data = store.read_at_most(name, MAX_ENCODED_BYTES + 1)
-        check_size(len(data), path)
+        if is_in_parquet(address):
+            return read_song(address, internal)
+        if "://" not in address or address.startswith(FILE):
+            return Path(address.removeprefix(FILE))
+        if address.startswith(WEB):
+            data = read_url(address, MAX_ENCODED_BYTES + 1, internal)
+        else:
+            folder, _, name = address.rpartition("/")
+            data = Store(folder).read_at_most(name, MAX_ENCODED_BYTES + 1)
+        check_size(len(data), address)
         return data
     except FileNotFoundError:
-        raise DecodeError(path, "the file does not exist") from None
+        raise DecodeError(address, "the file does not exist") from None
     except (StoreError, DecodeError):
         raise
-    except ValueError as error:  # e.g. a protocol that nobody knows
-        raise DecodeError(path, str(error)) from None
+    except ValueError as error:  # what the server gives cannot be used, or the address cannot be understood
+        raise DecodeError(address, str(error)) from None
+    except Exception as error:  # whatever it is, it is about this song
+        raise DecodeError(address, f"it cannot be read ({type(error).__name__}: {error})") from None

@@ -8,55 +8,52 @@ to the row, which is the only way in: memory holds a page, never the file. Write
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 from typing import IO
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from genrescale.data.decoding.decode import check_size
 from genrescale.data.decoding.decoders import DecodeError
+from genrescale.storage.errors import StoreError
+from genrescale.storage.parquet import ParquetTable
 from genrescale.storage.store import Store
+from genrescale.storage.web import WEB, RefusedFileError, opened_url
 
-_ADDRESS = re.compile(r"(?P<file>.+\.parquet)#(?P<column>.+)/(?P<row>\d+)", re.DOTALL)
-_BUFFER_BYTES = 1 << 20
+_ADDRESS = re.compile(r"(?P<file>.+\.parquet(?:\?[^#]*)?)#(?P<column>.+)/(?P<row>\d+)", re.DOTALL)
 
 
 def is_in_parquet(address: str) -> bool:
     return _ADDRESS.fullmatch(address) is not None
 
 
-def read_song(address: str) -> bytes:
-    """The encoded file at an address. Raises DecodeError where there is none, StoreError for a store that fails."""
+def read_song(address: str, internal: bool = False) -> bytes:
+    """The encoded file at an address. Raises DecodeError where there is none, StoreError for a store that fails.
+
+    ``internal`` allows web servers with internal addresses.
+    """
     found = _ADDRESS.fullmatch(address)
     assert found is not None, address
-    folder, slash, name = found["file"].rpartition("/")
     try:
-        with Store(folder or slash or ".").opened(name) as file:
-            data = _read_row(file, found["column"], int(found["row"]))
+        with _opened(found["file"], internal) as file:
+            data = ParquetTable(file, "the table").cell(f"{found['column']}.bytes", int(found["row"]))
     except FileNotFoundError:
         raise DecodeError(address, "the file does not exist") from None
-    except (pa.ArrowException, OSError, KeyError, IndexError) as error:
+    except StoreError:
+        raise
+    except RefusedFileError as error:
+        raise DecodeError(address, str(error)) from None
+    except (OSError, KeyError, IndexError, ValueError) as error:
         raise DecodeError(address, f"it cannot be read from Parquet: {error}") from None
-    if data is None:
+    if not isinstance(data, bytes) or not data:
         raise DecodeError(address, "the row holds no audio")
     check_size(len(data), address)
     return data
 
 
-def _read_row(file: IO[bytes], column: str, row: int) -> bytes | None:
-    parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-    for group in range(parquet.num_row_groups):
-        rows = parquet.metadata.row_group(group).num_rows
-        if row < rows:
-            return _read_in_group(parquet, group, column, row)
-        row -= rows
-    raise IndexError(f"it has no row {row} more")
-
-
-def _read_in_group(parquet: pq.ParquetFile, group: int, column: str, row: int) -> bytes | None:
-    batches = parquet.iter_batches(batch_size=1, row_groups=[group], columns=[f"{column}.bytes"], use_threads=False)
-    for i, batch in enumerate(batches):
-        if i == row:
-            cell = batch.column(0)[0].as_py()
-            return cell and cell["bytes"]
-    raise IndexError(f"its group {group} ends before row {row}")
+def _opened(file: str, internal: bool) -> AbstractContextManager[IO[bytes]]:
+    if file.startswith(WEB):
+        return opened_url(file, internal)
+    folder, slash, name = file.rpartition("/")
+    store = Store(folder or slash or ".")
+    if (local := store.local_path(name)) is not None and not local.is_file():
+        raise FileNotFoundError(local)  # opening a pipe would wait for ever
+    return store.opened(name)

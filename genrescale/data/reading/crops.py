@@ -100,10 +100,11 @@ def _verify(table: SongTable, span: Span, data: memoryview) -> None:
     first_crc = int(table.crc_N[span.song]) + first_s
     expected = table.crc32[first_crc : first_crc + ceil_div(len(data), _SECOND_BYTES)].tolist()
     for i, begin in enumerate(range(0, len(data), _SECOND_BYTES)):
-        if (actual := crc32(data[begin : begin + _SECOND_BYTES])) != expected[i]:
+        due = expected[i] if i < len(expected) else None
+        if (found := crc32(data[begin : begin + _SECOND_BYTES])) != due:
             raise DamagedShardError(
                 f"shard {span.name} of {span.store.uri}: second {first_s + i} of song {key} does not match "
-                f"its checksum ({actual:08x}, not {expected[i]:08x}); "
+                f"its checksum ({found:08x}, not {'any' if due is None else format(due, '08x')}); "
                 f"run jobs/verify_corpus.py corpus={span.store.uri}"
             )
 

@@ -1,7 +1,8 @@
 """A size-limited cache of whole shards of a bucket, on the disk of each node that reads them. No Ray.
 
-All processes of a node share one folder: the first that needs a shard fetches it, the others wait. Cached audio is
-verified by its checksums at every read, like any other.
+One folder serves every process of a node: who needs a shard first fetches it, the others wait for it. Its audio is
+checked by its checksums like any other, at every read. The shards are kept in a subfolder, and only files with the
+names of this cache are deleted there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,12 +21,14 @@ from pathlib import Path
 from genrescale.storage.errors import StoreError
 from genrescale.storage.store import Store
 
+FOLDER = "genrescale-shards"
+_KEPT = re.compile(r".+-[0-9a-f]{16}\.tar")
 Retried = Callable[[BaseException], None]
 
 
 @dataclass(frozen=True)
 class ShardCache:
-    """A folder that holds at most ``limit_bytes`` of shards; the least recently used are deleted first.
+    """At most ``limit_bytes`` of shards in FOLDER below ``folder``; what was used longest ago goes first.
 
     A shard that is being downloaded is in addition to the limit.
     """
@@ -51,7 +56,7 @@ class ShardCache:
     def fetch(self, store: Store, path: str, retried: Retried = lambda error: None) -> None:
         """Download the shard unless it is cached. ``retried`` is called with each error that was retried."""
         kept = self._kept(store, path)
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        _private_folder(kept.parent)
         with _locked(kept.with_suffix(".lock")):
             if kept.exists():
                 return
@@ -79,22 +84,34 @@ class ShardCache:
 
     def _kept(self, store: Store, path: str) -> Path:
         address = f"{store.uri.rstrip('/')}/{path}"
-        return Path(self.folder, f"{Path(path).stem}-{hashlib.sha256(address.encode()).hexdigest()[:16]}.tar")
+        return Path(self.folder, FOLDER, f"{Path(path).stem}-{hashlib.sha256(address.encode()).hexdigest()[:16]}.tar")
 
     def _make_room(self, num_bytes: int) -> None:
         """Delete the least recently used shards until ``num_bytes`` more fit."""
-        with _locked(Path(self.folder, "room.lock")):
+        with _locked(Path(self.folder, FOLDER, "room.lock")):
             kept = []
-            for file in Path(self.folder).glob("*.tar"):
-                with suppress(FileNotFoundError):  # deleted by another process
-                    stat = file.stat()
-                    kept.append((stat.st_mtime_ns, stat.st_size, file))
+            for file in Path(self.folder, FOLDER).iterdir():
+                if not _KEPT.fullmatch(file.name):
+                    continue
+                with suppress(FileNotFoundError):  # dropped by another process
+                    facts = file.stat(follow_symlinks=False)
+                    kept.append((facts.st_mtime_ns, facts.st_size, file))
             room = self.limit_bytes - num_bytes - sum(size for _, size, _ in kept)
             for _, size, file in sorted(kept):
                 if room >= 0:
                     return
                 file.unlink(missing_ok=True)
                 room += size
+
+
+def _private_folder(folder: Path) -> None:
+    """Make the folder. Raises StoreError if it is a link, or belongs to another user, who could swap the shards."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    facts = folder.stat(follow_symlinks=False)
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise StoreError(f"{folder} is not a folder of this user; give another site.shard_cache")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from genrescale.audio import SAMPLE_BYTES
 from genrescale.data.reading.shard_cache import ShardCache
@@ -50,9 +49,9 @@ class Span:
         return (self.high - self.low) * SAMPLE_BYTES
 
 
-@lru_cache(maxsize=256)  # limited, because each map holds a file descriptor
-def mapped_shard(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
+@lru_cache(maxsize=256)  # each holds a file descriptor
+def mapped_shard(store: Store, name: str) -> mmap.mmap:
+    with store.opened(name) as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
@@ -64,8 +63,8 @@ def read_spans(spans: Sequence[Span], cache: ShardCache | None, stats: ReadStats
     bytes_of: dict[int, memoryview] = {}
     for store, indices in places.items():
         of_store = [spans[i] for i in indices]
-        if (folder := store.local_path()) is not None:
-            data = [_mapped_bytes(folder, span) for span in of_store]
+        if store.local_path() is not None:
+            data = [_mapped_bytes(span) for span in of_store]
         else:
             data = _fetched(store, of_store, cache, stats)
         bytes_of.update(zip(indices, data, strict=True))
@@ -91,9 +90,9 @@ def _fetched(store: Store, spans: Sequence[Span], cache: ShardCache | None, stat
         raise DamagedShardError(_unreadable(store, name, "it does not exist")) from None
 
 
-def _mapped_bytes(folder: Path, span: Span) -> memoryview:
+def _mapped_bytes(span: Span) -> memoryview:
     try:
-        return memoryview(mapped_shard(folder / span.name))[span.offset : span.offset + span.num_bytes]
+        return memoryview(mapped_shard(span.store, span.name))[span.offset : span.offset + span.num_bytes]
     except (FileNotFoundError, ValueError) as error:  # mmap refuses an empty file with a ValueError
         raise DamagedShardError(_unreadable(span.store, span.name, str(error))) from None
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
-from genrescale.data.manifest import MANIFEST_PATH, SONG_SCHEMA, Manifest, read_manifest, write_manifest
+from genrescale.data.manifest import DECODERS, MANIFEST_PATH, SONG_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
 from genrescale.data.sharding.budget import Budget
 from genrescale.data.sharding.duplicates import with_exclusions
 from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
 from genrescale.data.sharding.lengths import odd_lengths, read_odd_lengths, sentence, write_odd_lengths
 from genrescale.data.sharding.plan import HELD_OUT, PLAN_PATH, ShardPlan
+from genrescale.data.sharding.plan_file import note_decoders
 from genrescale.data.sharding.rebuild import PlannedShard, planned_shards, rebuild_index
 from genrescale.data.sharding.splits import ArtistOverlap
 from genrescale.data.sharding.writer import ShardTask, write_shard
 from genrescale.data.takedowns import read_takedowns
 from genrescale.data.tasks import run_tasks
+from genrescale.storage.names import is_part
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress, Waiting
 
@@ -74,6 +75,8 @@ class ShardingResult:
             lines.append(f"official splits: {self.overlap.sentence()}")
         if odd := read_odd_lengths(manifest):
             lines.append(sentence(odd))
+        if len(decoders := manifest.settings.get(DECODERS, ())) > 1:
+            lines.append(f"several versions of the decoders made shards, which may differ: {'; '.join(decoders)}")
         return "\n".join(lines)
 
 
@@ -99,6 +102,7 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     try:
         budget.check(reasons)
         if missing:
+            plan = note_decoders(plan, out)
             _write_missing(missing, reasons, budget, len(finished))
             _remove_parts(out)  # left by tasks whose process died
     finally:
@@ -137,9 +141,7 @@ def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget
     songs_of = {task.name: len(task.songs) for task in missing}
     with Progress("shard_corpus", sum(songs_of.values()), "songs") as progress:
         progress.note(f"{len(missing)} shards to write, {num_finished} finished before")
-        # the second attempt decodes every song in its own process, which identifies a song that crashes the decoder
-        isolated = partial(replace, isolated=True)
-        for report in run_tasks(write_shard, missing, name="write_shard", again=isolated):
+        for report in run_tasks(write_shard, missing, name="write_shard"):
             reasons.update(report.quarantined)
             broken = f", {len(reasons)} songs in quarantine" if reasons else ""
             progress.advance(songs_of[report.name], f"{report.name} written{broken}")
@@ -200,9 +202,7 @@ def read_indexes(out: Store, tasks: Iterable[ShardTask]) -> list[ShardIndex | No
 
 def _remove_parts(out: Store) -> None:
     """Delete partial files left by a killed job."""
-    for path in out.list():
-        if path.rsplit("/", 1)[-1].startswith(".") and path.endswith(".part"):
-            out.delete(path)
+    out.delete(*(path for path in out.list() if is_part(path)))
 
 
 def _quarantined(plan: ShardPlan, reasons: Mapping[str, str], takedowns: Mapping[str, str]) -> list[Quarantined]:
@@ -243,7 +243,8 @@ def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[
         "index_sha256": [index.file_sha256 for index in indexes],
     }
     columns["excluded"] = pa.array([""] * len(rows))
-    songs, settings = pa.table(columns).cast(SONG_SCHEMA), plan.settings.of_plan()
+    songs = pa.table(columns).cast(SONG_SCHEMA)
+    settings = {**plan.settings.of_plan(), **({DECODERS: [*plan.decoders]} if plan.decoders else {})}
     manifest = Manifest(out.uri, "", plan.vocabulary, songs, plan.labels_NK[rows], pa.table(shards), settings)
     songs = with_exclusions(manifest).songs
     write_odd_lengths(out, odd_lengths(plan.songs, manifest))

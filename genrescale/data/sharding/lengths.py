@@ -14,13 +14,14 @@ import pyarrow as pa
 
 from genrescale.audio import SAMPLE_RATE, Song
 from genrescale.data.manifest import Manifest
-from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.parquet import complete, read_table, table_bytes
 from genrescale.storage.store import Store
 
 ODD_LENGTHS_PATH = "odd_lengths.parquet"
 TOLERANCE, TOLERANCE_S = 0.05, 1.0
 """Allowed difference from the stated length: this share, at least this many seconds. Encoders pad, tables round."""
 _SHOWN = 3
+_SCHEMA = pa.schema({"key": pa.string(), "path": pa.string(), "expected_s": pa.float64(), "found_s": pa.float64()})
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,11 @@ def odd_lengths(songs: Sequence[Song], manifest: Manifest) -> list[OddLength]:
     ]
 
 
-def write_odd_lengths(out: Store, songs: Sequence[OddLength]) -> None:
+def write_odd_lengths(out: Store, found: Sequence[OddLength]) -> None:
     """Write the list, or delete the file if the list is empty."""
-    if songs:
-        names = ("key", "path", "expected_s", "found_s")
-        columns = {name: pa.array([getattr(song, name) for song in songs]) for name in names}
-        out.write_bytes(ODD_LENGTHS_PATH, table_bytes(pa.table(columns)))
+    if found:
+        columns = {name: [getattr(song, name) for song in found] for name in _SCHEMA.names}
+        out.write_bytes(ODD_LENGTHS_PATH, table_bytes(pa.table(columns, schema=_SCHEMA)))
     elif out.exists(ODD_LENGTHS_PATH):
         out.delete(ODD_LENGTHS_PATH)
 
@@ -67,9 +67,9 @@ def read_odd_lengths(manifest: Manifest) -> list[OddLength]:
     store = Store(manifest.uri)
     if not store.exists(ODD_LENGTHS_PATH):
         return []
-    keys = set(manifest.songs["key"].to_pylist())
-    rows = table_of(store.read_bytes(ODD_LENGTHS_PATH)).to_pylist()
-    return [OddLength(**row) for row in rows if row["key"] in keys]
+    there = set(manifest.songs["key"].to_pylist())
+    rows = read_table(store, ODD_LENGTHS_PATH, complete(_SCHEMA)).to_pylist()
+    return [OddLength(**row) for row in rows if row["key"] in there]
 
 
 def sentence(songs: Sequence[OddLength]) -> str:

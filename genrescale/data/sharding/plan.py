@@ -31,7 +31,8 @@ class ShardPlan:
 
     ``order`` is the position in the split's nested order. ``generation`` is 0 for the initial songs, 1 for the first
     addition, and so on. HELD_OUT songs come last and are in no shard. ``rejected`` are rows of the corpus's tables
-    without a song; no digest depends on them.
+    without a song, and ``decoders`` the versions of the decoders of all runs that wrote shards; no digest depends on
+    either.
     """
 
     songs: list[Song]
@@ -42,6 +43,7 @@ class ShardPlan:
     vocabulary: Vocabulary
     settings: ShardSettings
     rejected: tuple[Rejected, ...] = ()
+    decoders: tuple[str, ...] = ()
 
     @property
     def num_held_out(self) -> int:

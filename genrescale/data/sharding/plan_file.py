@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from genrescale.audio import SAMPLE_BYTES, Song, Vocabulary
 from genrescale.config.corpus import SHARD_MB, ShardSettings
-from genrescale.data.decoding.decoders import DecodeError
+from genrescale.data.decoding.decoders import DecodeError, decoder_versions
 from genrescale.data.quarantine import Rejected, read_quarantine, write_quarantine
 from genrescale.data.sharding.budget import Budget
 from genrescale.data.sharding.errors import FailureBudgetError
 from genrescale.data.sharding.plan import PLAN_PATH, ShardPlan, arranged, checked, extend_plan, make_plan
 from genrescale.data.sharding.writer import decode_song
 from genrescale.data.takedowns import read_takedowns
-from genrescale.storage.parquet import table_of
+from genrescale.storage.errors import StoreError
+from genrescale.storage.json_bytes import read_object
+from genrescale.storage.parquet import ParquetTable, table_bytes
 from genrescale.storage.store import Store
 
 _META = b"genrescale"
-_REJECTED = "rejected"
+_REJECTED, _DECODERS = "rejected", "decoders"
+_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string(), nullable=False) for name in ("key", "artist")),
+        pa.field("official", pa.string()),
+        pa.field("split", pa.string(), nullable=False),
+        *(pa.field(name, pa.int64(), nullable=False) for name in ("order", "generation")),
+    ]
+)
 _SAMPLED = 8
 _COMPARED = 50_000
 
@@ -54,21 +62,20 @@ def fix_plan(
             raise ValueError("the corpus has no songs")
         if append:
             raise ValueError(f"{out.uri} holds no corpus to add songs to; start one without append=true")
-        plan = replace(make_plan(songs, vocabulary, _sized(settings, songs)), rejected=tuple(rejected))
-        return _written(plan, out)
-    table = table_of(out.read_bytes(PLAN_PATH))
-    meta = json.loads(table.schema.metadata[_META])
-    settings = replace(settings, songs_per_shard=settings.songs_per_shard or meta["settings"]["songs_per_shard"])
+        plan = make_plan(songs, vocabulary, _sized(settings, songs))
+        return _written(replace(plan, rejected=tuple(rejected), decoders=(decoder_versions(),)), out)
+    plan_file = read_plan_file(out)
+    table, begun, begun_settings = plan_file.table, plan_file.vocabulary, plan_file.settings
+    settings = replace(settings, songs_per_shard=settings.songs_per_shard or begun_settings["songs_per_shard"])
     row_of = {key: i for i, key in enumerate(table["key"].to_pylist())}
-    begun = Vocabulary.from_json(meta["vocabulary"])
     taken_down = _taken_down(table, {song.key for song in songs}, read_takedowns(out), begun)
     if taken_down and set(vocabulary.tags) <= set(begun.tags):
-        vocabulary = begun  # the listed songs do not show tags that only these songs had
+        vocabulary = begun  # of tags that only they had, the songs that are listed say nothing
     if vocabulary == begun:
         songs = [*songs, *taken_down]
     added = [song for song in songs if song.key not in row_of] if append else []
     listed, labels_NK = checked([song for song in songs if song.key in row_of] if added else songs, vocabulary)
-    changes = _changes(table, meta["settings"], begun, row_of, listed, labels_NK, vocabulary, settings)
+    changes = _changes(table, begun_settings, begun, row_of, listed, labels_NK, vocabulary, settings)
     if changes:
         remedy = "" if append else "add songs with append=true, "
         raise ValueError(
@@ -80,10 +87,10 @@ def fix_plan(
     plan = arranged(listed, labels_NK, split_N, place, generation, vocabulary, settings)
     if added:
         plan = extend_plan(plan, added)
-    # a row that was rejected before keeps its generation; a row unknown to the plan came with the last one
-    known, last = meta.get(_REJECTED, {}), int(plan.generation.max())
-    latest = [replace(row, generation=known.get(row.key, last)) for row in rejected if row.key not in row_of]
-    plan = replace(plan, rejected=tuple(latest))
+    # rows that were bad before belong to what they came with; a row that the plan does not know came last
+    known, last = plan_file.rejected, int(plan.generation.max())
+    came = [replace(row, generation=known.get(row.key, last)) for row in rejected if row.key not in row_of]
+    plan = replace(plan, rejected=tuple(came), decoders=plan_file.decoders)
     return _written(plan, out) if added else plan
 
 
@@ -100,14 +107,53 @@ def _written(plan: ShardPlan, out: Store) -> ShardPlan:
     return plan
 
 
+def note_decoders(plan: ShardPlan, out: Store) -> ShardPlan:
+    """Add this machine's decoders, which are about to write shards, to the plan and, if they are new, to its file."""
+    if (ours := decoder_versions()) in plan.decoders:
+        return plan
+    plan = replace(plan, decoders=(*plan.decoders, ours))
+    if out.exists(PLAN_PATH):
+        stored = read_plan_file(out)
+        meta = _meta(stored.settings, stored.vocabulary, stored.rejected, plan.decoders)
+        out.write_bytes(PLAN_PATH, table_bytes(stored.table.replace_schema_metadata(meta)))
+    return plan
+
+
 def _first(rejected: Sequence[Rejected]) -> str:
     return f" {len(rejected)} rows have no song, the first: {rejected[0]}." if rejected else ""
 
 
+@dataclass(frozen=True, eq=False)
+class PlanFile:
+    """The content of ``plan.parquet``: a row for each song, and what ``_meta`` stores beside the rows."""
+
+    table: pa.Table
+    vocabulary: Vocabulary
+    settings: dict[str, Any]
+    rejected: dict[str, int]
+    decoders: tuple[str, ...]
+
+
+def read_plan_file(out: Store) -> PlanFile:
+    """Read the plan. Raises FileNotFoundError if there is none, ValueError, naming the file, if it is damaged."""
+    where = f"{out.uri}/{PLAN_PATH}"
+    file = ParquetTable(pa.BufferReader(out.read_bytes(PLAN_PATH)), where)
+    meta = read_object(file.metadata.get(_META, b""), where)
+    try:
+        vocabulary = Vocabulary.from_fields(read_object(meta["vocabulary"], "its vocabulary"))
+        ShardSettings(**meta["settings"])
+        rejected = {str(key): int(generation) for key, generation in meta.get(_REJECTED, {}).items()}
+        decoders = tuple(map(str, meta.get(_DECODERS, ())))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{where} is no plan that this version reads ({error!r})") from None
+    labels = pa.field("labels", pa.list_(pa.float32(), len(vocabulary)), nullable=False)
+    return PlanFile(file.select(_SCHEMA.append(labels)), vocabulary, meta["settings"], rejected, decoders)
+
+
 def read_plan(out: Store) -> ShardPlan:
     """Read the stored plan. Its songs have no paths, because the plan does not record where audio files are."""
-    table = table_of(out.read_bytes(PLAN_PATH))
-    meta = json.loads(table.schema.metadata[_META])
+    plan_file = read_plan_file(out)
+    table = plan_file.table
     songs = [
         Song(key, "", artist, {}, official)
         for key, artist, official in zip(
@@ -120,8 +166,8 @@ def read_plan(out: Store) -> ShardPlan:
         split=table["split"].to_pylist(),
         order=table["order"].to_numpy(),
         generation=table["generation"].to_numpy(),
-        vocabulary=Vocabulary.from_json(meta["vocabulary"]),
-        settings=ShardSettings(**meta["settings"]),
+        vocabulary=plan_file.vocabulary,
+        settings=ShardSettings(**plan_file.settings),
     )
 
 
@@ -133,18 +179,22 @@ def _labels(table: pa.Table) -> np.ndarray:
 def _sized(settings: ShardSettings, songs: Sequence[Song]) -> ShardSettings:
     """Set the number of songs per shard to give SHARD_MB, by the mean size of a sample of songs that can be decoded.
 
-    The sample is taken in the order of keys, so the plan does not depend on the order of the listing.
+    The sample is taken in the order of keys, so the plan does not depend on the order of the listing. Raises StoreError
+    if the songs cannot be reached.
     """
     if settings.songs_per_shard:
         return settings
     by_key = sorted(songs, key=lambda song: song.key)
-    lengths = []
+    lengths, unreachable = [], None
     for song in by_key[:: max(1, len(by_key) // _SAMPLED)]:
         try:
-            # isolated: a song that crashes the decoder must not end the job's own process
-            lengths.append(len(decode_song(song, settings, isolated=True).pcm_T))
+            lengths.append(len(decode_song(song, settings).pcm_T))
         except DecodeError:
             continue
+        except StoreError as error:
+            unreachable = error
+    if unreachable and not lengths:
+        raise unreachable
     mean_bytes = SAMPLE_BYTES * float(np.mean(lengths)) if lengths else 1e6  # half a minute
     return replace(settings, songs_per_shard=max(1, round(SHARD_MB * 1e6 / mean_bytes)))
 
@@ -159,10 +209,18 @@ def _taken_down(table: pa.Table, listed: set[str], takedowns: dict[str, str], vo
     ]
 
 
+def _meta(
+    settings: dict[str, Any], vocabulary: Vocabulary, rejected: dict[str, int], decoders: Sequence[str]
+) -> dict[bytes, str]:
+    """Return what is stored beside the rows: settings, tags, the addition of each rejected row by its key, decoders."""
+    meta: dict[str, Any] = {"settings": settings, "vocabulary": vocabulary.to_json()}
+    meta |= {name: value for name, value in ((_REJECTED, rejected), (_DECODERS, decoders)) if value}
+    return {_META: json.dumps(meta, sort_keys=True)}
+
+
 def _plan_bytes(plan: ShardPlan) -> bytes:
-    meta: dict[str, Any] = {"settings": plan.settings.of_plan(), "vocabulary": plan.vocabulary.to_json()}
-    if plan.rejected:
-        meta[_REJECTED] = {row.key: row.generation for row in plan.rejected}
+    rejected = {row.key: row.generation for row in plan.rejected}
+    meta = _meta(plan.settings.of_plan(), plan.vocabulary, rejected, plan.decoders)
     labels = pa.FixedSizeListArray.from_arrays(pa.array(plan.labels_NK.ravel()), len(plan.vocabulary))
     columns = {
         "key": pa.array([song.key for song in plan.songs], pa.string()),
@@ -173,9 +231,7 @@ def _plan_bytes(plan: ShardPlan) -> bytes:
         "generation": pa.array(plan.generation, pa.int64()),
         "labels": labels,
     }
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns, metadata={_META: json.dumps(meta, sort_keys=True)}), sink)
-    return sink.getvalue()
+    return table_bytes(pa.table(columns, metadata=meta))
 
 
 def _changes(

@@ -1,21 +1,27 @@
 """Scan the members of a shard's tar in one pass, without its audio.
 
-Shards are read from start to end in large ranges, and hashed on the way. So a bucket gets few requests for each shard,
-and the SHA-256 is of exactly the bytes whose members were read.
+Shards are read from start to end in large ranges and hashed on the way, so that a bucket is asked a few times for each
+shard and the bytes whose members are looked at are the bytes whose SHA-256 is compared.
+
+Only plain files are read, and their names: a tar of 1.5 kB with a sparse file becomes 4 GB, and links, devices and long
+headers have no place in a shard.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import tarfile
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, cast
 
+from genrescale.storage.json_bytes import read_object
 from genrescale.storage.store import Store
 
 _CHUNK_BYTES = 16 << 20
 _TAR_BUFFER = 128 << 10
+_MAX_FACTS = 1 << 20  # bytes of a .json member, which names every tag
+_MAX_NAME = 4 << 10  # bytes of a member's name, which a header of its own holds where it is long
+_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 
 
 class _Readable(Protocol):
@@ -27,9 +33,17 @@ class StoredSong:
     """A song in a shard: the content of its .json member (None if unreadable), and the byte range of its PCM."""
 
     key: str
-    facts: dict[str, Any] | None
+    json: bytes
     offset: int
     num_bytes: int
+
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """What the .json member says; None where it cannot be read."""
+        try:
+            return read_object(self.json, "", _MAX_FACTS)
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,7 @@ class ShardScan:
 
     sha256: str
     songs: list[StoredSong]
+    refused: str
 
 
 class _HashedReader:
@@ -58,37 +73,58 @@ class _HashedReader:
         return data
 
 
-def read_members(file: _Readable, base: int = 0) -> list[StoredSong]:
-    """Read the songs of a tar, or of a part that starts at a member, ``base`` bytes from the start of the tar.
+class _RefusedMemberError(Exception):
+    pass
 
-    If the tar is truncated or corrupt, the songs before the damage are returned.
+
+class _PlainMember(tarfile.TarInfo):
+    """The header of a member, refused before anything of it is read where it is not of a plain file."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> tarfile.TarInfo:
+        member = super().frombuf(buf, cast(str, encoding), errors)  # None is allowed, typeshed does not know it
+        is_name = member.type == tarfile.GNUTYPE_LONGNAME and member.size <= _MAX_NAME
+        if member.size < 0 or not (is_name or member.type in _PLAIN):
+            kind = _KINDS.get(member.type, "file of another kind")
+            raise _RefusedMemberError(f"it holds {member.name[:100]!r}, a {kind}, where a shard has plain files only")
+        return member
+
+
+_KINDS = {
+    tarfile.GNUTYPE_SPARSE: "sparse file",
+    tarfile.LNKTYPE: "link",
+    tarfile.SYMTYPE: "symbolic link",
+    **dict.fromkeys((tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE), "device"),
+    **dict.fromkeys((tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE), "header that may stand for anything"),
+}
+
+
+def read_members(file: _Readable, base: int = 0) -> tuple[list[StoredSong], str]:
+    """The songs of a tar, or of a part of one that starts at a member, ``base`` bytes from the start of the tar.
+
+    A tar that is cut off or garbled gives the songs before the damage; so does one with a member that is no plain file,
+    and the second value says so (else "").
     """
-    songs, facts = [], {}
+    songs, facts, refused = [], {}, ""
     try:
-        with tarfile.open(fileobj=cast(BinaryIO, file), mode="r|", bufsize=_TAR_BUFFER) as tar:
+        with tarfile.open(fileobj=cast(BinaryIO, file), mode="r|", bufsize=_TAR_BUFFER, tarinfo=_PlainMember) as tar:
             for member in tar:
                 key, _, kind = member.name.partition(".")
                 if kind == "pcm":
-                    songs.append(StoredSong(key, facts.pop(key, None), base + member.offset_data, member.size))
+                    songs.append(StoredSong(key, facts.pop(key, b""), base + member.offset_data, member.size))
                 elif kind == "json" and (data := tar.extractfile(member)):
-                    facts[key] = _parsed(data.read())
+                    facts[key] = data.read(_MAX_FACTS + 1)
+    except _RefusedMemberError as error:
+        refused = str(error)
     except tarfile.TarError:
         pass
-    return songs
-
-
-def _parsed(data: bytes) -> dict[str, Any] | None:
-    try:
-        facts = json.loads(data)
-    except ValueError:
-        return None
-    return facts if isinstance(facts, dict) else None
+    return songs, refused
 
 
 def scan_shard(store: Store, path: str) -> ShardScan:
     """Scan a shard. Raises FileNotFoundError if it does not exist."""
     file = _HashedReader(store, path)
-    songs = read_members(file)
-    while file.read(_CHUNK_BYTES):  # the SHA-256 includes the bytes that tarfile did not read
+    songs, refused = read_members(file)
+    while file.read(_CHUNK_BYTES):  # what tarfile did not ask for is part of the SHA-256 too
         pass
-    return ShardScan(file.sha256.hexdigest(), songs)
+    return ShardScan(file.sha256.hexdigest(), songs, refused)

@@ -18,8 +18,10 @@ from genrescale.data.sharding.job import write_corpus
 from genrescale.data.sharding.plan_file import fix_plan
 from genrescale.data.synthesis.write import FACTS_FILE, SongRow, write_song, write_table
 from genrescale.data.tasks import run_tasks
+from genrescale.storage.json_bytes import JSON_BYTES, read_object
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
+from genrescale.telemetry.terminal import say
 
 SONGS_PER_TASK = 16
 ENCODED_BYTES_PER_S = 92_000  # measured over the mix of formats; most of it is FLAC
@@ -46,8 +48,12 @@ def _refuse_other_songs(folder: Store, config: SynthesisConfig) -> None:
     facts = {"seed": config.seed, "min_s": config.min_s, "max_s": config.max_s}
     if not folder.exists(FACTS_FILE):
         folder.write_bytes(FACTS_FILE, json.dumps(facts).encode())
-    elif (stored := json.loads(folder.read_bytes(FACTS_FILE))) != facts:
-        raise ValueError(f"{folder.uri} holds songs of {stored}, not of {facts}; use another folder or delete it")
+    elif (found := _facts(folder)) != facts:
+        raise ValueError(f"{folder.uri} holds songs of {found}, not of {facts}; use another folder or delete it")
+
+
+def _facts(folder: Store) -> dict[str, Any]:
+    return read_object(folder.read_bytes(FACTS_FILE, JSON_BYTES), f"{folder.uri}/{FACTS_FILE}")
 
 
 def _write_songs(task: tuple[Store, SynthesisConfig, Sequence[int]]) -> list[SongRow]:
@@ -59,7 +65,7 @@ def announce_disk(out: Store, synthesis: SynthesisConfig) -> None:
     """Print the expected disk usage of songs and shards. Raises ValueError if a local disk has less space."""
     seconds = synthesis.songs * (synthesis.min_s + synthesis.max_s) / 2
     need = seconds * (ENCODED_BYTES_PER_S + SAMPLE_RATE * SAMPLE_BYTES) / 1e9
-    print(f"[synthesize_corpus] {synthesis.songs:,} songs and their shards take about {need:.1f} GB", file=sys.stderr)
+    say(f"[synthesize_corpus] {synthesis.songs:,} songs and their shards take about {need:.1f} GB", sys.stderr)
     if (folder := out.local_path()) is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,8 +84,8 @@ def is_made(out: Store, facts: dict[str, Any]) -> bool:
     """
     if not (out.exists(FACTS_FILE) and out.child("shards").exists(MANIFEST_PATH)):
         return False
-    if (stored := json.loads(out.read_bytes(FACTS_FILE))) != facts:
-        changed = sorted(name for name in {*stored, *facts} if stored.get(name) != facts.get(name))
+    if (found := _facts(out)) != facts:
+        changed = sorted(name for name in {*found, *facts} if found.get(name) != facts.get(name))
         raise ValueError(
             f"{out.uri} holds a corpus of other songs or shards ({', '.join(changed)} changed); use another out="
         )

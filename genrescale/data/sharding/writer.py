@@ -12,18 +12,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import IO, Any, BinaryIO, cast
-from urllib.parse import urlsplit
 
 import numpy as np
 
+from genrescale.addresses import scrubbed
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, Vocabulary
 from genrescale.config import canonical_json
 from genrescale.config.corpus import ShardSettings
 from genrescale.config.numbers import ceil_div
-from genrescale.data.decoding import fetch, watchdog
 from genrescale.data.decoding.decode import decode_pcm, middle_excerpt
 from genrescale.data.decoding.decoders import DecodeError
-from genrescale.data.decoding.isolated import decode_isolated
+from genrescale.data.decoding.fetch import fetch_bytes, fetch_once
 from genrescale.data.index import (
     ShardIndex,
     crc32,
@@ -45,8 +44,7 @@ class ShardTask:
     """All inputs of the task that writes one shard.
 
     ``first_order`` is the position of its first song in the split. ``labels_nK`` has a row for every song.
-    ``taken_down`` maps the keys of songs that must not be read any more to the reasons. With ``isolated`` every song is
-    decoded in a child process (slower, same bytes), so that a song that crashes it is quarantined.
+    ``taken_down`` maps the keys of songs that must not be read any more to the reasons.
     """
 
     store: Store
@@ -59,7 +57,6 @@ class ShardTask:
     plan_digest: str
     settings: ShardSettings
     taken_down: Mapping[str, str] = field(default_factory=dict)
-    isolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,14 +102,10 @@ def to_sample(song: Song, split: str, clip: Clip) -> dict[str, Any]:
     }
 
 
-def decode_song(song: Song, settings: ShardSettings, isolated: bool = False) -> Clip:
-    """Decode a song. Raises DecodeError if it has no usable audio. A decoder that hangs ends its process."""
-    source = fetch.fetch_bytes(song.path)
-    if isolated:
-        clip = decode_isolated(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
-    else:
-        with watchdog.deadline():
-            clip = decode_pcm(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
+def decode_song(song: Song, settings: ShardSettings) -> Clip:
+    """Decode a song. Raises DecodeError if it has no usable audio, StoreError if its store cannot be reached."""
+    source = fetch_bytes(song.address, settings.allow_internal_urls)
+    clip = decode_pcm(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
     return middle_excerpt(Clip(song.key, clip.pcm_T), settings.max_s)
 
 
@@ -169,9 +162,9 @@ class ShardWriter:
 def write_shard(task: ShardTask) -> ShardReport:
     """Decode the songs of one shard and write its tar, then its index. Songs that fail are quarantined.
 
-    A song is also quarantined if its HTTP server fails for it until the patience ends but serves another song of the
-    shard. A server that serves none, and a bucket that fails, raise StoreError: the job stops, and continues when run
-    again.
+    A song is also quarantined if its server or bucket fails for it (a web server: until the patience ends) but serves
+    another song of the shard, or has no other. A server or bucket that serves none raises StoreError: the job stops,
+    and continues when run again.
 
     Songs that the shard already holds are taken from it. So rewriting a shard for some songs loses no others, even if
     their encoded files no longer exist.
@@ -184,23 +177,21 @@ def write_shard(task: ShardTask) -> ShardReport:
                 quarantined[song.key] = task.taken_down[song.key]
                 continue
             try:
-                clip = _stored_clip(task, song, stored) or decode_song(song, task.settings, task.isolated)
+                clip = _stored_clip(task, song, stored) or decode_song(song, task.settings)
             except DecodeError as error:
                 quarantined[song.key] = error.reason
                 continue
             except StoreError as error:
-                if not _gives_other_songs(task.songs, song):
+                if _is_down(task, song):
                     error.add_note(f"while {song.path} was read")
                     raise
-                quarantined[song.key] = (
-                    f"its server failed at it for {fetch.HTTP_PATIENCE.budget_s:g} s, not at other songs"
-                )
+                quarantined[song.key] = f"its server or bucket failed at it, not at other songs of the shard: {error}"
                 continue
-            except (OSError, MemoryError) as error:
+            except OSError as error:  # of this machine: a full disk, no more processes
                 error.add_note(f"while {song.path} was read")
                 raise
             except Exception as error:  # a bug in a decoder must not stop a job of a million songs
-                quarantined[song.key] = f"decoding failed: {type(error).__name__}: {error}"
+                quarantined[song.key] = scrubbed(f"decoding failed: {type(error).__name__}: {error}")
                 continue
             labelled = replace(song, labels=task.vocabulary.decode(task.labels_nK[i]))
             writer.add(labelled, task.split, task.first_order + i, clip)
@@ -213,16 +204,20 @@ def write_shard(task: ShardTask) -> ShardReport:
     return ShardReport(task.name, len(writer.rows), quarantined)
 
 
-def _gives_other_songs(songs: Sequence[Song], failed: Song) -> bool:
-    """Whether the HTTP server that fails for a song serves one of a few others of its shard, i.e. is not down."""
-    if not failed.path.startswith(("http://", "https://")):
-        return False
-    others = [s.path for s in songs if s.key != failed.key and urlsplit(s.path)[:2] == urlsplit(failed.path)[:2]]
-    for path in others[:_PROBES]:
+def _is_down(task: ShardTask, failed: Song) -> bool:
+    """Whether the server or bucket that fails for a song also fails for a few others of its shard."""
+    others = [song for song in task.songs if song.key != failed.key and _host(song) == _host(failed)]
+    for other in others[:_PROBES]:
         with suppress(StoreError, DecodeError):
-            fetch.fetch_once(path)
-            return True
-    return False
+            fetch_once(other.address, task.settings.allow_internal_urls)
+            return False
+    return bool(others)
+
+
+def _host(song: Song) -> tuple[str, str]:
+    """Return the protocol and the server, or bucket, of a song's address."""
+    protocol, _, rest = song.path.partition("://")
+    return protocol, rest.partition("/")[0]
 
 
 @dataclass(frozen=True)

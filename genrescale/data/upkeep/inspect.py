@@ -1,4 +1,4 @@
-"""What is known of one shard or of one song, and whether its bytes are what was written."""
+"""Describe one shard or one song, and check its bytes against the manifest."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from genrescale.data.quarantine import read_quarantine
 from genrescale.data.sharding.scan import read_members
 from genrescale.data.upkeep.verify import altered_seconds, fact_differences, verify_shard
 from genrescale.storage.store import Store
+from genrescale.telemetry.terminal import printable
 
 _BLOCK = 512
 _SHOWN = 3
 
 
 def inspect(manifest: Manifest, name: str) -> Iterator[str]:
-    """Lines on a shard (its path, or ``train-000003``) or a song (its key).
+    """Yield lines about a shard (its path, or ``train-000003``) or a song (its key).
 
-    Of a song in quarantine there is the reason. Raises ValueError that names similar ones where ``name`` is neither.
+    For a song in quarantine, the reason is given. Raises ValueError, which names similar ones, if there is neither.
     """
     shards = manifest.shards["name"].to_pylist()
     path = f"shards/{name.removeprefix('shards/').removesuffix('.tar')}.tar"
     if path in shards:
-        return _shard_lines(manifest, shards.index(path))
+        return map(printable, _shard_lines(manifest, shards.index(path)))
     rows = np.flatnonzero(manifest.column("key") == name)
     if len(rows):
-        return _song_lines(manifest, int(rows[0]))
+        return map(printable, _song_lines(manifest, int(rows[0])))
     for song in read_quarantine(Store(manifest.uri)):
         if song.key == name:
             source = f", source: {song.path}" if song.path else ""
-            return iter([f"song {name} is in quarantine: {song.reason}{source}"])
+            return iter([printable(f"song {name} is in quarantine: {song.reason}{source}")])
     short = [shard.removeprefix("shards/").removesuffix(".tar") for shard in shards]
     similar = difflib.get_close_matches(name, [*short, *manifest.songs["key"].to_pylist()], _SHOWN, cutoff=0.5)
     hint = f"; similar: {', '.join(similar)}" if similar else f"; the first shard is {short[0]}" if short else ""
@@ -44,7 +45,7 @@ def inspect(manifest: Manifest, name: str) -> Iterator[str]:
 
 
 def shows_problem(lines: Iterable[str]) -> bool:
-    """Whether lines of ``inspect`` tell of damage; what songs, labels and artists are called does not count."""
+    """Return whether lines of ``inspect`` report damage. Names of songs, labels and artists do not count."""
     return any(
         line.startswith(("not ok: ", "seconds: not ok: ")) or (line.startswith("crc32: ") and "not ok" in line)
         for line in lines
@@ -70,7 +71,7 @@ def _shard_lines(manifest: Manifest, shard: int) -> Iterator[str]:
         for key, reason in manifest.index(shard).quarantined.items():
             yield f"quarantined: {key}: {reason}"
     except (FileNotFoundError, ValueError):
-        pass  # said above
+        pass  # it was reported above
     yield "byte, seconds, song, labels:"
     for row in rows.tolist():
         offset, length = manifest.songs["offset"][row].as_py(), manifest.songs["num_samples"][row].as_py()
@@ -92,7 +93,7 @@ def _song_lines(manifest: Manifest, row: int) -> Iterator[str]:
     if not store.exists(path):
         yield f"not ok: {path} is missing"
         return
-    # the song's own members, from the end of the song before it: a small tar by themselves
+    # the song's own members, from the end of the song before it, are a small tar
     before = _end_of_song_before(manifest, row)
     members = store.read_range(path, before, end - before)
     data = members[song["offset"] - before :]
@@ -100,7 +101,9 @@ def _song_lines(manifest: Manifest, row: int) -> Iterator[str]:
     agrees = found == song["crc32"]
     yield f"crc32: {found:08x}, {'ok' if agrees else 'not ok: the manifest says ' + format(song['crc32'], '08x')}"
     yield _seconds_line(manifest, song["shard"], song["crc_start"], song["num_samples"], data)
-    stored = read_members(io.BytesIO(members), before)
+    stored, refused = read_members(io.BytesIO(members), before)
+    if refused:
+        yield f"not ok: {refused}"
     differences = fact_differences(manifest, row, stored[0].facts if stored else None)
     yield from (f"not ok: {what}" for what in differences)
     if not differences:
@@ -108,7 +111,7 @@ def _song_lines(manifest: Manifest, row: int) -> Iterator[str]:
 
 
 def _end_of_song_before(manifest: Manifest, row: int) -> int:
-    """The byte at which the members of a song start."""
+    """Return the byte at which the members of a song start in its shard."""
     rows = manifest.shard_rows(manifest.songs["shard"][row].as_py())
     place = int(np.flatnonzero(rows == row)[0])
     if not place:

@@ -1,8 +1,8 @@
-"""Several corpora as one: a manifest whose shards lie in the corpora that it was mixed from.
+"""Mix several corpora into one: a manifest that names the shards of all of them.
 
-Nothing is copied. The first corpus gives the vocabulary and the songs to validate and test on; the others give songs to
-train on. Train songs are interleaved, so that the first N of the mix have N's part of every corpus, and sizes are
-nested as in any corpus. ``data.sampler=mixture`` gives each corpus another weight than its number of songs.
+Nothing is copied. The first corpus gives the vocabulary, the validation songs and the test songs; the others give only
+train songs. Train songs are interleaved: the first N songs of the mix contain a proportional part of every corpus, so
+sizes are nested as in any corpus. ``data.sampler=mixture`` weights the corpora otherwise than by their sizes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from genrescale.audio import Vocabulary
 from genrescale.data.checksums import gather_checksums
 from genrescale.data.manifest import PARTS, SONG_SCHEMA, Manifest, write_manifest
 from genrescale.data.sharding.plan import PLAN_PATH
+from genrescale.data.summary import check_part
 from genrescale.storage.store import Store
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What a corpus does not bring into a mix: ``tags`` that the first has not; songs by the reason."""
+    """What a corpus does not add to a mix: ``tags`` that the first corpus lacks, and songs by reason."""
 
     uri: str
     tags: list[str]
@@ -30,12 +31,11 @@ class LeftOut:
 
 
 def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, list[LeftOut]]:
-    """Write the mix of two or more corpora, the first of which is the one to score on, to ``out``.
+    """Write the mix of two or more corpora to ``out``. Models are scored on songs of the first one.
 
-    Labels are matched by the tags' names. A song of a further corpus is left out where none of its tags is a tag of
-    the first, or several where those exclude each other, and where its audio is that of a song that the mix already
-    has: it might be one of the test set.
-    Raises ValueError for corpora that cannot be mixed.
+    Labels are matched by the names of the tags. A song of a further corpus is left out if none of its tags is a tag of
+    the first corpus, if several are but the first has one per song, if the mix already has its audio (it may be a test
+    song), or if its artist has validation or test songs. Raises ValueError for corpora that cannot be mixed.
     """
     first, *others = manifests
     _check(manifests, out)
@@ -88,8 +88,8 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
 
 
 def refuse_mix(manifest: Manifest, what: str) -> None:
-    """Raises ValueError, for what can be done only to the corpora of a mix."""
-    if manifest.num_parts > 1:
+    """Raise ValueError if this is a mix: ``what`` can be done only to its corpora."""
+    if PARTS in manifest.settings:
         uris = ", ".join(part["uri"] for part in manifest.settings[PARTS])
         raise ValueError(f"{manifest.uri} is a mix and has no shards of its own; {what} its corpora: {uris}")
 
@@ -101,6 +101,8 @@ def _check(manifests: Sequence[Manifest], out: Store) -> None:
         refuse_mix(manifest, "mix")
     if out.uri in {manifest.uri for manifest in manifests} or out.exists(PLAN_PATH):
         raise ValueError(f"{out.uri} is a corpus with shards of its own; give the mix a folder of its own: out=...")
+    for manifest in manifests:
+        check_part(out, manifest.uri)
     first = manifests[0].vocabulary
     for other in manifests[1:]:
         kinds = {tag.name: tag.kind for tag in other.vocabulary.tags}
@@ -113,18 +115,18 @@ def _check(manifests: Sequence[Manifest], out: Store) -> None:
 
 
 def _audio(manifest: Manifest, rows: np.ndarray) -> list[tuple[int, int]]:
-    """What tells two songs' audio apart: its checksum and its length."""
+    """Return what identifies the audio of songs: checksum and length."""
     columns = (manifest.column(name)[rows].tolist() for name in ("crc32", "num_samples"))
     return list(zip(*columns, strict=True))
 
 
 def _artists(manifest: Manifest, rows: np.ndarray) -> list[str]:
-    """Names as two corpora may share them: without case and spaces at the ends; "" where none is known."""
+    """Return artists in a form that can be compared between corpora: lower case, stripped; "" if unknown."""
     return [artist.strip().casefold() for artist in manifest.songs["artist"].take(pa.array(rows)).to_pylist()]
 
 
 def _labels(manifest: Manifest, vocabulary: Vocabulary) -> np.ndarray:
-    """A corpus's labels in the order of another vocabulary's tags; a tag that it has not is 0 for all its songs."""
+    """Return a corpus's labels in the order of another vocabulary. A tag that it lacks is 0 for all its songs."""
     place = {name: k for k, name in enumerate(manifest.vocabulary.names)}
     labels_NK = np.zeros((len(manifest), len(vocabulary)), np.float32)
     for k, name in enumerate(vocabulary.names):
@@ -134,13 +136,13 @@ def _labels(manifest: Manifest, vocabulary: Vocabulary) -> np.ndarray:
 
 
 def _addressed(manifest: Manifest) -> pa.Table:
-    """The table of shards with whole addresses."""
+    """Return the table of shards with whole addresses as names."""
     names = [f"{manifest.uri.rstrip('/')}/{name}" for name in manifest.shards["name"].to_pylist()]
     return manifest.shards.set_column(0, "name", pa.array(names, pa.string()))
 
 
 def _interleaved(split_N: np.ndarray, order_N: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-    """The nested order of the mix: in every prefix of a split each corpus has its part of the songs, to within one."""
+    """Return the nested order of the mix: every prefix of a split has each corpus's part of the songs, within one."""
     position_N = np.zeros(len(split_N))
     part_N = np.repeat(np.arange(len(lengths)), lengths)
     for split in np.unique(split_N):

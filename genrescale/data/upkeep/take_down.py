@@ -1,7 +1,7 @@
-"""Songs that have to go: out of their shards at once, and never into one again.
+"""Take songs down: remove them from their shards, and keep them out of any shard that is written later.
 
-The list of takedowns lies beside the shards, so that sharding again, retrying a quarantine or a restored backup of the
-encoded files does not bring a song back. Its shard is written anew without it; all others stay as they are.
+The list of takedowns is stored beside the shards. So a song does not come back when the corpus is sharded again, its
+quarantine is retried, or the encoded files are restored. Its shard is rewritten without it; the others stay unchanged.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from genrescale.data.manifest import PAGE_PATH, SHARD_SCHEMA, Manifest, read_man
 from genrescale.data.quarantine import Quarantined, read_quarantine, write_quarantine
 from genrescale.data.sharding.duplicates import with_exclusions
 from genrescale.data.sharding.plan import PLAN_PATH
+from genrescale.data.sharding.plan_file import read_plan_file
 from genrescale.data.sharding.scan import scan_shard
 from genrescale.data.sharding.writer import ShardWriter
-from genrescale.data.takedowns import TAKEDOWNS_PATH, read_takedowns
+from genrescale.data.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS_PATH, read_takedowns
 from genrescale.data.upkeep.mix import refuse_mix
-from genrescale.storage.parquet import table_bytes, table_of
+from genrescale.storage.parquet import table_bytes
 from genrescale.storage.store import Store
 
 
 @dataclass(frozen=True, eq=False)
 class TakedownResult:
-    """``removed`` are the keys of the songs that were in the corpus and ``sources`` their encoded files, which stay;
-    ``shards`` are those written anew. ``page_deleted``: the corpus' page, in which clips can be heard, went with them.
+    """``removed`` are the keys of the songs that were in the corpus, ``sources`` their encoded files, which are kept.
+
+    ``shards`` were rewritten. ``page_deleted``: the page of the corpus, which contains clips, was deleted too.
     """
 
     manifest: Manifest
@@ -42,18 +44,18 @@ class TakedownResult:
 
 
 def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
-    """Remove songs from a finished corpus, whose version changes; killed, the same call continues.
+    """Remove songs from a finished corpus, which gets a new version. After a kill, the same call continues.
 
-    Songs that no shard holds (quarantined, held out, of an addition that is not finished) may be taken down too: none
-    will. Raises ValueError, with nothing changed, for a key that the corpus does not know, and where a shard that has
-    to be written anew is damaged. FileNotFoundError where there is no finished corpus, or no such shard.
+    Songs that are not in a shard (in quarantine, held out, or of an unfinished addition) can be taken down too; then no
+    shard will contain them. Raises ValueError, and changes nothing, for a key that the corpus does not know and if a
+    shard to be rewritten is damaged; FileNotFoundError if there is no finished corpus or no such shard.
     """
     manifest = read_manifest(store.uri)
     refuse_mix(manifest, "take songs down from")
     takedowns, quarantine = read_takedowns(store), read_quarantine(store)
     known = {*manifest.songs["key"].to_pylist(), *takedowns, *(song.key for song in quarantine)}
     if store.exists(PLAN_PATH):
-        known.update(table_of(store.read_bytes(PLAN_PATH))["key"].to_pylist())
+        known.update(read_plan_file(store).table["key"].to_pylist())
     unknown = [key for key in keys if key not in known]
     if unknown:
         raise ValueError(
@@ -62,10 +64,10 @@ def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
     takedowns |= {key: f"taken down: {reason}" for key in keys if key not in takedowns}
     gone_N = np.array([key in takedowns for key in manifest.songs["key"].to_pylist()], dtype=bool)
     shards = np.unique(manifest.column("shard")[gone_N]).tolist()
-    for shard in shards:  # all of them before anything is written: half a takedown would leave a broken corpus
+    for shard in shards:  # all before anything is written: half a takedown would leave a broken corpus
         _check(store, manifest, shard, takedowns)
-    columns = {"key": pa.array(takedowns, pa.string()), "reason": pa.array(takedowns.values(), pa.string())}
-    store.write_bytes(TAKEDOWNS_PATH, table_bytes(pa.table(columns)))
+    columns = {"key": list(takedowns), "reason": list(takedowns.values())}
+    store.write_bytes(TAKEDOWNS_PATH, table_bytes(pa.table(columns, schema=TAKEDOWN_SCHEMA)))
     if page_deleted := bool(shards) and store.exists(PAGE_PATH):
         store.delete(PAGE_PATH)
     indexes = {shard: _rewrite(store, manifest, shard, takedowns) for shard in shards}
@@ -82,10 +84,10 @@ def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
 
 
 def _rewrite(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, str]) -> ShardIndex:
-    """A shard without the songs taken down: the bytes of a shard that never had them, then its index.
+    """Rewrite a shard without the songs taken down, as if it had never had them, and then its index.
 
-    What is read is the tar, not the places that the manifest knows, so a shard that a killed takedown wrote already is
-    written again to the same bytes.
+    The places of the songs are read from the tar, not from the manifest. So a shard that a killed takedown has already
+    rewritten is written again with the same bytes.
     """
     path = manifest.shard_name(shard)
     before = index_from_bytes(store.read_bytes(index_path(path)))
@@ -105,7 +107,7 @@ def _rewrite(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, 
 
 
 def _check(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, str]) -> None:
-    """Raises ValueError where a shard, without the songs taken down, or its index cannot be read."""
+    """Raise ValueError if the index of a shard, or a song that stays in it, cannot be read."""
     path = index_path(manifest.shard_name(shard))
     try:
         index_from_bytes(store.read_bytes(path))
@@ -116,13 +118,15 @@ def _check(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, st
 
 
 def _kept_songs(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, str]) -> Iterator[tuple[int, Clip]]:
-    """Rows and audio of the songs of a shard that stay. Raises ValueError where one is not what was written."""
+    """Yield the row and the audio of each song that stays in a shard. Raises ValueError if one is damaged."""
     path, rows = manifest.shard_name(shard), manifest.shard_rows(shard).tolist()
     row_of = {key: row for row in rows if (key := manifest.songs["key"][row].as_py()) not in takedowns}
-    stored = [song for song in scan_shard(store, path).songs if song.key in row_of]
+    scan = scan_shard(store, path)
+    stored = [song for song in scan.songs if song.key in row_of]
     if len(stored) < len(row_of):
         raise ValueError(
-            f"{store.uri}/{path} is damaged: only {len(stored)} of {len(row_of)} songs can be read; "
+            f"{store.uri}/{path} is damaged: only {len(stored)} of {len(row_of)} songs can be read"
+            f"{f' ({scan.refused})' if scan.refused else ''}; "
             f"mend it first (jobs/verify_corpus.py says how)"
         )
     for song in stored:
@@ -135,7 +139,7 @@ def _kept_songs(store: Store, manifest: Manifest, shard: int, takedowns: dict[st
 
 
 def _without(store: Store, manifest: Manifest, gone_N: np.ndarray, indexes: dict[int, ShardIndex]) -> Manifest:
-    """The manifest after a takedown, written; ``indexes`` are those of the shards that were written anew."""
+    """Write the manifest after a takedown, and return it. ``indexes`` belong to the rewritten shards."""
     columns = {name: manifest.column(name).copy() for name in ("offset", "crc_start")}
     shards = {name: manifest.shards[name].to_pylist() for name in SHARD_SCHEMA.names}
     for shard, index in indexes.items():
@@ -156,6 +160,6 @@ def _without(store: Store, manifest: Manifest, gone_N: np.ndarray, indexes: dict
         checksums_file=None,
     )
     songs, checksums = with_exclusions(kept).songs, None
-    if manifest.checksums_file:  # a corpus of before it gets none: its other indexes are not read here
+    if manifest.checksums_file:  # an older corpus gets none: its other indexes are not read here
         checksums = gather_checksums(manifest, np.flatnonzero(~gone_N))
     return write_manifest(store, songs, kept.labels_NK, kept.shards, manifest.vocabulary, manifest.settings, checksums)

@@ -1,4 +1,4 @@
-"""Shards against the manifest: what is missing, left over, cut short or altered, down to the second of a song."""
+"""Compare shards with the manifest: what is missing, extra, cut off or altered, down to the second of a song."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from genrescale.data.manifest import Manifest, content_version
 from genrescale.data.quarantine import QUARANTINE_PATH, read_quarantine
 from genrescale.data.sharding.duplicates import exclusions
 from genrescale.data.sharding.plan import HELD_OUT, PLAN_PATH
+from genrescale.data.sharding.plan_file import read_plan_file
 from genrescale.data.sharding.rebuild import PlannedShard, planned_shards, rebuild_index
 from genrescale.data.sharding.scan import StoredSong, scan_shard
-from genrescale.storage.parquet import table_of
 from genrescale.storage.store import Store
+from genrescale.telemetry.terminal import printable
 
 
 class Remedy(Enum):
-    """What mends a problem, in words."""
+    """What solves a problem, in words."""
 
     INDEX = "recompute the indexes from their intact shards: the same command with rebuild=true"
     SHARD = "delete the shards named here, and run jobs/shard_corpus.py again with the settings it had"
@@ -40,24 +41,24 @@ class Remedy(Enum):
 
 @dataclass(frozen=True)
 class Problem:
-    """``where`` is a path below the corpus, or a song; ``what`` is wrong there."""
+    """A problem: ``where`` is a path below the corpus or a song, ``what`` describes the problem."""
 
     where: str
     what: str
     remedy: Remedy
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        return printable(f"{self.where}: {self.what}")
 
 
 def remedies(problems: Iterable[Problem]) -> list[str]:
-    """What mends the problems, each remedy once."""
+    """Return what solves the problems, each remedy once."""
     found = {problem.remedy for problem in problems}
     return [remedy.value for remedy in Remedy if remedy in found]
 
 
 def sample_shards(num_shards: int, sample: int, seed: int) -> list[int]:
-    """Rows of ``sample`` seeded shards (0, or more than there are: all), ascending. Raises ValueError below 0."""
+    """Return the rows of ``sample`` random shards in ascending order (0 or too many: all). Raises ValueError if < 0."""
     if sample < 0:
         raise ValueError(f"sample={sample} must be a number of shards, or 0 for all of them")
     if not 0 < sample < num_shards:
@@ -66,7 +67,7 @@ def sample_shards(num_shards: int, sample: int, seed: int) -> list[int]:
 
 
 def verify_manifest(manifest: Manifest) -> list[Problem]:
-    """Problems of the manifest itself and of the list of files; reads no shard."""
+    """Return the problems of the manifest itself and of the list of files. Reads no shard."""
     problems = []
     version = content_version(manifest.songs, manifest.labels_NK, manifest.vocabulary)
     if version != manifest.version:
@@ -95,13 +96,13 @@ def verify_manifest(manifest: Manifest) -> list[Problem]:
 
 
 def _uncounted(manifest: Manifest) -> list[tuple[str, str]]:
-    """Planned songs that are neither in the manifest nor in the quarantine."""
+    """Return a problem if planned songs are neither in the manifest nor in the quarantine."""
     store = Store(manifest.uri)
     if not store.exists(QUARANTINE_PATH):
         return [(QUARANTINE_PATH, "missing")]
     if not store.exists(PLAN_PATH):
         return []
-    plan = table_of(store.read_bytes(PLAN_PATH))
+    plan = read_plan_file(store).table
     planned = zip(plan["key"].to_pylist(), plan["split"].to_pylist(), strict=True)
     known = {*manifest.songs["key"].to_pylist(), *(song.key for song in read_quarantine(store))}
     lost = [key for key, split in planned if split != HELD_OUT and key not in known]
@@ -111,7 +112,7 @@ def _uncounted(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def verify_exclusions(manifest: Manifest) -> list[Problem]:
-    """Songs that the manifest should exclude because another split has their audio, or excludes without that."""
+    """Return the songs that the manifest should exclude, because another split has their audio, or should not."""
     found = zip(*(manifest.songs[name].to_pylist() for name in ("key", "excluded")), exclusions(manifest), strict=True)
     return [
         Problem(
@@ -127,10 +128,10 @@ def _excluded(reason: str) -> str:
 
 
 def verify_shard(store: Store, manifest: Manifest, shard: int, deep: bool = True) -> list[Problem]:
-    """Problems of one shard and its index; none where both are what was written.
+    """Return the problems of one shard and its index; none if both are as they were written.
 
-    ``deep`` reads every byte: where they are not those of the manifest it says which songs and seconds are altered,
-    and it compares what the .json members say with the manifest. Otherwise only sizes and the index are looked at.
+    ``deep`` reads every byte: it names altered songs and seconds, and compares the .json members with the manifest.
+    Otherwise only the size and the index are checked.
     """
     path, num_bytes = manifest.shard_name(shard), manifest.shards["num_bytes"][shard].as_py()
     problems, checksums = [], None
@@ -149,6 +150,7 @@ def verify_shard(store: Store, manifest: Manifest, shard: int, deep: bool = True
     if not deep:
         return problems
     scan = scan_shard(store, path)
+    problems += [Problem(path, scan.refused, Remedy.SHARD)] if scan.refused else []
     if scan.sha256 == manifest.shards["sha256"][shard].as_py():
         return problems + [Problem(path, what, Remedy.DRIFT) for what in drift(manifest, shard, scan.songs)]
     altered = _altered_songs(store, manifest, shard, checksums)
@@ -158,7 +160,7 @@ def verify_shard(store: Store, manifest: Manifest, shard: int, deep: bool = True
 
 
 def altered_seconds(data: bytes, checksums: np.ndarray) -> list[int]:
-    """Seconds of a song's PCM that do not match their checksums."""
+    """Return the seconds of a song's PCM that do not match their checksums."""
     return np.flatnonzero(second_checksums(data) != checksums).tolist()
 
 
@@ -180,12 +182,12 @@ def _altered_songs(store: Store, manifest: Manifest, shard: int, checksums: np.n
 
 
 def facts_of(manifest: Manifest, row: int) -> dict[str, Any]:
-    """What the .json member of a song should say, its labels apart."""
+    """Return what the .json member of a song should contain, without its labels."""
     return {name: manifest.songs[name][row].as_py() for name in ("key", "artist", "split", "num_samples")}
 
 
 def drift(manifest: Manifest, shard: int, songs: Iterable[StoredSong]) -> list[str]:
-    """Where an intact shard says something else than the manifest: songs, their place, labels, artist, split."""
+    """Return how an intact shard differs from the manifest: in songs, their place, labels, artist or split."""
     row_of = {manifest.songs["key"][row].as_py(): row for row in manifest.shard_rows(shard).tolist()}
     stored = {song.key: song for song in songs}
     found = [f"song {key} is in the manifest, not in the shard" for key in row_of.keys() - stored.keys()]
@@ -200,7 +202,7 @@ def drift(manifest: Manifest, shard: int, songs: Iterable[StoredSong]) -> list[s
 
 
 def _altered_facts(manifest: Manifest, shard: int, songs: Iterable[StoredSong]) -> list[str]:
-    """Of a damaged shard, the .json members that can be told to be altered; none where its members are not aligned."""
+    """Return the .json members of a damaged shard that differ from the manifest, of songs that are in their place."""
     row_of = {manifest.songs["offset"][row].as_py(): row for row in manifest.shard_rows(shard).tolist()}
     found = []
     for song in songs:
@@ -211,7 +213,7 @@ def _altered_facts(manifest: Manifest, shard: int, songs: Iterable[StoredSong]) 
 
 
 def fact_differences(manifest: Manifest, row: int, facts: dict[str, Any] | None) -> list[str]:
-    """What a song's .json member says otherwise than the manifest, in words."""
+    """Return how a song's .json member differs from the manifest, in words."""
     if facts is None:
         return ["its .json member cannot be read"]
     found = [
@@ -222,7 +224,7 @@ def fact_differences(manifest: Manifest, row: int, facts: dict[str, Any] | None)
     vocabulary, labels = manifest.vocabulary, facts.get("labels")
     try:
         same = np.array_equal(vocabulary.encode(labels or {}), manifest.labels_NK[row])
-    except (ValueError, TypeError, AttributeError):  # tags that the vocabulary lacks, or values that are none
+    except (ValueError, TypeError, AttributeError):  # unknown tags, or values that are not numbers
         same = False
     if not same:
         known = vocabulary.carried(manifest.labels_NK[row])
@@ -233,9 +235,9 @@ def fact_differences(manifest: Manifest, row: int, facts: dict[str, Any] | None)
 
 @dataclass(frozen=True)
 class ShardCheck:
-    """Row ``shard`` of a corpus' shards to be checked; ``alone`` is the manifest of that shard.
+    """A shard (its row) to be checked; ``alone`` is the manifest of that shard only.
 
-    Its index is rebuilt by ``rebuild``, not where that is None.
+    A bad index is rebuilt from ``rebuild`` unless that is None.
     """
 
     shard: int
@@ -245,7 +247,7 @@ class ShardCheck:
 
 
 def shard_checks(manifest: Manifest, shards: Iterable[int], deep: bool, rebuild: bool) -> Iterator[ShardCheck]:
-    """The checks of ``shards`` (rows); the plan is read once for all of them."""
+    """Yield the checks of ``shards`` (rows). The plan is read once for all."""
     planned = planned_shards(Store(manifest.uri)) if rebuild else {}
     for shard in shards:
         of_plan = planned.get(manifest.shard_name(shard), PlannedShard()) if rebuild else None
@@ -254,7 +256,7 @@ def shard_checks(manifest: Manifest, shards: Iterable[int], deep: bool, rebuild:
 
 @dataclass(frozen=True)
 class CheckedShard:
-    """``index_sha256`` is that of an index written anew, "" where none was."""
+    """The result of a check. ``index_sha256`` is that of a rebuilt index, else ""."""
 
     shard: int
     problems: list[Problem]
@@ -262,7 +264,7 @@ class CheckedShard:
 
 
 def check_shard(check: ShardCheck) -> CheckedShard:
-    """``verify_shard``, after which ``rebuild`` recomputes an index that is missing or damaged where its tar allows."""
+    """Run ``verify_shard``; with ``rebuild``, recompute a missing or damaged index if the tar is intact."""
     store = Store(check.alone.uri)
     problems = verify_shard(store, check.alone, 0, check.deep)
     of_index = [problem for problem in problems if problem.remedy is Remedy.INDEX]

@@ -7,9 +7,9 @@ choice does not depend on the batch statistics, and only chosen cells have to be
 sums over the chosen cells, then writes the gradient in one pass. Of equal maxima the first gets the gradient, as in
 PyTorch.
 
-The C++ (fused.cpp) is compiled at first use, in about two seconds, and cached in ``~/.cache/genrescale``. PyTorch's own
-layers are used without a C++ compiler, on a GPU and in evaluation. Under bf16 this pool compares cells before they are
-rounded, PyTorch's after; otherwise the two differ only in the order of sums.
+The C++ (fused.cpp) is compiled at first use, in about two seconds. PyTorch's own layers are used without a compiler, on
+a GPU and in evaluation. Under bf16 this pool compares cells before they are rounded, PyTorch's after; otherwise the two
+differ only in the order of sums.
 
 Shapes: B batch, C channels, R rows, N frames; P frames or rows after the pool, L = R * N.
 """
@@ -17,13 +17,6 @@ Shapes: B batch, C channels, R rows, N frames; P frames or rows after the pool, 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -34,11 +27,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from genrescale.models.parts.compiled import load
+
 SOURCE = Path(__file__).with_name("fused.cpp")
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-fPIC", "-fopenmp", "-shared")
 PIECES = 4  # as in fused.cpp
 MAX_POOL = 256  # the index within a pool is stored in one byte
-log = logging.getLogger(__name__)
 
 
 class _Shape(ctypes.Structure):
@@ -48,40 +41,7 @@ class _Shape(ctypes.Structure):
 @cache
 def library() -> ctypes.CDLL | None:
     """Compile and load the C++ layer. Returns None, and logs a warning, if that fails."""
-    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("c++")
-    if compiler is None:
-        log.warning("no C++ compiler: training uses PyTorch's own layers, which are slower (install g++)")
-        return None
-    try:
-        return ctypes.CDLL(str(_compiled(compiler)))
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = getattr(error, "stderr", None) or error
-        log.warning("training uses PyTorch's own layers, which are slower: %s did not compile (%s)", SOURCE, reason)
-        return None
-
-
-def _compiled(compiler: str) -> Path:
-    """Return the path of the compiled library; compile it if the cache has none.
-
-    The file name hashes source, flags, platform and CPU, because machines may share a home folder.
-    """
-    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Features"))]
-    key = "\n".join([SOURCE.read_text(), *FLAGS, platform.platform(), *cpu[:1]])
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genrescale"
-    target = folder / f"fused-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as work:
-            made = Path(work) / "fused.so"
-            subprocess.run(
-                [compiler, *FLAGS, str(SOURCE), "-o", str(made)],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            made.replace(target)  # atomic: several workers may compile at the same time
-    return target
+    return load(SOURCE)
 
 
 def _call(name: str, like: Tensor, *arguments: Any) -> None:
