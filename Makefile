@@ -39,11 +39,11 @@ test: env
 	@$(BIN)/python -m pytest tests/gpu -rs
 	@log=$$(mktemp); OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/golden tests/browser > $$log 2>&1 & \
 	others=$$!; trap "kill $$others 2> /dev/null" EXIT; \
-	$(BIN)/python -m pytest tests/cluster; failed=$$?; \
+	$(BIN)/python -m pytest tests/cluster -m "not soak"; failed=$$?; \
 	wait $$others || failed=1; cat $$log; rm -f $$log; exit $$failed
 
 soak: env
-	@$(BIN)/python -m pytest tests/soak -s
+	@$(BIN)/python -m pytest tests/soak tests/cluster -m soak -s
 
 check: env
 	$(BIN)/ruff check .

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qsl
 
-_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+# of a bounded length: without a bound, a text of 100 kB without any address takes minutes
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s'\"<>]+")
 _QUERY_IN_TEXT = re.compile(r"(?<=[?&])[\w.%-]+=[^&\s'\"<>)]*")
 _ROW_OF_PARQUET = re.compile(r"#[^#?]+/\d+$")
 _KEY_OF_BUCKET = re.compile(r"[^?]*(?:\?(?![\w.-]+=)[^?]*)*")  # a name may hold a question mark, not ?name=value

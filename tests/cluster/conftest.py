@@ -73,9 +73,12 @@ def environment() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def near(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The sweep ONE_SIZE as a private Ray runs it on local folders: what a cluster or a bucket must end with, too."""
+    """The sweep ONE_SIZE as a private Ray of two logical CPUs runs it on local folders.
+
+    A cluster or a bucket must end with the same.
+    """
     out = tmp_path_factory.mktemp("near")
-    command = [sys.executable, "jobs/scale_sweep.py", *ONE_SIZE, f"corpus={corpus.uri}", f"out={out}"]
+    command = [sys.executable, "jobs/scale_sweep.py", *ONE_SIZE, "cpus=2", f"corpus={corpus.uri}", f"out={out}"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return Store(str(out))

@@ -24,16 +24,35 @@ def on_the_sessions_ray(ray_cluster: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("genrescale.launch.cluster.connect", lambda *_, **__: nullcontext())
 
 
+SMALLER = {
+    "songs=320": "songs=96",
+    "sizes=[24, 192]": "sizes=[24]",
+    "max_steps=100, validate_every=25, plateau_steps=50": "max_steps=10, validate_every=5, plateau_steps=5",
+}
+"""The notebook with a tenth of its training, for ``make test``; ``make soak`` runs it as it is."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "sizes"),
+    [(SMALLER, [24]), pytest.param({}, [24, 192], marks=pytest.mark.soak)],
+    ids=["smaller", "whole"],
+)
 def test_the_notebook_runs_from_nothing_to_a_figure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    changes: dict[str, str],
+    sizes: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.chdir(tmp_path)
-    exec(compile(notebook_source(), NOTEBOOK.name, "exec"), {"__name__": "notebook"})
+    source = notebook_source()
+    for before, after in changes.items():
+        assert before in source
+        source = source.replace(before, after)
+    exec(compile(source, NOTEBOOK.name, "exec"), {"__name__": "notebook"})
     rows = read_results(Store(str(tmp_path / "quickstart"))).values()
-    assert sorted((row.model, row.size) for row in rows) == [
-        *(("spectrogram", 24), ("spectrogram", 192)),
-        *(("waveform", 24), ("waveform", 192)),
-    ]
+    expected = [(model, size) for model in ("spectrogram", "waveform") for size in sizes]
+    assert sorted((row.model, row.size) for row in rows) == expected
     assert Image.open(tmp_path / "quickstart" / "figure.png").width > 500
     assert "PR-AUC" in capsys.readouterr().out
 

@@ -66,6 +66,7 @@ def kill_after_the_first_checkpoint(out: Path) -> list[int]:
     return killed
 
 
+@pytest.mark.soak
 def test_a_stopped_run_continues_on_another_number_of_workers(undisturbed: ResultRow, corpus: Manifest, tmp_path: Path):
     killed = kill_after_the_first_checkpoint(tmp_path)
     run = small_run(steps=STEPS)
@@ -111,6 +112,7 @@ def test_a_diverging_run_says_so(ray_cluster: None, corpus: Manifest, tmp_path: 
         launch_training(run, SiteConfig(corpus=corpus.uri, out=str(tmp_path), max_failures=0))
 
 
+@pytest.mark.soak
 def test_a_run_of_tags_starts_from_a_pretraining(ray_cluster: None, corpus: Manifest, tmp_path: Path):
     """Pretraining leaves a result row without metrics of tags, and weights that a tagger takes, but for its head."""
     tiny = {"size": "tiny", "depth": 1, "position_frames": 96}

@@ -49,6 +49,7 @@ def test_zero_stages_give_the_same_losses_until_rounding_grows(
     np.testing.assert_allclose(several["losses"], one_worker["losses"][:6], atol=5e-3, rtol=0)
 
 
+@pytest.mark.soak
 def test_zero_3_resumes_a_run_in_its_sgd_phase_and_scores_every_song(corpus: Manifest, tmp_path: Path):
     phases: dict[str, Any] = {"sgd_after": 3, "sgd_lrs": [0.01], "schedule": "constant", "validate_every": 2}
     run, site = small_run(steps=6, **phases), {"zero_stage": 3}
@@ -105,6 +106,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(
     assert rest["score_sum"] == pytest.approx(one_worker["score_sum"], rel=1e-4)
 
 
+@pytest.mark.soak
 def test_stopped_and_resumed_on_2_8_and_2_workers_it_is_the_undisturbed_run(corpus: Manifest, tmp_path: Path):
     """Eight groups to a step, one for each of the eight; the second step of an epoch has three."""
     run = small_run(steps=4, batch=32, validate_every=1)

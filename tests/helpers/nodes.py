@@ -46,8 +46,8 @@ class Cluster:
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
 
-    def up(self) -> None:
-        self.client = dict(re.findall(r"(\w+)=(\S+)", self.local("up", "3")))
+    def up(self, nodes: int) -> None:
+        self.client = dict(re.findall(r"(\w+)=(\S+)", self.local("up", str(nodes))))
 
     def ray(self, *arguments: str, timeout: int = 400, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -100,15 +100,15 @@ def wait_for(what: str, found: Callable[[], object], timeout: float = 240.0) -> 
 
 
 @contextmanager
-def cluster_of_nodes(state: Path) -> Iterator[Cluster]:
-    """Three nodes, with their state in ``state``. Without root the test is skipped; in CI that is a failure."""
+def cluster_of_nodes(state: Path, nodes: int) -> Iterator[Cluster]:
+    """So many nodes, with their state in ``state``. Without root the test is skipped; in CI that is a failure."""
     if os.geteuid() != 0:
         if os.environ.get("CI") == "true":
             pytest.fail("several nodes on one machine need root (network namespaces)")
         pytest.skip("several nodes on one machine need root (network namespaces)")
     cluster = Cluster(state)
     try:
-        cluster.up()
+        cluster.up(nodes)
         yield cluster
     finally:
         cluster.local("down")

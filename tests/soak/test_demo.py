@@ -18,7 +18,7 @@ from genrescale.data.manifest import read_manifest
 from genrescale.results import ResultRow, read_planned, read_results, read_scores, run_folder
 from genrescale.storage.store import Store
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parents[2]
 
 

@@ -14,7 +14,7 @@ NUM_TABLES = 6000
 
 DAMAGED = dict.fromkeys(IN_PROCESS, 32) | dict.fromkeys(BY_FFMPEG, 4)
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
 
 @pytest.mark.parametrize("kind", NUM_SONGS)

@@ -1,4 +1,4 @@
-"""A cluster of three nodes on which a run's worker dies, then one of its nodes."""
+"""A cluster of three nodes on which a job is stopped, then a run's worker dies, then one of its nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.results import ResultRow, read_results
 from genrescale.storage.store import Store
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]
 TWO_NODES = ["site.workers=2", "site.cpus_per_worker=1.5"]  # a node has 2 CPUs
 METRICS = ("roc_auc", "pr_auc", "rmse", "val_loss")
 
@@ -24,11 +24,35 @@ def metrics(row: ResultRow) -> list[float]:
     return [getattr(row, name) for name in METRICS]
 
 
-def test_a_killed_worker_and_a_killed_node_end_in_the_run_as_if_undisturbed(
+def test_what_is_stopped_or_killed_ends_as_if_undisturbed(
     corpus: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    with cluster_of_nodes(tmp_path / "state") as cluster:
-        check_deaths(cluster, fill_bucket(cluster, corpus, monkeypatch), corpus, tmp_path)
+    with cluster_of_nodes(tmp_path / "state", nodes=3) as cluster:
+        bucket = fill_bucket(cluster, corpus, monkeypatch)
+        check_a_stopped_job(cluster, bucket)
+        check_deaths(cluster, bucket, corpus, tmp_path)
+
+
+def running(cluster: Cluster) -> list[str]:
+    """What runs of a job."""
+    of_a_job = ("RayTrainWorker", "TrainController", "PlacementGroupCleaner", "ImplicitFunc", "scale_sweep.py")
+    return [name for name in of_a_job if cluster.pids(name)]
+
+
+def check_a_stopped_job(cluster: Cluster, bucket: Store) -> None:
+    """A job that is stopped after its first result leaves nothing that runs, and the next one continues."""
+    command = ["jobs/scale_sweep.py", *ONE_SIZE, *TWO_NODES, "store=s3://music", "corpus=shards", "out=two"]
+    assert cluster.submit(*command, id="first", wait=False).returncode == 0
+    wait_for("the first result", lambda: read_results(bucket.child("two")))
+    assert cluster.ray("job", "stop", "first").returncode == 0
+    wait_for("the job's end", lambda: not running(cluster), timeout=60)
+    before = read_results(bucket.child("two"))
+    assert len(before) == 1
+    again = cluster.submit(*command, id="second")
+    assert "2 runs, 1 of them from before" in again.stdout
+    after = read_results(bucket.child("two"))
+    assert len(after) == 2
+    assert all(after[id] == row for id, row in before.items())
 
 
 def check_deaths(cluster: Cluster, bucket: Store, corpus: Manifest, tmp_path: Path) -> None:
@@ -62,3 +86,5 @@ def check_deaths(cluster: Cluster, bucket: Store, corpus: Manifest, tmp_path: Pa
     assert metrics(far) == pytest.approx(metrics(whole), abs=1e-5)
     cluster.local("start", str(node))
     wait_for("the node to join again", lambda: len(cluster.pids("raylet")) >= 3, timeout=60)
+    cluster.local("start", str(node))
+    wait_for("the node to join again", lambda: len(cluster.pids("raylet")) >= 3)

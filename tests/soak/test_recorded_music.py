@@ -11,7 +11,7 @@ import pytest
 from genrescale.results import read_results
 from genrescale.storage.store import Store
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parents[2]
 MAJORITY = 1 / 12
 
