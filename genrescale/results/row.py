@@ -78,7 +78,7 @@ class ResultRow(LoopSummary):
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> ResultRow:
-        """Read a row. Raises ValueError, with ``where``, for another schema and for a missing, unknown or wrong field."""
+        """Read a row. Raises ValueError, with ``where``, for another schema or a missing, unknown or wrong field."""
         values = read_object(data, where)
         try:
             check_schema("result row", values.get("schema"), str(values.get("code_version", "")))

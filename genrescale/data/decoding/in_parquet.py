@@ -7,7 +7,6 @@ to the row, which is the only way in: memory holds a page, never the file. Write
 
 from __future__ import annotations
 
-import re
 from contextlib import AbstractContextManager
 from typing import IO
 
@@ -18,23 +17,37 @@ from genrescale.storage.parquet import ParquetTable
 from genrescale.storage.store import Store
 from genrescale.storage.web import WEB, RefusedFileError, opened_url
 
-_ADDRESS = re.compile(r"(?P<file>.+\.parquet(?:\?[^#]*)?)#(?P<column>.+)/(?P<row>\d+)", re.DOTALL)
+_SUFFIX = ".parquet"
 
 
 def is_in_parquet(address: str) -> bool:
-    return _ADDRESS.fullmatch(address) is not None
+    """Whether a song's address is one of a row in a Parquet file."""
+    return _parts(address) is not None
+
+
+def _parts(address: str) -> tuple[str, str, int] | None:
+    """Split ``FILE.parquet#COLUMN/ROW``, where a URL may have a query before the ``#``. Takes linear time."""
+    if (cut := address.rfind(f"{_SUFFIX}#")) > 0:
+        cut += len(_SUFFIX)
+    elif (query := address.rfind(f"{_SUFFIX}?")) > 0:
+        cut = address.find("#", query)
+    if cut <= 0:
+        return None
+    column, _, row = address[cut + 1 :].rpartition("/")
+    return (address[:cut], column, int(row)) if column and row.isdecimal() and len(row) < 19 else None
 
 
 def read_song(address: str, internal: bool = False) -> bytes:
-    """The encoded file at an address. Raises DecodeError where there is none, StoreError for a store that fails.
+    """Return the encoded file at an address. Raises DecodeError if there is none, StoreError if its store fails.
 
     ``internal`` allows web servers with internal addresses.
     """
-    found = _ADDRESS.fullmatch(address)
-    assert found is not None, address
+    parts = _parts(address)
+    assert parts is not None, address
+    name, column, row = parts
     try:
-        with _opened(found["file"], internal) as file:
-            data = ParquetTable(file, "the table").cell(f"{found['column']}.bytes", int(found["row"]))
+        with _opened(name, internal) as file:
+            data = ParquetTable(file, "the table").cell(f"{column}.bytes", row)
     except FileNotFoundError:
         raise DecodeError(address, "the file does not exist") from None
     except StoreError:
