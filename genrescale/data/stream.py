@@ -29,6 +29,7 @@ from ray.data.datasource import Datasource, ReadTask
 from ray.util.annotations import RayDeprecationWarning
 
 from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES
+from genrescale.data.pacing import Pacing
 from genrescale.data.reading.plan import Crops, GroupId
 from genrescale.data.reading.source import READ_CPUS, CropGroup, StreamSource, read_tasks
 from genrescale.data.reading.spans import ReadStats
@@ -39,7 +40,6 @@ CHAIN_TASKS = 512  # read tasks of one dataset
 FAR_TASK_GROUPS = 8  # groups of a read task from a bucket: training waits for the first tasks
 FAR_GROUPS_AT_ONCE = 3  # groups that a task reads from a bucket concurrently: verifies one while fetching others
 MAX_TASK_RETRIES = 5  # if its process died; Ray Data's default is infinite, and a run would hang
-LOOP_PAUSE_S = 0.01
 
 _READ_FIELDS = [pa.field(name, pa.from_numpy_dtype(type(value))) for name, value in asdict(ReadStats()).items()]
 _SCHEMA = pa.schema(
@@ -92,22 +92,6 @@ def _read_groups(reference: _SourceRef, ids: Sequence[GroupId]) -> list[pa.Table
     buffers = [None, pa.py_buffer(offsets.astype(np.int64)), buffer]
     arrays.append(pa.Array.from_buffers(pa.large_binary(), len(ids), buffers))
     return [pa.table(arrays, schema=_SCHEMA)]
-
-
-class _Pause:
-    """Slows down Ray Data's scheduling loop. An execution callback, of which only one event is used.
-
-    The loop runs in a thread of the training worker. Once all tasks have finished while crops remain to be consumed, it
-    has nothing to wait for, spins without a pause (Ray 2.60) and takes the interpreter lock from training: steps of 125
-    ms took 250.
-    """
-
-    def before_execution_starts(self, executor: object) -> None: ...
-    def after_execution_succeeds(self, executor: object) -> None: ...
-    def after_execution_fails(self, executor: object, error: Exception) -> None: ...
-
-    def on_execution_step(self, executor: object) -> None:
-        time.sleep(LOOP_PAUSE_S)
 
 
 class CropSource(Datasource):
@@ -182,7 +166,8 @@ def song_stream(
     options = dataset.context.execution_options
     options.preserve_order = True
     options.resource_limits = ExecutionResources(object_store_memory=READ_AHEAD_BYTES)
-    dataset.context.custom_execution_callback_classes = [_Pause]  # type: ignore[list-item]
+    dataset.context.custom_execution_callback_classes = [Pacing]  # type: ignore[list-item]
+    dataset.context.execution_no_progress_timeout_s = -1  # see Pacing
     dataset.context.enable_progress_bars = False
     dataset.context.print_on_execution_start = False
     return dataset

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -31,7 +33,8 @@ from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from ray.exceptions import RayError
 
 from genrescale.audio import Split
-from genrescale.data import stream
+from genrescale.data import pacing, stream
+from genrescale.data.pacing import StalledStreamError
 from genrescale.data.reading.crops import SongTable
 from genrescale.data.reading.plan import ScorePlan
 from genrescale.data.stream import GroupStream
@@ -141,6 +144,31 @@ def test_a_stream_that_is_left_reads_no_more(ray_cluster: None, table: SongTable
     assert len(list(islice(stream, 70))) == 70  # more than half of the first dataset: the second has begun
     assert len(executors()) == 2
     stream.close()
+    assert wait_until(lambda: not executors())
+
+
+def test_a_consumer_may_be_slow_or_stopped(ray_cluster: None, table: SongTable, monkeypatch: pytest.MonkeyPatch):
+    """Slow training, a long validation pass, and a process that is stopped and continued."""
+    monkeypatch.setattr(pacing, "STALLED_S", 1.5)
+    monkeypatch.setattr(stream, "READ_AHEAD_BYTES", 8 << 20)
+    source = source_of(table)
+    groups = GroupStream(source, ray.put(source), iter(train_items(source.plan, 0, 1)), 0.5)
+    taken = list(islice(groups, 2))
+    time.sleep(4)
+    taken += islice(groups, 40)
+    subprocess.Popen(["sh", "-c", f"sleep 4; kill -CONT {os.getpid()}"])
+    os.kill(os.getpid(), signal.SIGSTOP)
+    taken += islice(groups, 40)
+    groups.close()
+    assert [group.id for group in taken] == list(islice(train_items(source.plan, 0, 1), 82))
+    assert wait_until(lambda: not executors())
+
+
+def test_read_tasks_that_hang_end_the_stream(ray_cluster: None, table: SongTable, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pacing, "STALLED_S", 2.0)
+    source = source_of(table, longest_s=20.0)
+    with pytest.raises(StalledStreamError, match="no read task delivered a group for 2 s while training waited"):
+        list(GroupStream(source, ray.put(source), iter(train_items(source.plan, 0, 1)), 0.5))
     assert wait_until(lambda: not executors())
 
 
