@@ -68,8 +68,8 @@ bench: env
 
 audit: env
 	@# known faults of the packages in the lock; asks a database on the internet
-	@$(BIN)/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes -r requirements.lock \
-		|| { echo "make audit: faults were found, or the database could not be reached (see above): then nothing was checked"; exit 1; }
+	@$(BIN)/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes --strict -r requirements.lock \
+		|| { echo "[audit] not passed: known faults, or packages that the database could not tell about (above)"; exit 1; }
 
 sbom: env
 	@mkdir -p build

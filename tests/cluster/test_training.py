@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers.toy_runs import train_and_score
+from helpers.toy_runs import score, train
 from helpers.worlds import small_run
 
 from genrescale.config import DataConfig, InitConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig
@@ -96,7 +96,12 @@ def test_a_run_starts_from_a_finished_run(undisturbed: ResultRow, corpus: Manife
     """The parent's model is its best checkpoint: all of it, not trained on, scores what the parent scored."""
     run = replace(small_run(steps=1), init=InitConfig(undisturbed.run_id, "all"))
     run.optim = replace(run.optim, lr=1e-12, freeze=["frontend", "backend.conv", "backend.residuals"])
-    found, _ = train_and_score(run, corpus, Store(str(tmp_path)), parents=parents)
+    resolved, loop = train(run, corpus, Store(str(tmp_path)), parents=parents)
+    assert resolved.ticket.run_id != undisturbed.run_id
+    assert loop.fresh_weights == []
+    assert loop.engine.num_params == undisturbed.num_params
+    assert loop.state.best_loss == pytest.approx(undisturbed.val_loss, abs=0.05)
+    found, _ = score(resolved, loop, Store(str(tmp_path)))
     assert found["roc_auc"] == pytest.approx(undisturbed.roc_auc, abs=0.05)
     assert found["rmse"] == pytest.approx(undisturbed.rmse, abs=0.05)
 

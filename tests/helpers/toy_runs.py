@@ -19,7 +19,8 @@ from genrescale.data.reading.source import local_stream
 from genrescale.results import ScoreTable, join_scores, read_scores, write_scores
 from genrescale.storage.store import Store
 from genrescale.training.assemble import build_loop, score_table
-from genrescale.training.resolve import resolve
+from genrescale.training.loop import TrainingLoop
+from genrescale.training.resolve import ResolvedRun, resolve
 
 SPLITS = (*["train"] * 6, "validation", *["test"] * 3)
 """Of ten songs."""
@@ -40,15 +41,25 @@ def shard_waves(
     return read_manifest(result.manifest.uri)
 
 
-def train_and_score(
-    run: RunConfig, corpus: Manifest, out: Store, parents: str = ""
-) -> tuple[dict[str, Any], ScoreTable]:
-    """The metrics of a run's test songs, computed from the score table that it leaves in ``out``, and that table."""
+def train(run: RunConfig, corpus: Manifest, out: Store, parents: str = "") -> tuple[ResolvedRun, TrainingLoop]:
+    """A run as it was resolved, and its loop after training."""
     resolved = resolve(run, SiteConfig(corpus=corpus.uri, out=out.uri, parents=parents), corpus)
     run, site, data = resolved.ticket.run, resolved.ticket.site, resolved.data
     loop = build_loop(run, site, corpus.vocabulary, data.plan, lambda *_: None, data.class_counts_K)
+    loop.train(local_stream(data.source(), data.plan.items(0, 1)))
+    return resolved, loop
+
+
+def train_and_score(run: RunConfig, corpus: Manifest, out: Store) -> tuple[dict[str, Any], ScoreTable]:
+    """The metrics of a run's test songs, computed from the score table that it leaves in ``out``, and that table."""
+    resolved, loop = train(run, corpus, out)
+    return score(resolved, loop, out)
+
+
+def score(resolved: ResolvedRun, loop: TrainingLoop, out: Store) -> tuple[dict[str, Any], ScoreTable]:
+    """What ``train_and_score`` returns, of a loop that has trained."""
+    data = resolved.data
     source, items = data.source(), list(score_items(data.test, 0, 1))
-    loop.train(local_stream(source, data.plan.items(0, 1)))
     scores = loop.score_best(data.test, items, local_stream(source, items))
     table = score_table(scores, source.tables["test"], source.crop_len)
     write_scores(out, "scores-0.parquet", table, loop.outputs.names)
