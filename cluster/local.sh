@@ -56,7 +56,8 @@ make_net() { # the namespace $tag-NAME on the bridge, with an address
 let_in_only() { # of what arrives at a namespace, everything but this port is dropped
   local ns=$tag-$1
   ip -n "$ns" rule add pref 1 iif eth0 ipproto tcp dport "$2" lookup local
-  ip -n "$ns" rule add pref 2 iif eth0 blackhole
+  # not for every protocol: to answer who has an address (ARP), the kernel looks up the way to it, too
+  for protocol in tcp udp; do ip -n "$ns" rule add pref 2 iif eth0 ipproto $protocol blackhole; done
   ip -n "$ns" rule add pref 3 lookup local
   ip -n "$ns" rule del pref 0
 }

@@ -31,6 +31,7 @@ TAG_KINDS = ("classify", "regress")
 _KEY_FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]+")
 _KEY_MAX = 120
 _DIGEST_LEN = 8
+_LONG_DIGEST = re.compile(r"(?:.*-)?[0-9a-f]{16}")
 
 
 def seconds_to_len(seconds: float) -> int:
@@ -58,9 +59,16 @@ def song_key(source: str) -> str:
         digest = hashlib.sha256(told_apart.encode()).hexdigest()
     except UnicodeEncodeError:
         raise ValueError(f"{public!r} is not Unicode text; rename the file") from None
-    # the readable parts of many URLs may differ in nothing: then the hash alone keeps them apart
-    digest = digest[: _DIGEST_LEN if told_apart == public else 2 * _DIGEST_LEN]
+    # the readable parts of many URLs, or of names in Cyrillic, may differ in nothing: then the hash alone must
+    # distinguish ten million songs, for which 32 bits are too few
+    told = told_apart == public and stem.isascii() and 0 < len(stem) <= _KEY_MAX
+    digest = digest[: _DIGEST_LEN if told else 2 * _DIGEST_LEN]
     return f"{readable}-{digest}" if readable else digest
+
+
+def earlier_key(key: str) -> str:
+    """Return the key that versions before 0.2.0 gave to a song whose name is not ASCII, or is long."""
+    return key[:-_DIGEST_LEN] if _LONG_DIGEST.fullmatch(key) else key
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 
 from genrescale.addresses import public_address
 from genrescale.audio import Clip
-from genrescale.data.corpora.reading import AUDIO_SUFFIXES, is_audio, listed_files, root_of
+from genrescale.data.corpora.reading import root_of
+from genrescale.data.corpora.walking import AUDIO_SUFFIXES, is_audio, listed_files, songs_among
 from genrescale.data.decoding.decode import decode_pcm
 from genrescale.data.decoding.decoders import DecodeError
 from genrescale.data.decoding.fetch import fetch_bytes
@@ -14,6 +16,7 @@ from genrescale.data.manifest import MANIFEST_PATH
 from genrescale.export import Exported
 from genrescale.storage.store import Store
 from genrescale.tagging.scores import SongTags, Untagged, tag_clip
+from genrescale.telemetry.terminal import say
 
 
 def is_corpus(place: Store) -> bool:
@@ -40,7 +43,10 @@ def _songs_at(place: Store) -> list[str]:
         return [place.uri]
     if is_corpus(place):
         raise ValueError(f"{place.uri} is a sharded corpus: tag it separately")
-    songs = [f"{root_of(place)}/{path}" for path in listed_files(place) if is_audio(path)]
+    files, passed = listed_files(place)
+    songs = [f"{root_of(place)}/{path}" for path in songs_among(files, passed)]
+    for line in passed.lines():
+        say(f"tag: {place.uri}: {line}", sys.stderr)
     if not songs:
         raise ValueError(f"{place.uri} holds no song (a file with one of the endings {', '.join(AUDIO_SUFFIXES)})")
     return songs

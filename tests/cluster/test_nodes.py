@@ -5,13 +5,17 @@ What may die of it: tests/soak/test_nodes.py.
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 import pytest
-from helpers.nodes import Cluster, cluster_of_nodes, fill_bucket
+from helpers.nodes import ROOT, Cluster, cluster_of_nodes, fill_bucket, outside
 from helpers.sweeps import ONE_SIZE
 
 from genrescale.data.manifest import Manifest
@@ -92,6 +96,43 @@ def test_a_job_that_cannot_work_fails_with_one_sentence(cluster: Cluster, bucket
     lost = cluster.submit(*WAVEFORM, "corpus=s3://music/shards", id="lost-folder")
     assert lost.returncode != 0
     assert "out=scale_sweep lies in the folder of this submitted job, which Ray deletes" in lost.stdout
+
+
+def test_the_s3_server_opens_its_s3_port_alone(cluster: Cluster):
+    """Its other servers (filer, master, volumes) ask for no key."""
+    server = psutil.Process(int((cluster.state / "s3.pid").read_text()))
+    endpoint = urlsplit(cluster.client["AWS_ENDPOINT_URL"])
+    listening = {found.laddr.port for found in server.net_connections("inet") if found.status == psutil.CONN_LISTEN}
+    assert len(listening) > 3
+
+    def is_open(port: int) -> bool:
+        with socket.socket() as door:
+            door.settimeout(2)
+            return door.connect_ex((endpoint.hostname, port)) == 0
+
+    with ThreadPoolExecutor(16) as pool:
+        opened = {port for port, answers in zip(listening, pool.map(is_open, listening), strict=True) if answers}
+    assert opened == {endpoint.port}
+
+
+def test_the_state_is_for_its_owner_alone(cluster: Cluster, tmp_path: Path):
+    """Nobody else can read the token, or put another one in its place; none is an argument, which any user reads."""
+    assert cluster.state.stat().st_mode & 0o777 == 0o700
+    token = (cluster.state / "token").read_text()
+    assert not [p.pid for p in psutil.process_iter(["cmdline"]) if token in " ".join(p.info["cmdline"] or [])]
+    planted = tmp_path / "planted"
+    planted.mkdir(mode=0o777)
+    planted.chmod(0o777)
+    (planted / "up").touch()
+    (planted / "token").write_text("a stranger's")
+    for arguments in (("env",), ("up", "1"), ("down",)):
+        command = [str(ROOT / "cluster/local.sh"), *arguments]
+        settings = {**cluster.settings, "GENRESCALE_CLUSTER": str(planted)}
+        ended = subprocess.run(command, env=outside(settings), capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 1
+        assert "stranger" not in ended.stdout
+        assert len(ended.stderr.strip().splitlines()) <= 2
+    assert (planted / "token").exists()
 
 
 def test_no_job_without_the_token(cluster: Cluster, tmp_path: Path):

@@ -38,8 +38,12 @@ CORPORA: dict[str, Callable[..., tuple[list[Song], Vocabulary]]] = {
     "music4all": music4all.list_songs,
     "music4all_jamendo": music4all_jamendo.list_songs,
 }
-TOLERANT: dict[str, Callable[..., Listing]] = {"table": table.read_listing}
-"""Corpora whose tables are written by hand, so that single bad rows are rejected. In others a bad row is an error."""
+LISTINGS: dict[str, Callable[..., Listing]] = {
+    "table": table.read_listing,
+    "folder": folder.read_listing,
+    "audiofolder": audiofolder.read_listing,
+}
+"""Corpora made by hand: their listings tell bad rows and passed files. In others a bad row is an error."""
 _KINDS = {str: "text", bool: "true or false", int: "a whole number", tuple: "a list of names like [train,test]"}
 
 
@@ -53,13 +57,13 @@ def list_songs(corpus: str, audio: str, **options: Any) -> tuple[list[Song], Voc
 
 
 def list_corpus(corpus: str, audio: str, **options: Any) -> Listing:
-    """List a corpus as ``list_songs`` does, but for corpora in TOLERANT, list bad rows as rejected."""
+    """List a corpus as ``list_songs`` does, but for corpora in LISTINGS, also what was rejected and passed over."""
     if corpus not in CORPORA:
         raise ValueError(f"corpus={corpus!r} is none of {sorted(CORPORA)}")
     _check_options(corpus, options)
     # absolute, because tasks on the same machine may run in another folder
     audio = audio if "://" in audio else os.path.abspath(os.path.expanduser(audio))
-    return TOLERANT[corpus](audio, **options) if corpus in TOLERANT else Listing(*CORPORA[corpus](audio, **options))
+    return LISTINGS[corpus](audio, **options) if corpus in LISTINGS else Listing(*CORPORA[corpus](audio, **options))
 
 
 def _check_options(corpus: str, options: dict[str, Any]) -> None:

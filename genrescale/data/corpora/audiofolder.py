@@ -17,14 +17,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from genrescale.audio import Song, Vocabulary, song_key
+from genrescale.data.corpora.listing import Listing
 from genrescale.data.corpora.reading import (
     SPLIT_NAMES,
     Columns,
     carried,
     column,
-    is_audio,
     key_source,
-    listed_files,
     official_split,
     open_parquet,
     read_columns,
@@ -35,6 +34,7 @@ from genrescale.data.corpora.reading import (
     texts,
     vocabulary_of,
 )
+from genrescale.data.corpora.walking import PassedOver, listed_files, songs_among
 from genrescale.storage.json_bytes import read_object
 from genrescale.storage.parquet import ParquetTable
 from genrescale.storage.store import Store
@@ -44,29 +44,39 @@ SPLIT_FOLDERS = SPLIT_NAMES | {"dev": "validation", "testing": "test", "eval": "
 LABEL_COLUMNS = ("label", "labels")
 
 
+UNLISTED = "that no table names"
+
+
 def list_songs(audio: str, label: str = "", metadata: Sequence[str] = ()) -> tuple[list[Song], Vocabulary]:
-    """List the songs of all tables, or those of the folder if there are no tables.
+    """List the songs of all tables, or those of the folder if there are no tables, as ``read_listing`` does."""
+    return read_listing(audio, label, metadata).strict()
+
+
+def read_listing(audio: str, label: str = "", metadata: Sequence[str] = ()) -> Listing:
+    """List the songs of all tables, or those of the folder if there are no tables, and the files passed over.
 
     Raises FileNotFoundError if there is no folder or table, and ValueError for a song without a label and for an
     unusable table or row.
     """
     store = Store(audio)
-    files = [] if metadata else listed_files(store)
+    files, passed = ([], PassedOver()) if metadata else listed_files(store)
     tables = metadata or [path for path in files if PurePosixPath(path).name in METADATA_NAMES]
     if tables:
         songs = [song for table in tables for song in _of_table(store, table, label)]
+        named = {song.address for song in songs}
+        found = songs_among((path for path in files if path not in set(tables)), passed)
+        passed.add(UNLISTED, *(path for path in found if f"{root_of(store)}/{path}" not in named))
     elif label:
         raise FileNotFoundError(f"audio={audio} holds none of {list(METADATA_NAMES)}, which label={label} needs")
     else:
         root = root_of(store)
         songs = [
             Song(song_key(path), f"{root}/{path}", "", carried([folder_label(path, audio)]), folder_split(path))
-            for path in files
-            if is_audio(path)
+            for path in songs_among(files, passed)
         ]
     if not songs:
         raise ValueError(f"audio={audio} has no song and none of {list(METADATA_NAMES)} with a row")
-    return songs, vocabulary_of([song.labels for song in songs], audio)
+    return Listing(songs, vocabulary_of([song.labels for song in songs], audio), passed=passed)
 
 
 def _of_table(store: Store, name: str, label: str) -> list[Song]:

@@ -27,12 +27,12 @@ from genrescale.data.corpora.reading import (
     embedded_address,
     embedded_rows,
     key_source,
-    listed_files,
     open_parquet,
     resolve,
     root_of,
     vocabulary_of,
 )
+from genrescale.data.corpora.walking import listed_files
 from genrescale.storage.store import Store
 
 FILE_COLUMNS = ("file_name", "path", "audio")
@@ -49,7 +49,7 @@ def list_songs(
     for an unusable row, and for genre numbers without names.
     """
     store = Store(audio)
-    tables = tables or [path for path in listed_files(store) if _is_table(path)]
+    tables = tables or [path for path in listed_files(store)[0] if _is_table(path)]
     if not tables:
         raise FileNotFoundError(f"audio={audio} holds no .parquet file and none of {list(METADATA_NAMES)}")
     songs = [song for table in tables for song in _of_table(store, table, genre, names)]

@@ -7,19 +7,36 @@ are unknown: each song counts as its own artist.
 from __future__ import annotations
 
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import AUDIO_SUFFIXES, is_audio, listed_files, root_of
+from genrescale.data.corpora.listing import Listing
+from genrescale.data.corpora.reading import root_of
+from genrescale.data.corpora.walking import AUDIO_SUFFIXES, listed_files, songs_among
 from genrescale.storage.store import Store
+
+LOOSE = "beside the label folders"
 
 
 def list_songs(audio: str) -> tuple[list[Song], Vocabulary]:
-    """List the songs in ``audio``, sorted by path. Hidden files and files without an audio suffix are ignored.
+    """List the songs in ``audio``, sorted by path.
+
+    Raises FileNotFoundError if the folder does not exist, and ValueError if no label folder contains a song.
+    """
+    return read_listing(audio).strict()
+
+
+def read_listing(audio: str) -> Listing:
+    """List the songs in ``audio``, sorted by path, and the files that are passed over.
 
     Raises FileNotFoundError if the folder does not exist, and ValueError if no label folder contains a song.
     """
     store = Store(audio)
     root = root_of(store)
-    paths = [path for path in listed_files(store) if "/" in path and is_audio(path)]
+    files, passed = listed_files(store)
+    found = songs_among(files, passed)
+    passed.add(LOOSE, *(path for path in found if "/" not in path))
+    paths = [path for path in found if "/" in path]
     songs = [Song(song_key(path), f"{root}/{path}", artist="", labels={path.split("/")[0]: 1.0}) for path in paths]
     if not songs:
-        raise ValueError(f"audio={audio} has no song at LABEL/SONG.EXT with EXT one of {list(AUDIO_SUFFIXES)}")
-    return songs, Vocabulary.of_classes([label for song in songs for label in song.labels], exclusive=True)
+        there = "".join(f"; {line}" for line in passed.lines())
+        raise ValueError(f"audio={audio} has no song at LABEL/SONG.EXT with EXT one of {list(AUDIO_SUFFIXES)}{there}")
+    vocabulary = Vocabulary.of_classes([label for song in songs for label in song.labels], exclusive=True)
+    return Listing(songs, vocabulary, passed=passed)

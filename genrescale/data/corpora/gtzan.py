@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import below, is_audio, listed_files, one_of, read_lines, root_of, vocabulary_of
+from genrescale.data.corpora.reading import below, one_of, read_lines, root_of, vocabulary_of
+from genrescale.data.corpora.walking import is_audio, listed_files
 from genrescale.storage.store import Store
 
 LISTS = {"train": "train_filtered.txt", "validation": "valid_filtered.txt", "test": "test_filtered.txt"}
@@ -38,7 +39,7 @@ def list_songs(audio: str, split: str = "all", lists: str = "", suffix: str = ".
 
 
 def _all(store: Store) -> list[Song]:
-    root, paths = root_of(store), [path for path in listed_files(store) if is_audio(path)]
+    root, paths = root_of(store), [path for path in listed_files(store)[0] if is_audio(path)]
     return [_song(match, f"{root}/{path}") for path in paths if (match := _CLIP.fullmatch(path))]
 
 

@@ -7,10 +7,12 @@ which.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from genrescale.addresses import public_address, scrubbed
 from genrescale.audio import Song, Vocabulary, song_key
+from genrescale.data.corpora.reading import canonical
+from genrescale.data.corpora.walking import PassedOver
 from genrescale.data.quarantine import Rejected
 
 _MAX_REASON = 300
@@ -18,11 +20,12 @@ _MAX_REASON = 300
 
 @dataclass(frozen=True)
 class Listing:
-    """The songs and tags of a corpus, and the rejected rows."""
+    """The songs and tags of a corpus, the rejected rows, and the files that are passed over."""
 
     songs: list[Song]
     vocabulary: Vocabulary
     rejected: tuple[Rejected, ...] = ()
+    passed: PassedOver = field(default_factory=PassedOver)
 
     def strict(self) -> tuple[list[Song], Vocabulary]:
         """Return songs and tags. Raises ValueError for the first rejected row."""
@@ -38,19 +41,19 @@ class Rows:
         self.address = public_address(address)
         self.songs: list[Song] = []
         self.rejected: list[Rejected] = []
-        self._row_of: dict[str, int] = {}
+        self._row_of: dict[int, int] = {}  # by a hash of the address (64 bits), because there may be millions
         name = self.address.rpartition("/")[2]
         self._name = name.rpartition(".")[0] or name
 
     def keep(self, row: int, song: Song) -> None:
-        """Add a song. Raises ValueError if an earlier row named it."""
-        if (first := self._row_of.setdefault(song.key, row)) != row:
+        """Add a song. Raises ValueError if an earlier row named it, also if it spelled its address differently."""
+        if (first := self._row_of.setdefault(hash(canonical(song.address)), row)) != row:
             raise ValueError(f"row {row}: row {first} names the same song, {song.path}")
         self.songs.append(song)
 
     def reject(self, row: int, reason: str, key: str = "", path: str = "") -> None:
         """Record a rejected row. ``key`` and ``path`` are those of its song, if the row gives them."""
-        if not key or self._row_of.setdefault(key, row) != row:
+        if not key or self._row_of.setdefault(hash(canonical(path)), row) != row:
             key = song_key(f"{self._name} row {row}")
         # encodable text of a readable length
         reason = scrubbed(reason).encode(errors="backslashreplace").decode()

@@ -27,10 +27,6 @@ from genrescale.storage.parquet import ParquetTable
 from genrescale.storage.store import Store
 from genrescale.storage.web import WEB
 
-AUDIO_SUFFIXES = (
-    *(".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mka", ".mp2", ".mp3"),
-    *(".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma", ".wv"),
-)
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 SEPARATOR = "|"
 SPLIT_NAMES = {
@@ -74,25 +70,24 @@ def resolve(root: str, path: str, where: str) -> str:
     return path if "://" in path or path.startswith("/") else below(root, path, where)
 
 
+def canonical(address: str) -> str:
+    """Return one spelling for all spellings of a file's address: with ``./``, ``//``, ``file://``, a host in capitals.
+
+    Names of objects in a bucket are taken as they are, because there ``a//b`` is another object than ``a/b``.
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator or scheme.lower() == "file":
+        return os.path.normpath(rest if separator else address)
+    host, slash, path = rest.partition("/")
+    if f"{scheme.lower()}://" in WEB:
+        kept, mark, query = path.partition("?")
+        return f"{scheme.lower()}://{host.lower()}{slash}{os.path.normpath(kept) if kept else ''}{mark}{query}"
+    return address
+
+
 def key_source(root: str, path: str) -> str:
     """Return what a song's key is made of: its path as the table has it, or its whole URL if that has a query."""
     return f"{root}/{path}" if root.startswith(WEB) and "://" not in path and re.search("[?#]", path) else path
-
-
-def listed_files(store: Store) -> list[str]:
-    """List all files in a folder and its subfolders, sorted, without hidden ones.
-
-    Raises FileNotFoundError if there is no folder, and ValueError for HTTP, which has no reliable listing.
-    """
-    if store.uri.startswith(WEB):
-        raise ValueError(f"{store.uri} cannot be listed over HTTP; name its tables, or its songs in one (corpus=table)")
-    if not store.exists():
-        raise FileNotFoundError(f"audio={store.uri} does not exist")
-    return [path for path in store.list() if not any(part.startswith(".") for part in path.split("/"))]
-
-
-def is_audio(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() in AUDIO_SUFFIXES
 
 
 def folder_of(address: str) -> Store:

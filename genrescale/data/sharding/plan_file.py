@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from genrescale.audio import SAMPLE_BYTES, Song, Vocabulary
+from genrescale.audio import SAMPLE_BYTES, Song, Vocabulary, earlier_key
 from genrescale.config.corpus import SHARD_MB, ShardSettings
 from genrescale.data.decoding.decoders import DecodeError, decoder_versions
 from genrescale.data.quarantine import Rejected, read_quarantine, write_quarantine
@@ -68,6 +68,7 @@ def fix_plan(
     table, begun, begun_settings = plan_file.table, plan_file.vocabulary, plan_file.settings
     settings = replace(settings, songs_per_shard=settings.songs_per_shard or begun_settings["songs_per_shard"])
     row_of = {key: i for i, key in enumerate(table["key"].to_pylist())}
+    songs = [_with_begun_key(song, row_of) for song in songs]
     taken_down = _taken_down(table, {song.key for song in songs}, read_takedowns(out), begun)
     if taken_down and set(vocabulary.tags) <= set(begun.tags):
         vocabulary = begun  # of tags that only they had, the songs that are listed say nothing
@@ -92,6 +93,12 @@ def fix_plan(
     came = [replace(row, generation=known.get(row.key, last)) for row in rejected if row.key not in row_of]
     plan = replace(plan, rejected=tuple(came), decoders=plan_file.decoders)
     return _written(plan, out) if added else plan
+
+
+def _with_begun_key(song: Song, row_of: Mapping[str, int]) -> Song:
+    """Give a song the key under which an earlier version put it into the plan."""
+    key = earlier_key(song.key)
+    return replace(song, key=key) if song.key not in row_of and key in row_of else song
 
 
 def _written(plan: ShardPlan, out: Store) -> ShardPlan:

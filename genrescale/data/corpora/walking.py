@@ -1,0 +1,120 @@
+"""List the files in a folder, and count by reason what is passed over, so that no song gets lost in silence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from genrescale.storage.store import Store
+from genrescale.storage.web import WEB
+
+AUDIO_SUFFIXES = (
+    *(".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".asf", ".au", ".avi", ".caf", ".dsf"),
+    *(".dts", ".eac3", ".flac", ".flv", ".m4a", ".m4b", ".m4r", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4"),
+    *(".mpc", ".oga", ".ogg", ".oma", ".opus", ".ra", ".rm", ".snd", ".tak", ".tta", ".voc", ".w64", ".wav"),
+    *(".webm", ".wma", ".wv", ".xwma"),
+)
+"""Of files that are songs: suffixes of the formats that decoding allows."""
+HIDDEN = "hidden (the name begins with a dot)"
+LINKED = "linked folders, which are not followed (cp -rL makes a copy)"
+BROKEN = "links that lead nowhere"
+FORBIDDEN = "that this user may not read"
+SPECIAL = "that are no plain files"
+NOT_TEXT = "whose names are not Unicode text (rename them)"
+_SHOWN = 3
+
+
+@dataclass
+class PassedOver:
+    """Files and folders that are no songs of the corpus, by the reason, which completes "passed over: 3 files ..."."""
+
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, *names: str) -> None:
+        if names:
+            self.names.setdefault(reason, []).extend(names)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.names.values()))
+
+    def lines(self) -> list[str]:
+        """Return a line for each reason: the count and the first names."""
+        return [
+            f"passed over: {len(names):,} {'file' if len(names) == 1 else 'files'} {reason}, "
+            f"{'namely' if len(names) <= _SHOWN else 'the first'} {', '.join(map(_shown, sorted(names)[:_SHOWN]))}"
+            for reason, names in sorted(self.names.items())
+        ]
+
+
+def _shown(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
+
+
+def listed_files(store: Store) -> tuple[list[str], PassedOver]:
+    """List all files in a folder and its subfolders, sorted, and what is passed over: it is hidden or cannot be read.
+
+    Raises FileNotFoundError if there is no folder, and ValueError for HTTP, which has no reliable listing.
+    """
+    if store.uri.startswith(WEB):
+        raise ValueError(f"{store.uri} cannot be listed over HTTP; name its tables, or its songs in one (corpus=table)")
+    if not store.exists():
+        raise FileNotFoundError(f"audio={store.uri} does not exist")
+    passed = PassedOver()
+    files = _on_disk(folder, passed) if (folder := store.local_path()) is not None else store.list()
+    hidden = [path for path in files if any(part.startswith(".") for part in path.split("/"))]
+    passed.add(HIDDEN, *hidden)
+    return sorted(set(files) - set(hidden)), passed
+
+
+def _on_disk(root: Path, passed: PassedOver) -> list[str]:
+    files, folders = [], [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(root / folder))
+        except PermissionError:
+            passed.add(FORBIDDEN, folder or ".")
+            continue
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if not _is_text(path):
+                passed.add(NOT_TEXT, path)
+            elif entry.is_symlink() and not os.path.exists(entry.path):
+                passed.add(BROKEN, path)
+            elif entry.is_symlink() and entry.is_dir():
+                passed.add(LINKED, path)
+            elif entry.is_dir():
+                folders.append(path)
+            elif not entry.is_file():
+                passed.add(SPECIAL, path)
+            elif not os.access(entry.path, os.R_OK):
+                passed.add(FORBIDDEN, path)
+            else:
+                files.append(path)
+    return files
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_audio(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in AUDIO_SUFFIXES
+
+
+def songs_among(files: Iterable[str], passed: PassedOver) -> list[str]:
+    """Return the files with a suffix of a song, and pass over the others by their suffix."""
+    songs = []
+    for path in files:
+        if is_audio(path):
+            songs.append(path)
+        else:
+            suffix = PurePosixPath(path).suffix.lower()
+            passed.add(f"with the suffix {suffix}" if suffix else "without a suffix", path)
+    return songs
