@@ -15,12 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from _arguments import cut_apart, did_you_mean, positional_apart, settings_of, texts_apart
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from genrescale import __version__
 from genrescale.addresses import scrubbed
 from genrescale.config import RUN_ID_LEN
 from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
@@ -36,6 +38,7 @@ _NUMBER_LIKE_ID = re.compile(rf"(?<=[=\[,])(?=[0-9e]{{{RUN_ID_LEN}}}(?:[\],]|$))
 EXIT_BAD_CONFIG = 2
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141  # as a shell says it of a program that was ended by SIGPIPE
 _RIGHTS = "give this user the right to it, or take another address"
 _IN_THE_WAY = "a file lies where a folder is needed; move it, or take another address"
 _REMEDIES = {
@@ -54,16 +57,19 @@ def run_job(
 ) -> None:
     """Run ``main`` with the job's configuration: ``jobs/conf/{job}.yaml`` on ``schema``, and overrides ``key=value``.
 
-    Arguments without a key are appended to the list setting ``positional``, if the job has one. They are addresses and
-    are not parsed by Hydra, so they may contain spaces, commas and brackets. ``--help`` prints ``doc`` and the
-    defaults.
+    Arguments without a key are appended to the list setting ``positional``, if the job has one. They and the settings
+    that are text are not parsed by Hydra, so they may contain any characters. ``--help`` prints ``doc`` and the
+    defaults, ``--version`` the version of genrescale.
 
     Errors end in one line on stderr. Exit status 2: a wrong key, type or value, a ValueError of ``main`` (a request
     that cannot be met), and a folder or store that cannot be used. Exit status 1, for a job that had started: a failing
     store, a full disk, too many failed songs, or a corpus that another job changed.
     """
-    named, overrides = _apart(sys.argv[1:]) if positional else ([], sys.argv[1:])
+    named, overrides = positional_apart(sys.argv[1:]) if positional else ([], sys.argv[1:])
     try:
+        if "--version" in overrides:
+            say(f"genrescale {__version__}")
+            sys.exit(0)
         if help_wanted := {"--help", "-h"} & set(overrides):
             settings = OmegaConf.to_yaml(_compose(schema, job, [o for o in overrides if o not in help_wanted]))
             say(f"{(doc or '').strip()}\n\nSettings and their defaults:\n{settings}")
@@ -73,7 +79,10 @@ def run_job(
             config = dataclasses.replace(config, **{positional: [*getattr(config, positional), *named]})
         sys.exit(main(config) or 0)
     except (HydraException, OmegaConfBaseException) as error:
-        _refuse(job, _explain(job, error))
+        _refuse(job, cut_apart(overrides) or _explain(job, schema, error))
+    except BrokenPipeError:  # the reader of stdout, such as head, has got what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_PIPE_CLOSED)
     except (StoreError, OSError) as error:
         began = UNDER_WAY in (notes := getattr(error, "__notes__", [])) or getattr(error, "errno", 0) in DISK_FULL
         details = f" ({'; '.join(notes)})" if notes else ""
@@ -121,17 +130,17 @@ def place_out(store: str, path: str, name: str) -> Store:
     return files
 
 
-def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Separate plain values from options and ``key=value`` arguments. A file name may contain ``=``."""
-    values = [a for a in arguments if not a.startswith("-") and ("=" not in a or os.path.exists(a))]
-    return values, [a for a in arguments if a not in values]
-
-
 def _compose(schema: type, job: str, overrides: list[str]) -> Any:
-    overrides = [_NUMBER_LIKE_ID.sub(r"'\g<0>'", override) for override in overrides]
+    if unknown := next((override for override in overrides if override.startswith("-")), ""):
+        raise ValueError(f"{unknown!r} is no option; options are --help and --version, settings are NAME=VALUE")
+    texts, parsed = texts_apart(schema, overrides)
+    parsed = [_NUMBER_LIKE_ID.sub(r"'\g<0>'", override) for override in parsed]
     ConfigStore.instance().store(name=f"{job}_schema", node=schema)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(job, overrides)
+        config = compose(job, parsed)
+    for key, text in texts.items():
+        OmegaConf.update(config, key, text.replace("${", "\\${"))
+    return config
 
 
 def _refuse(job: str, message: str) -> None:
@@ -151,15 +160,19 @@ def _sentence(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _explain(job: str, error: BaseException) -> str:
+def _explain(job: str, schema: type, error: BaseException) -> str:
     """Explain a configuration error in one sentence, with the key and what is allowed."""
     chain: list[BaseException] = [error]
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
     root = chain[-1]
+    if isinstance(root, MissingConfigException) and root.options:
+        group, _, choice = str(root.missing_cfg_file).rpartition("/")
+        return f"{group}={choice} is none of {', '.join(root.options)}{did_you_mean(choice, root.options)}"
     if isinstance(root, (ConfigAttributeError, ConfigKeyError)) and dataclasses.is_dataclass(root.object_type):
         allowed = [field.name for field in dataclasses.fields(root.object_type)]
-        return f"{root.full_key!r} is no setting; allowed here: {', '.join(allowed)}"
+        meant = did_you_mean(str(root.full_key), list(settings_of(schema)))
+        return f"{root.full_key!r} is no setting; allowed here: {', '.join(allowed)}{meant}"
     if isinstance(root, MissingMandatoryValue):
         return f"{str(root).splitlines()[0].split()[-1]}=... is needed; python jobs/{job}.py --help says what it is"
     key = getattr(root, "full_key", None)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from _cli import place, run_job
 
-from genrescale.inventory import deletion, find_items, format_items, megabytes
 from genrescale.telemetry.terminal import say
 
 
@@ -31,6 +30,7 @@ class InventoryJob:
 
 
 def main(job: InventoryJob) -> int:
+    from genrescale.inventory import deletion, find_items, format_items, megabytes
 
     store = place("", job.store, "store")
     files = store.child(job.at) if job.at else store

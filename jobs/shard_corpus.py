@@ -55,7 +55,7 @@ def main(job: ShardCorpusJob) -> None:
             cluster.enter_context(connect(job.cpus))
         result = write_corpus(plan, out, job.retry_quarantined)
     say(describe_text(result.manifest))
-    say("\n".join([result.summary(), *listing.passed.lines()]))
+    say("\n".join([result.summary(), *listing.lines()]))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def test_a_table_is_the_same_in_every_format(tmp_path: Path):
         ("songs.csv", b"path,labels\n1.mp3,rock\n2.mp3,rock,live\n", "songs.csv, row 2: 3 cells, but the header has 2"),
         ("songs.csv", b"path,labels\n1.mp3\n", "songs.csv, row 1: 1 cells, but the header has 2"),
         ("songs.csv", b'path,labels\n1.mp3,"rock\n2.mp3,live\n', "songs.csv, row 1: unexpected end of data"),
-        ("songs.csv", b"path,labels\n1.mp3,caf\xe9\n", "songs.csv, after row .*save it as UTF-8"),
+        ("songs.csv", b"path,labels\n1.mp3,caf\xe9\n", "songs.csv, line .*save it as UTF-8"),
         ("songs.csv", b"path,labels,path\n1,2,3\n", "more than one column 'path'"),
         ("songs.csv", b"", "songs.csv has no rows"),
         ("songs.parquet", b"PAR1 no", "songs.parquet cannot be read as Parquet"),

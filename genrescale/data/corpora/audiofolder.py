@@ -25,6 +25,7 @@ from genrescale.data.corpora.reading import (
     column,
     key_source,
     official_split,
+    one_form,
     open_parquet,
     read_columns,
     read_parquet,
@@ -96,7 +97,9 @@ def _of_table(store: Store, name: str, label: str) -> list[Song]:
         path = f"{folder}/{path}" if folder else path
         tags = class_tags(cells[i], classes.get(label_column, ()), row) if cells else [folder_label(path, row)]
         split = official_split(splits[i], row) or folder_split(path)
-        songs.append(Song(song_key(key_source(root, path)), resolve(root, path, row), artists[i], carried(tags), split))
+        songs.append(
+            Song(song_key(key_source(root, path)), resolve(root, path, row), one_form(artists[i]), carried(tags), split)
+        )
     return songs
 
 
@@ -109,7 +112,7 @@ def folder_label(path: str, where: str) -> str:
     folder = path.rpartition("/")[0].rpartition("/")[2]
     if not folder or folder in SPLIT_FOLDERS:
         raise ValueError(f"{where}: {path} has no label: neither a column (+options.label=...) nor a label folder")
-    return folder
+    return one_form(folder)
 
 
 def read_features(store: Store, name: str) -> tuple[Columns, dict[str, list[str]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora.listing import Listing
-from genrescale.data.corpora.reading import root_of
+from genrescale.data.corpora.reading import one_form, root_of
 from genrescale.data.corpora.walking import AUDIO_SUFFIXES, listed_files, songs_among
 from genrescale.storage.store import Store
 
@@ -34,7 +34,9 @@ def read_listing(audio: str) -> Listing:
     found = songs_among(files, passed)
     passed.add(LOOSE, *(path for path in found if "/" not in path))
     paths = [path for path in found if "/" in path]
-    songs = [Song(song_key(path), f"{root}/{path}", artist="", labels={path.split("/")[0]: 1.0}) for path in paths]
+    songs = [
+        Song(song_key(path), f"{root}/{path}", artist="", labels={one_form(path.split("/")[0]): 1.0}) for path in paths
+    ]
     if not songs:
         there = "".join(f"; {line}" for line in passed.lines())
         raise ValueError(f"audio={audio} has no song at LABEL/SONG.EXT with EXT one of {list(AUDIO_SUFFIXES)}{there}")

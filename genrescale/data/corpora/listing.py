@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from genrescale.addresses import public_address, scrubbed
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import canonical
+from genrescale.data.corpora.reading import canonical, look_alikes
 from genrescale.data.corpora.walking import PassedOver
 from genrescale.data.quarantine import Rejected
 
@@ -20,18 +20,24 @@ _MAX_REASON = 300
 
 @dataclass(frozen=True)
 class Listing:
-    """The songs and tags of a corpus, the rejected rows, and the files that are passed over."""
+    """The songs and tags of a corpus, the rejected rows, the files passed over, and notes on likely mistakes."""
 
     songs: list[Song]
     vocabulary: Vocabulary
     rejected: tuple[Rejected, ...] = ()
     passed: PassedOver = field(default_factory=PassedOver)
+    notes: tuple[str, ...] = ()
 
     def strict(self) -> tuple[list[Song], Vocabulary]:
         """Return songs and tags. Raises ValueError for the first rejected row."""
         if self.rejected:
             raise ValueError(str(self.rejected[0]))
         return self.songs, self.vocabulary
+
+    def lines(self) -> list[str]:
+        """Describe what is passed over and what looks like a mistake, a line each."""
+        alike = [f"labels that look alike: {names}" for names in look_alikes(self.vocabulary.names)]
+        return [*self.passed.lines(), *(f"note: {note}" for note in (*self.notes, *alike))]
 
 
 class Rows:

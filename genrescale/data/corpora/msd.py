@@ -25,6 +25,7 @@ from genrescale.data.corpora.reading import (
     column,
     most_frequent,
     official_split,
+    one_form,
     one_of,
     read_columns,
     resolve,
@@ -74,5 +75,5 @@ def _of_table(root: str, address: str, splits: Sequence[str]) -> tuple[list[Song
         split, labels = official_split(official[i], where), carried(tags[i], known)
         if labels and (split is None or split in splits):
             path = paths[i] or f"{track[2]}/{track[3]}/{track[4]}/{track}.mp3"
-            songs.append(Song(song_key(track), resolve(root, path, where), artists[i], labels, split))
+            songs.append(Song(song_key(track), resolve(root, path, where), one_form(artists[i]), labels, split))
     return songs, Vocabulary(tuple(Tag(name) for name in names))

@@ -6,6 +6,8 @@ raise ValueError with the file and the row (the first row below the header is ro
 
 from __future__ import annotations
 
+import ast
+import codecs
 import csv
 import io
 import json
@@ -13,8 +15,10 @@ import math
 import os
 import re
 import sys
+import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -33,6 +37,7 @@ SPLIT_NAMES = {
     **{"train": "train", "training": "train", "test": "test"},
     **{"validation": "validation", "valid": "validation", "val": "validation"},
 }
+_JOINERS = "\u200c\u200d"  # invisible, but part of words in Persian and Hindi, and of emoji
 _MAX_CELL = 1 << 26  # biographies in FMA's tables exceed the csv module's default limit
 
 Columns = dict[str, list[Any]]
@@ -118,9 +123,13 @@ def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "")
         return read_parquet(open_parquet(store, name, remedy), where)
     if suffix == ".jsonl":
         return _columns_of_lines(_text(store, name, remedy), where)
-    rows = _cells(_text(store, name, remedy), delimiter or ("\t" if suffix == ".tsv" else ","), where, header=True)
-    header = next(rows, [])
-    _refuse_twice(header, where)
+    text, told = _text(store, name, remedy), _delimiter_line(store, name, suffix)
+    rows = _cells(text, delimiter or told or ("\t" if suffix == ".tsv" else ","), where, header=True)
+    if told:
+        next(rows)
+    header = [name.strip() for name in next(rows, [])]
+    nameless = [i for i, name in enumerate(header) if not name]
+    _refuse_twice([name for name in header if name], where)
     columns: list[list[str]] = [[] for _ in header]
     for i, row in enumerate(rows, 1):
         if len(row) != len(header):
@@ -129,7 +138,20 @@ def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "")
             )
         for column, cell in zip(columns, row, strict=True):
             column.append(cell)
-    return dict(zip(header, columns, strict=True))
+    # spreadsheets write columns and rows without a cell; a column without a name that has cells is a mistake
+    for i in nameless:
+        if row := next((row for row, cell in enumerate(columns[i], 1) if cell.strip()), 0):
+            raise ValueError(f"{where}: column {i + 1} has no name, but row {row} has a cell in it; name it")
+    last = max((row for column in columns for row, cell in enumerate(column, 1) if cell.strip()), default=0)
+    return {name: column[:last] for name, column in zip(header, columns, strict=True) if name}
+
+
+def _delimiter_line(store: Store, name: str, suffix: str) -> str:
+    """Return the separator that the line ``sep=;`` states, which Excel reads and writes before the header, or ""."""
+    if suffix not in (".csv", ".tsv"):
+        return ""
+    first = store.read_at_most(name, 16).removeprefix(b"\xef\xbb\xbf").splitlines()[:1]
+    return first[0][4:5].decode("ascii", "ignore") if first and re.fullmatch(rb"sep=.", first[0]) else ""
 
 
 def read_rows(store: Store, name: str, delimiter: str = "\t", remedy: str = "") -> Iterator[list[str]]:
@@ -139,10 +161,7 @@ def read_rows(store: Store, name: str, delimiter: str = "\t", remedy: str = "") 
 
 def read_lines(store: Store, name: str, remedy: str = "") -> list[str]:
     """Read the lines of a text file that are not empty, without surrounding spaces."""
-    try:
-        return [stripped for line in _text(store, name, remedy) if (stripped := line.strip())]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{store.uri}/{name}: {error}; save it as UTF-8") from None
+    return [stripped for line in _text(store, name, remedy) if (stripped := line.strip())]
 
 
 def open_parquet(store: Store, name: str, remedy: str = "") -> ParquetTable:
@@ -192,20 +211,61 @@ def column(table: Mapping[str, list[Any]], name: str, where: str, use: str = "")
 
 
 def texts(cells: Sequence[Any]) -> list[str]:
-    """Convert cells to text, None to ""."""
-    return ["" if cell is None else str(cell) for cell in cells]
+    """Convert cells to text: a missing value (None, NaN) to "", the whole number 3.0 to "3", a list to its parts."""
+    return [_text_of(cell) for cell in cells]
+
+
+def _text_of(cell: Any) -> str:
+    if cell is None or cell != cell:  # NaN, which pandas writes for a missing cell
+        return ""
+    if isinstance(cell, (list, tuple)):
+        return ", ".join(filter(None, map(_text_of, cell)))
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+@lru_cache(maxsize=1 << 16)
+def one_form(name: str) -> str:
+    """Return a name in one form, in which names that look the same are the same.
+
+    Unicode has several forms of one letter, spaces of several kinds, and characters of no width.
+    """
+    composed = unicodedata.normalize("NFC", name)
+    visible = "".join(c for c in composed if unicodedata.category(c) != "Cf" or c in _JOINERS)
+    return " ".join(visible.split())
 
 
 def tag_names(cell: Any, separator: str = SEPARATOR) -> list[str]:
     """Parse the tags of one cell, which is ``rock|live``, a list, a number or empty; each tag once, in order."""
     if cell is None:
         return []
-    names = cell.split(separator) if isinstance(cell, str) else cell if isinstance(cell, (list, tuple)) else [cell]
+    if isinstance(cell, str):
+        names = _written_list(cell) or cell.split(separator)
+    else:
+        names = cell if isinstance(cell, (list, tuple)) else [cell]
     # name != name: NaN, which pandas writes for a missing cell in a column of numbers
     if any(name is None or name != name or isinstance(name, (Mapping, list, tuple, bytes)) for name in names):
         raise ValueError(f"{cell!r} is neither a name nor a list of names")
     # interned, so that songs share one string for each tag
-    return list(dict.fromkeys(sys.intern(stripped) for name in names if (stripped := str(name).strip())))
+    return list(dict.fromkeys(sys.intern(formed) for name in names if (formed := one_form(str(name)))))
+
+
+def _written_list(cell: str) -> list[Any]:
+    """Return the items of a list that was written as text, such as ``['rock', 'pop']``; [] for any other text."""
+    if not (cell.startswith("[") and cell.endswith("]")):
+        return []
+    try:
+        found = ast.literal_eval(cell)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return []
+    return found if isinstance(found, list) else []
+
+
+def look_alikes(names: Iterable[str]) -> list[str]:
+    """Describe the names that differ by upper and lower case or by spaces and dashes alone."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(re.sub(r"[\s_-]+", "", name.casefold()), []).append(name)
+    return [", ".join(map(repr, sorted(group))) for group in groups.values() if len(group) > 1]
 
 
 def official_split(cell: str, where: str) -> str | None:
@@ -264,8 +324,23 @@ def _missing(store: Store, name: str, remedy: str) -> FileNotFoundError:
 
 
 def _text(store: Store, name: str, remedy: str) -> io.TextIOBase:
+    data = _bytes(store, name, remedy)
+    _check_encoding(data, f"{store.uri}/{name}")
     # newline="": the csv module must see line breaks inside quotes
-    return io.TextIOWrapper(io.BytesIO(_bytes(store, name, remedy)), encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+
+
+def _check_encoding(data: bytes, where: str) -> None:
+    """Raise ValueError, with the line, unless a text is in UTF-8."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{where} is in UTF-16; save it as UTF-8")
+    if data.startswith(b"\x93NUMPY") or b"\0" in data[:4096]:
+        raise ValueError(f"{where} is no text file; save it as text in UTF-8")
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{where}, line {line}, is not in UTF-8 ({error.reason}); save it as UTF-8") from None
 
 
 def _cells(text: io.TextIOBase, delimiter: str, where: str, header: bool) -> Iterator[list[str]]:
@@ -283,18 +358,13 @@ def _cells(text: io.TextIOBase, delimiter: str, where: str, header: bool) -> Ite
                 count += 1
     except csv.Error as error:
         raise ValueError(f"{where}, row {count + (not header)}: {error}; quote or repair the row") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}, after row {count - header}: {error}; save it as UTF-8") from None
 
 
 def _columns_of_lines(text: io.TextIOBase, where: str) -> Columns:
     rows: list[dict[str, Any]] = []
-    try:
-        for line in text:
-            if line.strip():
-                rows.append(_object(line, f"{where}, row {len(rows) + 1}"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}, after row {len(rows)}: {error}; save it as UTF-8") from None
+    for line in text:
+        if line.strip():
+            rows.append(_object(line, f"{where}, row {len(rows) + 1}"))
     names = dict.fromkeys(key for row in rows for key in row)
     return {name: [row.get(name) for row in rows] for name in names}
 

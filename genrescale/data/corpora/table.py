@@ -30,7 +30,7 @@ name or the name of a label; no row has a label; no row can be used.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -39,11 +39,13 @@ from genrescale.audio import Song, Tag, Vocabulary, song_key
 from genrescale.config.corpus import TableColumns
 from genrescale.data.corpora.listing import Listing, Rows
 from genrescale.data.corpora.reading import (
+    SEPARATOR,
     SPLIT_NAMES,
     Columns,
     column,
     key_source,
     official_split,
+    one_form,
     read_columns,
     resolve,
     root_of,
@@ -60,17 +62,21 @@ REGRESS = "regress:"
 _COLUMNS = tuple(column.name for column in fields(TableColumns))
 
 
-def list_songs(audio: str, columns: Mapping[str, str] | None = None) -> tuple[list[Song], Vocabulary]:
+def list_songs(
+    audio: str, columns: Mapping[str, str] | None = None, separator: str = SEPARATOR
+) -> tuple[list[Song], Vocabulary]:
     """List the songs of the table ``audio``, in its order.
 
     Raises FileNotFoundError if there is no table. Raises ValueError for a missing column, naming it and the existing
     ones, and for an unusable cell, naming its row (the first is row 1).
     """
-    return read_listing(audio, columns).strict()
+    return read_listing(audio, columns, separator).strict()
 
 
-def read_listing(audio: str, columns: Mapping[str, str] | None = None) -> Listing:
+def read_listing(audio: str, columns: Mapping[str, str] | None = None, separator: str = SEPARATOR) -> Listing:
     """List the songs and the rejected rows of the table ``audio``, both in its order.
+
+    ``separator`` stands between the labels of a cell.
 
     Raises FileNotFoundError if there is no table, and ValueError for a table that is refused as a whole (see above).
     """
@@ -88,19 +94,30 @@ def read_listing(audio: str, columns: Mapping[str, str] | None = None) -> Listin
             if not isinstance(path, str):
                 raise ValueError(f"{row}: the path {path!r} is not text")
             key, address = song_key(key_source(root, path)), resolve(root, path, row)
-            tags = _tags(cells["labels"][i], row)
+            tags = _tags(cells["labels"][i], row, separator)
             values = dict.fromkeys(tags, 1.0)
             values |= {tag: _number(numbers[i], f"{row}, column {REGRESS}{tag}") for tag, numbers in regress.items()}
             split = official_split(cells["split"][i], row)
             if official and split is None:
                 raise ValueError(f"{row}: it has no split, and other rows have one; give every row one, or none")
-            rows.keep(i + 1, Song(key, address, sys.intern(cells["artist"][i]), values, split))
+            rows.keep(i + 1, Song(key, address, sys.intern(one_form(cells["artist"][i])), values, split))
         except ValueError as error:
             rows.reject(i + 1, str(error), key, address)
             continue
         labels.append(tags)
     rows.require_songs()
-    return Listing(rows.songs, _vocabulary(labels, list(regress), shown), tuple(rows.rejected))
+    vocabulary = _vocabulary(labels, list(regress), shown)
+    return Listing(rows.songs, vocabulary, tuple(rows.rejected), notes=tuple(_notes(vocabulary, separator)))
+
+
+def _notes(vocabulary: Vocabulary, separator: str) -> Iterator[str]:
+    """Say which labels look like several labels in one."""
+    for other in ",;/|":
+        if other != separator and (held := [name for name in vocabulary.names if other in name.strip(other)]):
+            yield (
+                f"{len(held)} labels hold {other!r}, such as {held[0]!r}: labels are separated by {separator!r}; "
+                f"+options.separator={other!r} takes the other"
+            )
 
 
 def _name_columns(table: Columns, columns: Mapping[str, str], audio: str) -> Columns:
@@ -122,9 +139,9 @@ def _name_columns(table: Columns, columns: Mapping[str, str], audio: str) -> Col
     return cells
 
 
-def _tags(cell: Any, where: str) -> list[str]:
+def _tags(cell: Any, where: str, separator: str) -> list[str]:
     try:
-        return tag_names(cell)
+        return tag_names(cell, separator)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 

@@ -46,12 +46,15 @@ def artist_overlap(songs: Sequence[Song], splits: Sequence[str]) -> ArtistOverla
     """Count the artist overlap of songs, given the split of each."""
     homes: dict[str, set[str]] = {}
     for song, split in zip(songs, splits, strict=True):
-        homes.setdefault(song.artist, set()).add(split)
+        homes.setdefault(song.artist.casefold(), set()).add(split)
     unknown = len([song for song in songs if not song.artist])
     homes.pop("", None)
 
     def shared(split: str) -> int:
-        return sum(s == split and "train" in homes.get(song.artist, ()) for song, s in zip(songs, splits, strict=True))
+        return sum(
+            s == split and "train" in homes.get(song.artist.casefold(), ())
+            for song, s in zip(songs, splits, strict=True)
+        )
 
     return ArtistOverlap(sum(len(home) > 1 for home in homes.values()), shared("validation"), shared("test"), unknown)
 
@@ -133,9 +136,12 @@ def artist_disjoint(
 
 
 def _artist_ids(songs: Sequence[Song]) -> np.ndarray:
-    """Return a number (N,) for each song's artist; a song without an artist counts as its own."""
+    """Return a number (N,) for each song's artist; a song without an artist counts as its own.
+
+    Artists that differ by upper and lower case alone are one.
+    """
     ids: dict[str, int] = {}
-    names = (f"a{song.artist}" if song.artist else f"k{song.key}" for song in songs)
+    names = (f"a{song.artist.casefold()}" if song.artist else f"k{song.key}" for song in songs)
     return np.array([ids.setdefault(name, len(ids)) for name in names], dtype=np.int64)
 
 

@@ -1,0 +1,92 @@
+"""The arguments of a job: positional values, settings that are text, and the rest, which Hydra parses.
+
+Hydra's grammar reads numbers, lists and quotes. In it the folder ``2024_05_01`` is a number, and ``R&B`` or ``Música``
+is an error. So a setting that is text is not parsed: it is what follows the ``=``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import itertools
+import os
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+_QUOTES = ("'", '"')
+
+
+def positional_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate plain values from options and ``key=value`` arguments.
+
+    After ``--`` everything is a value. A file name may contain ``=`` or begin with a dash.
+    """
+    arguments, after = list(arguments), []
+    if "--" in arguments:
+        cut = arguments.index("--")
+        arguments, after = arguments[:cut], arguments[cut + 1 :]
+    values = [a for a in arguments if os.path.exists(a) or not (a.startswith("-") or "=" in a)]
+    return [*values, *after], [a for a in arguments if a not in values]
+
+
+def texts_apart(schema: type, overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Separate the settings that are text, by their dotted names, from the overrides that Hydra parses.
+
+    Quotes around a whole text are taken off, as Hydra does.
+    """
+    texts, others = {}, []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if equals and _type_of(schema, key) is str:
+            texts[key] = _unquoted(value)
+        else:
+            others.append(override)
+    return texts, others
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in _QUOTES:
+        return value[1:-1].replace(f"\\{value[0]}", value[0])
+    return value
+
+
+def _type_of(schema: type, key: str) -> Any:
+    """Return the type of a setting, None if there is no such setting."""
+    found: Any = schema
+    for name in key.split("."):
+        if not dataclasses.is_dataclass(found):
+            return None
+        found = _without_none(typing.get_type_hints(found).get(name))
+    return found
+
+
+def _without_none(kind: Any) -> Any:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        [kind] = [part for part in typing.get_args(kind) if part is not type(None)] or [None]
+    return kind
+
+
+def settings_of(schema: type, prefix: str = "") -> Iterator[str]:
+    """List the dotted names of all settings."""
+    for name, kind in typing.get_type_hints(schema).items():
+        if dataclasses.is_dataclass(kind := _without_none(kind)):
+            yield from settings_of(typing.cast(type, kind), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def cut_apart(overrides: Sequence[str]) -> str:
+    """Describe the first list that a shell cut into two arguments at a space; "" if there is none."""
+    for first, second in itertools.pairwise(overrides):
+        if first.count("[") > first.count("]") and second.count("]") > second.count("["):
+            return f"{first} and {second} are two arguments: quote a list with spaces, '{first} {second}'"
+    return ""
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """Suggest the most similar of some names: ``; did you mean site.corpus?``, or "" if none is similar."""
+    same_end = [known for known in names if known.rpartition(".")[2] == name.rpartition(".")[2]]
+    found = same_end or difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {found[0]}?" if found else ""

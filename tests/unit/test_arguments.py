@@ -1,0 +1,86 @@
+"""Text settings are taken as they are, and a mistake in an argument is named with what was meant."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.documents import settings_of
+from helpers.job_runs import run
+
+ROOT = Path(__file__).parents[2]
+NAMES = [
+    *("Música", "R&B", "Guns N' Roses", "C#", "Live (2020)", "AC,DC", "a=b", "x;y", "wow!", "${HOME}", "[x]", "~x"),
+    *("2024_05_01", "1e3", "true", "null", "a::b", "$uicideboy$", "{a: b}", "012", "0x10", "a: b", "日本", " space "),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_address_is_what_was_typed(name: str):
+    settings = settings_of("shard_corpus", [f"audio=/music/{name}", f"out={name}"])
+    assert (settings.audio, settings.out) == (f"/music/{name}", name)
+
+
+def test_text_settings_at_any_depth_are_text():
+    settings = settings_of(
+        "train", ["site.corpus=2024_05_01", "site.out=1e3", "run.data.labels=true", "run.init.run=12e4"]
+    )
+    assert (settings.site.corpus, settings.site.out) == ("2024_05_01", "1e3")
+    assert (settings.run.data.labels, settings.run.init.run) == ("true", "12e4")
+
+
+def test_quotes_around_a_whole_text_are_taken_off():
+    settings = settings_of("shard_corpus", ["audio='FMA [2]'", 'out="Guns N\' Roses"'])
+    assert (settings.audio, settings.out) == ("FMA [2]", "Guns N' Roses")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("scale_sweep", "sweep=dmo"),
+            "sweep=dmo is none of default, demo, gamemusic, pons2018, scale; did you mean demo?",
+        ),
+        (("scale_sweep", "sizes=[12,", "51]"), "are two arguments: quote a list with spaces, 'sizes=[12, 51]'"),
+        (
+            ("train", "corpus=x"),
+            "'corpus' is no setting; allowed here: run, site, store, cpus; did you mean site.corpus?",
+        ),
+        (("shard_corpus", "adio=x"), "did you mean audio?"),
+        (("shard_corpus", "-x"), "'-x' is no option; options are --help and --version, settings are NAME=VALUE"),
+    ],
+)
+def test_a_mistake_is_named_with_what_was_meant(arguments: tuple[str, ...], told: str):
+    ended = run(*arguments)
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_the_version_is_told():
+    ended = run("report", "--version")
+    assert (ended.returncode, ended.stdout[:11]) == (0, "genrescale ")
+
+
+def test_songs_may_begin_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(ROOT / "jobs")
+    from _arguments import positional_apart  # pyright: ignore[reportMissingImports]
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-take 2.wav").touch()
+    (tmp_path / "a=b.wav").touch()
+    given = ["-take 2.wav", "a=b.wav", "model=m", "x.wav", "--", "-other.wav", "c=d"]
+    assert positional_apart(given) == (["-take 2.wav", "a=b.wav", "x.wav", "-other.wav", "c=d"], ["model=m"])
+
+
+def test_a_reader_that_has_enough_ends_the_job_without_a_word(tmp_path: Path):
+    code = "import sys; sys.argv = ['x', '--help']; sys.path.insert(0, 'jobs'); import runpy; "
+    code += "runpy.run_path('jobs/shard_corpus.py', run_name='__main__')"
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, "")

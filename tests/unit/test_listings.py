@@ -1,0 +1,220 @@
+"""Nothing that lies under ``audio`` is passed over in silence, and a name is one name however it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+from helpers.job_runs import run
+
+from genrescale.audio import earlier_key, song_key
+from genrescale.config.corpus import ShardSettings
+from genrescale.data.corpora import list_corpus
+from genrescale.data.corpora.reading import canonical
+from genrescale.data.corpora.walking import listed_files
+from genrescale.data.sharding.plan_file import fix_plan, read_plan
+from genrescale.storage.store import Store
+
+
+def make(folder: Path, *paths: str) -> None:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"x")
+
+
+def table(folder: Path, text: str | bytes) -> str:
+    path = folder / "s.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def files_below(folder: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(folder))
+
+
+def test_songs_and_files_passed_over_are_all_files(tmp_path: Path):
+    music = tmp_path / "music"
+    make(
+        music, "rock/a.mp3", "rock/b.M4B", "rock/.DS_Store", "rock/notes.txt", "loose.mp3", "jazz/deep/c.caf", "README"
+    )
+    make(tmp_path / "other", "d.mp3")
+    (music / "pop").symlink_to(tmp_path / "other")
+    (music / "rock/gone.mp3").symlink_to(tmp_path / "nowhere")
+    (music / "rock/loop").symlink_to(music)
+    os.mkfifo(music / "rock/pipe.mp3")
+    listing = list_corpus("folder", str(music))
+    assert len(listing.songs) == 3
+    assert len(listing.songs) + len(listing.passed) == files_below(music) + 2  # the two linked folders
+    assert listing.lines() == [
+        "passed over: 1 file beside the label folders, namely loose.mp3",
+        "passed over: 1 file hidden (the name begins with a dot), namely rock/.DS_Store",
+        "passed over: 2 files linked folders, which are not followed (cp -rL makes a copy), namely pop, rock/loop",
+        "passed over: 1 file links that lead nowhere, namely rock/gone.mp3",
+        "passed over: 1 file that are no plain files, namely rock/pipe.mp3",
+        "passed over: 1 file with the suffix .txt, namely rock/notes.txt",
+        "passed over: 1 file without a suffix, namely README",
+    ]
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make(tmp_path, "rock/a.mp3", "secret/b.mp3", "rock/c.mp3")
+    scandir = os.scandir
+
+    def forbidden(path: Path) -> Iterable[os.DirEntry[str]]:
+        if Path(path).name == "secret":
+            raise PermissionError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    monkeypatch.setattr(os, "access", lambda path, _: not str(path).endswith("c.mp3"))
+    files, passed = listed_files(Store(str(tmp_path)))
+    assert files == ["rock/a.mp3"]
+    assert passed.lines() == ["passed over: 2 files that this user may not read, namely rock/c.mp3, secret"]
+
+
+def test_a_name_that_is_not_unicode_costs_its_song_only(tmp_path: Path):
+    make(tmp_path, "rock/a.mp3")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/rock/\xe9.mp3")).write_bytes(b"x")
+    listing = list_corpus("folder", str(tmp_path))
+    assert len(listing.songs) == 1
+    assert listing.lines() == [
+        r"passed over: 1 file whose names are not Unicode text (rename them), namely rock/\udce9.mp3"
+    ]
+
+
+def test_songs_that_no_table_names_are_counted(tmp_path: Path):
+    make(
+        tmp_path,
+        *(f"{split}/{label}/{i}.wav" for split in ("train", "test") for label in ("rock", "jazz") for i in "01"),
+    )
+    (tmp_path / "train/metadata.csv").write_text("file_name,label\nrock/0.wav,rock\nrock/1.wav,rock\n")
+    listing = list_corpus("audiofolder", str(tmp_path))
+    assert len(listing.songs) == 2
+    [told] = listing.lines()
+    assert told.startswith("passed over: 6 files that no table names, the first test/jazz/0.wav, ")
+
+
+def test_the_job_tells_what_it_passes_over(tmp_path: Path):
+    for i in range(12):
+        path = tmp_path / f"music/{'rock' if i % 2 else 'jazz'}/{i}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, [0.1, -0.1] * 12_000, 16_000)
+    make(tmp_path / "music", "rock/cover.jpg")
+    settings = ["corpus=folder", f"audio={tmp_path / 'music'}", f"out={tmp_path / 'out'}", "max_failure_rate=1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genrescale.launch.cluster._private_options", lambda *_: {})
+        patch.setattr("ray.init", lambda **_: None)
+        patch.setattr("genrescale.data.sharding.job.run_tasks", lambda function, items, **_: map(function, items))
+        ended = run("shard_corpus", *settings)
+    assert ended.returncode == 0, ended.stderr
+    assert "passed over: 1 file with the suffix .jpg, namely rock/cover.jpg" in ended.stdout
+
+
+def test_keys_of_names_in_any_script_hold_ten_million_songs():
+    """Two names of which nothing stays readable are told apart by 64 bits; by 32, as before, these two were not."""
+    first, second = (f"{chr(0x430 + i % 32)}{i}ж.mp3" for i in (1, 2))
+    for name in (first, second, "日本.mp3", "x" * 300 + ".mp3"):
+        key = song_key(name)
+        assert len(key.rpartition("-")[2]) == 16
+        assert earlier_key(key) == key[:-8]
+    assert earlier_key(song_key("a/b.mp3")) == song_key("a/b.mp3")
+
+
+def test_a_corpus_of_before_keeps_its_keys(tmp_path: Path):
+    make(tmp_path, *(f"music/{label}/{i}.mp3" for label in ("рок", "джаз") for i in range(8)))
+    out, settings = Store(str(tmp_path / "out")), ShardSettings(songs_per_shard=4, val_fraction=0.2, test_fraction=0.2)
+    songs, vocabulary = list_corpus("folder", str(tmp_path / "music")).strict()
+    before = [replace(song, key=earlier_key(song.key)) for song in songs]
+    plan = fix_plan(before, vocabulary, settings, out)
+    assert fix_plan(songs, vocabulary, settings, out).songs == plan.songs
+    make(tmp_path, "music/рок/new.mp3")
+    songs, vocabulary = list_corpus("folder", str(tmp_path / "music")).strict()
+    grown = fix_plan(songs, vocabulary, settings, out, append=True)
+    assert {song.key for song in grown.songs} - {song.key for song in before} == {song_key("рок/new.mp3")}
+    assert len(read_plan(out).songs) == 17
+
+
+def test_a_missing_artist_is_no_artist(tmp_path: Path):
+    rows = [{"path": f"{i}.wav", "labels": "rock", "artist": artist} for i, artist in enumerate(ARTISTS)]
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    listing = list_corpus("table", str(tmp_path / "s.jsonl"))
+    assert [song.artist for song in listing.songs] == ["", "", "", "7", "7", "ABBA, Queen", "ABBA"]
+
+
+ARTISTS = [float("nan"), None, " ", 7, 7.0, ["ABBA", "Queen"], " ABBA "]
+
+
+def test_labels_that_look_the_same_are_one(tmp_path: Path):
+    forms = [unicodedata.normalize(form, "Électro") for form in ("NFC", "NFD")]
+    make(tmp_path / "music", *(f"{form}/{i}.mp3" for i, form in enumerate(forms)))
+    assert list_corpus("folder", str(tmp_path / "music")).vocabulary.names == ["Électro"]
+    text = "path,labels\na.wav,hip hop\nb.wav,hip\u00a0hop\nc.wav,\u200brock\nd.wav,rock\ne.wav,Rock\nf.wav,hip-hop\n"
+    listing = list_corpus("table", table(tmp_path, text))
+    assert listing.vocabulary.names == ["Rock", "hip hop", "hip-hop", "rock"]
+    assert listing.lines() == [
+        "note: labels that look alike: 'Rock', 'rock'",
+        "note: labels that look alike: 'hip hop', 'hip-hop'",
+    ]
+
+
+def test_lists_that_were_written_as_text_are_lists(tmp_path: Path):
+    text = (
+        'path,labels\na.wav,"[\'rock\', \'pop\']"\nb.wav,"rock, jazz"\nc.wav,rock;pop\nd.wav,"[21, 12]"\ne.wav,[live]\n'
+    )
+    listing = list_corpus("table", table(tmp_path, text))
+    assert listing.vocabulary.names == ["12", "21", "[live]", "pop", "rock", "rock, jazz", "rock;pop"]
+    assert any(
+        "1 labels hold ',', such as 'rock, jazz': labels are separated by '|'" in line for line in listing.lines()
+    )
+    assert list_corpus("table", table(tmp_path, text), separator=",").songs[1].labels == {"rock": 1.0, "jazz": 1.0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,labels,,\na.wav,rock,,\nb.wav,jazz,,\n",
+        "path,labels\na.wav,rock\nb.wav,jazz\n,\n,\n",
+        "sep=,\npath,labels\na.wav,rock\nb.wav,jazz\n",
+        "\ufeffsep=;\npath;labels\na.wav;rock\nb.wav;jazz\n",
+        " path, labels\na.wav, rock\nb.wav,jazz\n",
+    ],
+)
+def test_tables_are_read_as_spreadsheets_write_them(text: str, tmp_path: Path):
+    listing = list_corpus("table", table(tmp_path, text))
+    assert [list(song.labels) for song in listing.songs] == [["rock"], ["jazz"]]
+    assert listing.rejected == ()
+
+
+def test_a_column_without_a_name_that_has_cells_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="column 3 has no name, but row 1 has a cell in it; name it"):
+        list_corpus("table", table(tmp_path, "path,labels,\na.wav,rock,x\n"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [
+        ("latin-1", r"s.csv, line 3, is not in UTF-8"),
+        ("utf-16", "s.csv is in UTF-16; save it as UTF-8"),
+        ("utf-16-le", "s.csv is no text file"),
+    ],
+)
+def test_another_encoding_is_named_with_its_line(encoding: str, told: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=told):
+        list_corpus("table", table(tmp_path, "path,labels\na.wav,rock\nb.wav,électro\n".encode(encoding)))
+
+
+def test_one_file_under_several_spellings_is_one_song(tmp_path: Path):
+    text = "path,labels\nm/0.wav,rock\n./m/0.wav,jazz\nm//0.wav,pop\nm/../m/0.wav,rock\n"
+    listing = list_corpus("table", table(tmp_path, text + f"{tmp_path}/m/0.wav,rock\nfile://{tmp_path}/m/0.wav,rock\n"))
+    assert len(listing.songs) == 1
+    assert [row.reason.partition(",")[0] for row in listing.rejected] == [
+        f"row {i}: row 1 names the same song" for i in range(2, 7)
+    ]
+    assert canonical("HTTP://Host/a/./b.mp3?x=1") == canonical("http://host/a/b.mp3?x=1")
+    assert canonical("s3://b/a//c.mp3") != canonical("s3://b/a/c.mp3")
