@@ -240,7 +240,7 @@ def deletion(files: Store, what: str, version: str = "", run: str = "") -> Delet
     if what not in WHATS:
         raise ValueError(f"delete={what!r} is none of {list(WHATS)}")
     if run and what != "checkpoints":
-        raise ValueError(f"run={run} goes with delete=checkpoints, and this is delete={what}")
+        raise ValueError(f"run={run} works with delete=checkpoints only, not with delete={what}")
     if run and not RUN_ID.fullmatch(run):
         raise ValueError(f"run={run!r} is no run's id, which has 12 of the digits 0-9 and a-f")
     kind = "corpus" if what in ("corpus", "version") else "sweep"

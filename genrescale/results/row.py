@@ -35,7 +35,7 @@ class LoopSummary:
     bytes_delivered: int  # of audio: crops and scored windows, as the workers took them
     bytes_fetched: int  # of audio: the whole seconds that these touch, each read and verified
     storage_retries: int  # reads of the object store that failed and were tried again
-    streams: list[dict[str, float]]  # telemetry.StreamStats by worker, of the last attempt
+    streams: list[dict[str, int | float]]  # telemetry.StreamStats by worker, of the last attempt
     device: str
     nodes: int
 

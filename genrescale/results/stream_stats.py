@@ -43,7 +43,7 @@ def read_streams(files: Store) -> dict[str, list[StreamStats]]:
     found = {id: row.streams for id, row in read_sound_results(files)[0].items()}
     for path in files.list("runs"):
         if path.endswith("/streams.json"):
-            streams = read_typed(list[dict[str, float]], files.read_bytes(path), f"{files.uri}/{path}")
+            streams = read_typed(list[dict[str, int | float]], files.read_bytes(path), f"{files.uri}/{path}")
             found.setdefault(path.split("/")[1], streams)
     return {id: [StreamStats.from_dict(values) for values in streams] for id, streams in found.items() if streams}
 

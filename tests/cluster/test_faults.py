@@ -146,6 +146,6 @@ def test_whole_shards_come_through_a_faulty_network(far: Far, tmp_path: Path):
     np.testing.assert_array_equal(read_crops(table, SONGS, STARTS, CROP), far.expected)
     assert far.proxy.requests == before
     names = {table.shard_names[shard] for shard in table.shard_N[SONGS]}
-    copies = sorted(path.read_bytes() for path in tmp_path.glob("*.tar"))
+    copies = sorted(path.read_bytes() for path in tmp_path.rglob("*.tar"))
     assert copies == sorted(table.store.read_bytes(name) for name in names)
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.rglob("*.part"))

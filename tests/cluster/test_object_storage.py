@@ -196,7 +196,7 @@ def test_a_name_with_wildcards_or_colons_is_a_name(bucket: Store, job: RunJob):
         assert bucket.child(f"wild/{name}").list() == ["shards/train-000000.tar"]
     assert bucket.child("wild/FMA 2").list() == list(paths)
     deleted = job("inventory", "store=s3://music/wild", "at='FMA [2]'", "delete=corpus", "yes=true")
-    assert "is no corpus" in deleted.stderr
+    assert "is not a corpus" in deleted.stderr
     for name in ("FMA 2", "FMA [2]"):
         bucket.child(f"wild/{name}").write_bytes("plan.parquet", b"begun")
     deleted = job("inventory", "store=s3://music/wild", "at='FMA [2]'", "delete=corpus", "yes=true")

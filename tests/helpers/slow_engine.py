@@ -39,6 +39,11 @@ class SlowEngine:
         self._clock.tick(5)
         return torch.zeros(len(wave_BT), 1)
 
+    def save(self, folder: Path) -> None:
+        (folder / "layout.json").write_text("[0, 1]")
+
+    def load(self, folder: Path) -> None: ...
+
     def gather(self, value: Any) -> list[Any]:
         return [value]
 
@@ -49,5 +54,3 @@ class SlowEngine:
         return {}
 
     def set_lr(self, lr: float, sgd: bool) -> None: ...
-    def save(self, folder: Path) -> None: ...
-    def load(self, folder: Path) -> None: ...

@@ -102,7 +102,7 @@ def test_a_score_table_of_another_schema_is_refused_with_what_to_do(tmp_path: Pa
 def test_the_row_takes_every_figure_of_the_workers_without_naming_it(corpus: Manifest, tmp_path: Path):
     """A new figure is measured in one file and defined in another: nothing between them lists figures."""
     examples = {"int": 4, "float": 0.5, "str": "cpu", "bool": True, "list[str]": ["head"], "list[int]": [2]}
-    examples["list[dict[str, float]]"] = [{"tries": 1.0}]
+    examples["list[dict[str, int | float]]"] = [{"tries": 1.0}]
     figures: dict[str, Any] = {f.name: examples[str(f.type)] for f in fields(LoopSummary)}
     files, summary = Store(str(tmp_path)), LoopSummary(**figures)
     resolved = resolve(RunConfig(data=DATA), SiteConfig(corpus=corpus.uri, out=files.uri), corpus)

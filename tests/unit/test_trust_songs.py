@@ -7,6 +7,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -114,8 +115,11 @@ def secretive(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """This process has keys, and opens files for others."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "CANARY")
     isolated._server.cache_clear()
-    with open("/etc/hostname") as file:
-        os.set_inheritable(file.fileno(), True)
+    with ExitStack() as opened:
+        # so many that the fork server's socket gets a high number
+        files = [opened.enter_context(open("/etc/hostname")) for _ in range(200)]
+        for file in files:
+            os.set_inheritable(file.fileno(), True)
         yield
     isolated._server.cache_clear()
 

@@ -52,6 +52,10 @@ def server(host: str) -> Iterator[Answers]:
         def do_GET(self):
             answers.asked.append(self.path)
             status, headers, body = answers.answers.get(self.path, (404, {}, b""))
+            if isinstance(body, bytes) and "Accept-Ranges" in headers and (asked := self.headers["Range"]):
+                first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
+                headers = {**headers, "Content-Range": f"bytes {first}-{min(last, len(body) - 1)}/{len(body)}"}
+                status, body = 206, body[first : last + 1]
             self.send_response(status)
             length = {"Content-Length": str(len(body))} if isinstance(body, bytes) else {}
             for name, value in (length | headers).items():
@@ -252,8 +256,8 @@ def test_a_table_that_lies_elsewhere_names_no_file_of_this_machine(inside: Answe
     inside.answers["/list/songs.csv"] = (200, {}, table.encode())
     listing = list_corpus("table", f"{inside.address}/list/songs.csv")
     assert [row.reason for row in listing.rejected] == [
-        "row 1: the path '/etc/passwd' is a file of this machine, and the table is not on it",
-        "row 2: the path 'file:///etc/passwd' is a file of this machine, and the table is not on it",
+        "row 1: the path '/etc/passwd' is a file of this machine, but the table is not on it",
+        "row 2: the path 'file:///etc/passwd' is a file of this machine, but the table is not on it",
         f"row 3: the path '../../other/x.mp3' leads out of {inside.address}/list",
         f"row 4: the path 'a/../../x.mp3' leads out of {inside.address}/list",
     ]

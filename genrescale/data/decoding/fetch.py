@@ -74,7 +74,9 @@ def _fetch(address: str, internal: bool) -> bytes | Path:
             data = read_url(address, MAX_ENCODED_BYTES + 1, internal)
         else:
             folder, _, name = address.rpartition("/")
-            data = Store(folder).read_at_most(name, MAX_ENCODED_BYTES + 1)
+            store = Store(folder)
+            check_size(store.size(name), address)  # what it says; a store that lies sends no more than the limit
+            data = store.read_at_most(name, MAX_ENCODED_BYTES + 1)
         check_size(len(data), address)
         return data
     except FileNotFoundError:

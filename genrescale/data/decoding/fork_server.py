@@ -21,6 +21,7 @@ from genrescale.data.decoding import confine, sndfile
 from genrescale.data.decoding.isolated import Reply, Request, library_path
 
 _FILES = 3
+_CONTROL = 3  # the number of the socket
 _REQUEST_BYTES = 1 << 16
 
 
@@ -87,5 +88,9 @@ def _wait(child: int, limit_s: float, control: socket.socket, ended: int) -> Rep
 if __name__ == "__main__":
     # as for any other program: Python ignores these, and what is started would inherit that
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    with socket.socket(fileno=int(sys.argv[1])) as own:
+    # a low number, as all that this process opens: a decoder closes those below MAX_OPEN_FILES, and must not keep this one
+    if (given := int(sys.argv[1])) != _CONTROL:
+        os.dup2(given, _CONTROL, inheritable=False)
+        os.close(given)
+    with socket.socket(fileno=_CONTROL) as own:
         serve(own)

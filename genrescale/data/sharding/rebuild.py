@@ -55,13 +55,13 @@ def rebuild_index(store: Store, manifest: Manifest, shard: int, planned: Planned
         raise ValueError("it is missing, so its index cannot be rebuilt")
     scan = scan_shard(store, path)
     if scan.sha256 != manifest.shards["sha256"][shard].as_py():
-        raise ValueError("it is not what was written: its index cannot be rebuilt")
+        raise ValueError("its SHA-256 is not the manifest's, so its index cannot be rebuilt")
     if scan.refused:
-        raise ValueError(f"{scan.refused}: its index cannot be rebuilt")
+        raise ValueError(f"{scan.refused}, so its index cannot be rebuilt")
     rows = manifest.shard_rows(shard)
     row_of = {manifest.songs["key"][row].as_py(): row for row in rows.tolist()}
     if unknown := [song.key for song in scan.songs if song.key not in row_of]:
-        raise ValueError(f"song {unknown[0]!r} is not in the manifest: its index cannot be rebuilt")
+        raise ValueError(f"song {unknown[0]!r} is not in the manifest, so its index cannot be rebuilt")
     pcm = [store.read_range(path, song.offset, song.num_bytes) for song in scan.songs]
     index = ShardIndex(
         keys=[song.key for song in scan.songs],
