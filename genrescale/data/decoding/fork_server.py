@@ -88,7 +88,7 @@ def _wait(child: int, limit_s: float, control: socket.socket, ended: int) -> Rep
 if __name__ == "__main__":
     # as for any other program: Python ignores these, and what is started would inherit that
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    # a low number, as all that this process opens: a decoder closes those below MAX_OPEN_FILES, and must not keep this one
+    # a low number, as all that this process opens: a decoder closes those below MAX_OPEN_FILES, this one too
     if (given := int(sys.argv[1])) != _CONTROL:
         os.dup2(given, _CONTROL, inheritable=False)
         os.close(given)
