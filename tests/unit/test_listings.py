@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from helpers.job_runs import run
@@ -104,7 +105,7 @@ def test_the_job_tells_what_it_passes_over(tmp_path: Path):
     for i in range(12):
         path = tmp_path / f"music/{'rock' if i % 2 else 'jazz'}/{i}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, [0.1, -0.1] * 12_000, 16_000)
+        soundfile.write(path, np.tile([0.1, -0.1], 12_000), 16_000)
     make(tmp_path / "music", "rock/cover.jpg")
     settings = ["corpus=folder", f"audio={tmp_path / 'music'}", f"out={tmp_path / 'out'}", "max_failure_rate=1"]
     with pytest.MonkeyPatch.context() as patch:
