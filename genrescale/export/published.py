@@ -103,11 +103,22 @@ def _vocabulary(tags: str) -> Vocabulary:
     path = Path(tags).expanduser()
     if not path.is_file():
         raise ValueError(f"tags={tags!r} is neither one of {sorted(PUBLISHED_TAGS)} nor a file with a tag in each line")
-    text = path.read_text()
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"tags={path} is no text in UTF-8; give a text file with a tag in each line") from None
+    try:
+        found = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return Vocabulary(tuple(Tag(line.strip()) for line in text.splitlines() if line.strip()))
+    if isinstance(found, list) and all(isinstance(name, str) for name in found):
+        return Vocabulary(tuple(map(Tag, found)))
     try:
         return Vocabulary.from_json(text)
-    except (json.JSONDecodeError, TypeError, KeyError):
-        return Vocabulary(tuple(Tag(line.strip()) for line in text.splitlines() if line.strip()))
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError(
+            f"tags={path} holds JSON, but neither a list of names nor an exported model's tags.json"
+        ) from None
 
 
 @contextmanager

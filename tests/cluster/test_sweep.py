@@ -147,9 +147,7 @@ def test_a_damaged_shard_fails_its_runs_with_the_song_and_leaves_the_others(
     data[start : start + length] = bytes(b ^ 255 for b in data[start : start + length])
     shard.write_bytes(data)
     out = tmp_path / "sweep"
-    ended = job(
-        "scale_sweep", *settings(copy, out, "families=[waveform]", "sizes=[8,40]", "site.max_failures=0")
-    )
+    ended = job("scale_sweep", *settings(copy, out, "families=[waveform]", "sizes=[8,40]", "site.max_failures=0"))
     assert ended.returncode == 1, ended.stdout + ended.stderr
     failures = json.loads((out / "failures.json").read_text())
     key = corpus.songs["key"][int(row)].as_py()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.job_runs import run
 from helpers.literal_won import checkpoint
 from helpers.ssast_names import pretrained_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from genrescale.audio import Vocabulary
@@ -127,3 +129,83 @@ def test_sample_cnn_gets_the_dials_of_wons_weights(tmp_path: Path):
     ended = run("import_weights", *given, "+dials.norm_eps=1e-3", f"to={tmp_path}/other")
     assert ended.returncode == 2
     assert "of a model with norm_eps=1e-05, but this model has norm_eps=0.001" in ended.stderr
+
+
+TAGS = ["rock", "jazz", "pop", "metal"]
+
+
+def imported(tmp_path: Path, content: object, tags: str | bytes = "\n".join(TAGS), name: str = "c.pth", to: str = "m"):
+    """The end of ``jobs/import_weights.py`` with a file of these weights, and the arrays that it wrote."""
+    if name.endswith(".safetensors"):
+        save_file(content, tmp_path / name)  # type: ignore[arg-type]
+    else:
+        torch.save(content, tmp_path / name)
+    (tmp_path / "tags").write_bytes(tags.encode() if isinstance(tags, str) else tags)
+    settings = ["model=short_chunk", f"tags={tmp_path / 'tags'}", "licence=MIT", f"to={tmp_path / to}"]
+    ended = run("import_weights", f"checkpoint={tmp_path / name}", *settings)
+    return ended, load_exported(Store(str(tmp_path / to))) if ended.returncode == 0 else None
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, Tensor]:
+    return checkpoint("short_chunk", len(TAGS))
+
+
+@pytest.mark.parametrize("wrapper", ["compiled", "lightning", "averaged", "parallel and compiled"])
+def test_the_prefixes_of_wrappers_are_taken_off(wrapper: str, weights: dict[str, Tensor], tmp_path: Path):
+    content: dict[str, object] = {
+        "compiled": {f"_orig_mod.{name}": array for name, array in weights.items()},
+        "lightning": {"state_dict": {f"model.{name}": array for name, array in weights.items()}, "epoch": 3},
+        "averaged": {f"module.{name}": array for name, array in weights.items()} | {"n_averaged": torch.tensor(5)},
+        "parallel and compiled": {f"module._orig_mod.{name}": array for name, array in weights.items()},
+    }
+    ended, exported = imported(tmp_path, content[wrapper])
+    assert exported is not None, ended.stderr
+    assert exported.vocabulary.names == TAGS
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_are_imported(dtype: torch.dtype, weights: dict[str, Tensor], tmp_path: Path):
+    halved = {name: a.to(dtype).contiguous() if a.is_floating_point() else a for name, a in weights.items()}
+    ended, exported = imported(tmp_path, halved, name="half.safetensors")
+    assert exported is not None, ended.stderr
+    assert {p.dtype for p in exported.model.parameters()} == {torch.float32}
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(weights: dict[str, Tensor], tmp_path: Path):
+    spoilt = {name: array.clone() for name, array in weights.items()}
+    name = next(name for name in reversed(spoilt) if name.endswith("weight"))
+    spoilt[name].view(-1)[0] = torch.nan
+    ended, _ = imported(tmp_path, spoilt)
+    assert ended.returncode == 2
+    assert f"holds numbers that are not finite, in {name}: training diverged, or it is damaged" in ended.stderr
+
+
+def test_another_object_in_the_file_is_named(weights: dict[str, Tensor], tmp_path: Path):
+    ended, _ = imported(tmp_path, {"model": weights, "best": np.float64(0.9)})
+    assert ended.returncode == 2
+    assert "it holds a numpy._core.multiarray.scalar, which is no array; save its state_dict() alone" in ended.stderr
+    assert "\x1b" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "tags", ["\ufeff" + "\n".join(TAGS), '["rock", "jazz", "pop", "metal"]', "rock\r\njazz\r\npop\r\nmetal"]
+)
+def test_a_tags_file_is_read_as_people_have_it(tags: str, weights: dict[str, Tensor], tmp_path: Path):
+    ended, exported = imported(tmp_path, weights, tags)
+    assert exported is not None, ended.stderr
+    assert exported.vocabulary.names == TAGS
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        (b"\x93NUMPY\x01\x00", "/tags is no text in UTF-8; give a text file with a tag in each line"),
+        ("rock\nélectro\npop\nmetal".encode("latin-1"), "/tags is no text in UTF-8"),
+        (b'{"a": 1}', "/tags holds JSON, but neither a list of names nor an exported model's tags.json"),
+    ],
+)
+def test_a_file_that_is_no_tags_file_is_named(tags: bytes, told: str, weights: dict[str, Tensor], tmp_path: Path):
+    ended, _ = imported(tmp_path, weights, tags)
+    assert ended.returncode == 2
+    assert told in ended.stderr
