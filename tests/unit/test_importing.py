@@ -143,7 +143,7 @@ def imported(tmp_path: Path, content: object, tags: str | bytes = "\n".join(TAGS
     (tmp_path / "tags").write_bytes(tags.encode() if isinstance(tags, str) else tags)
     settings = ["model=short_chunk", f"tags={tmp_path / 'tags'}", "licence=MIT", f"to={tmp_path / to}"]
     ended = run("import_weights", f"checkpoint={tmp_path / name}", *settings)
-    return ended, load_exported(Store(str(tmp_path / to))) if ended.returncode == 0 else None
+    return ended, load_exported(str(tmp_path / to)) if ended.returncode == 0 else None
 
 
 @pytest.fixture(scope="module")
