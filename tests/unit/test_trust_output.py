@@ -31,7 +31,7 @@ WRONG = [
     ("steps", 1.5, "steps: Input should be a valid integer"),
     ("workers", True, "workers: Input should be a valid integer"),
     ("dials", [], "dials: Input should be an object"),
-    ("streams", [{"a": "b"}], "streams.0.a: Input should be a valid number"),
+    ("streams", [{"a": "b"}], "streams.0.a.int: Input should be a valid integer"),
 ]
 
 

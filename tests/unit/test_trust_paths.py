@@ -219,7 +219,8 @@ def test_inventory_leaves_and_names_what_somebody_else_put_into_its_folders(tmp_
     assert sweep.list() == sorted(theirs)
 
 
-def test_inventory_follows_no_link_and_lists_the_rest(tmp_path: Path):
+def test_inventory_follows_no_link_and_lists_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "1000")  # no sentence is broken into lines
     store = Store(str(tmp_path / "store"))
     Store(str(tmp_path / "victim")).write_bytes(f"{RUN}/best.pt", b"1")
     store.write_bytes("a/plan.parquet", b"begun")

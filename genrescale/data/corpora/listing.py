@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from genrescale.addresses import public_address, scrubbed
+from genrescale.addresses import identity, public_address, scrubbed
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora.reading import canonical, look_alikes
 from genrescale.data.corpora.walking import PassedOver
@@ -53,13 +53,13 @@ class Rows:
 
     def keep(self, row: int, song: Song) -> None:
         """Add a song. Raises ValueError if an earlier row named it, also if it spelled its address differently."""
-        if (first := self._row_of.setdefault(hash(canonical(song.address)), row)) != row:
+        if (first := self._row_of.setdefault(hash(canonical(identity(song.address))), row)) != row:
             raise ValueError(f"row {row}: row {first} names the same song, {song.path}")
         self.songs.append(song)
 
     def reject(self, row: int, reason: str, key: str = "", path: str = "") -> None:
         """Record a rejected row. ``key`` and ``path`` are those of its song, if the row gives them."""
-        if not key or self._row_of.setdefault(hash(canonical(path)), row) != row:
+        if not key or self._row_of.setdefault(hash(canonical(identity(path))), row) != row:
             key = song_key(f"{self._name} row {row}")
         # encodable text of a readable length
         reason = scrubbed(reason).encode(errors="backslashreplace").decode()
