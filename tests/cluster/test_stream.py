@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -147,17 +148,40 @@ def test_a_stream_that_is_left_reads_no_more(ray_cluster: None, table: SongTable
     assert wait_until(lambda: not executors())
 
 
+class Clock:
+    """A clock that may be made to run faster: two seconds are minutes then, and no test waits for them."""
+
+    def __init__(self) -> None:
+        self._speed, self._shown, self._real = 1.0, 0.0, time.monotonic()
+
+    def __call__(self) -> float:
+        real = time.monotonic()
+        self._shown, self._real = self._shown + self._speed * (real - self._real), real
+        return self._shown
+
+    def run(self, speed: float) -> None:
+        self()
+        self._speed = speed
+
+
 def test_a_consumer_may_be_slow_or_stopped(ray_cluster: None, table: SongTable, monkeypatch: pytest.MonkeyPatch):
     """Slow training, a long validation pass, and a process that is stopped and continued."""
-    monkeypatch.setattr(pacing, "STALLED_S", 1.5)
+    clock = Clock()
+    monkeypatch.setattr(pacing, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
+    monkeypatch.setattr(pacing, "STALLED_S", 120.0)
     monkeypatch.setattr(stream, "READ_AHEAD_BYTES", 8 << 20)
     source = source_of(table)
     groups = GroupStream(source, ray.put(source), iter(train_items(source.plan, 0, 1)), 0.5)
     taken = list(islice(groups, 2))
-    time.sleep(4)
+    assert wait_until(lambda: not executors() or all(executor._output_node[1].output_queue for executor in executors()))
+    clock.run(200.0)
+    time.sleep(3)  # ten minutes
+    clock.run(1.0)
     taken += islice(groups, 40)
-    subprocess.Popen(["sh", "-c", f"sleep 4; kill -CONT {os.getpid()}"])
+    subprocess.Popen(["sh", "-c", f"sleep 2; kill -CONT {os.getpid()}"])
+    clock.run(200.0)
     os.kill(os.getpid(), signal.SIGSTOP)
+    clock.run(1.0)
     taken += islice(groups, 40)
     groups.close()
     assert [group.id for group in taken] == list(islice(train_items(source.plan, 0, 1), 82))
