@@ -21,14 +21,18 @@ _QUOTES = ("'", '"')
 def positional_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Separate plain values from options and ``key=value`` arguments.
 
-    After ``--`` everything is a value. A file name may contain ``=`` or begin with a dash.
+    After ``--`` everything is a value. File names may begin with a dash, and they and addresses may contain ``=``.
     """
     arguments, after = list(arguments), []
     if "--" in arguments:
         cut = arguments.index("--")
         arguments, after = arguments[:cut], arguments[cut + 1 :]
-    values = [a for a in arguments if os.path.exists(a) or not (a.startswith("-") or "=" in a)]
+    values = [a for a in arguments if os.path.exists(a) or _is_address(a) or not (a.startswith("-") or "=" in a)]
     return [*values, *after], [a for a in arguments if a not in values]
+
+
+def _is_address(argument: str) -> bool:
+    return "://" in argument.partition("=")[0]
 
 
 def texts_apart(schema: type, overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,15 @@ pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 KNOCK = ROOT / "tests/helpers/knock.py"
 NET = "10.78.0"
+CANARY = "5ecret0f7hebucketthatn0b0dysees"
+DASHBOARD = (
+    "/api/jobs/",
+    "/nodes?view=details",
+    "/api/v0/actors",
+    "/api/v0/workers",
+    "/api/v0/tasks",
+    "/api/cluster_status",
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +71,7 @@ def training(
             *("optim.max_steps=100000", f"corpus={corpus.uri}", f"out={out}"),
         ],
         cwd=ROOT,
-        env=environment,
+        env={**environment, "AWS_SECRET_ACCESS_KEY": CANARY, "AWS_ACCESS_KEY_ID": CANARY[::-1]},
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
@@ -112,6 +122,26 @@ def test_the_knocking_would_be_heard_with_the_token(training: subprocess.Popen[b
         header = ["-H", f"Authorization: Bearer {token['RAY_AUTH_TOKEN']}"]
         answers.append(subprocess.run([*command, *header], capture_output=True, text=True, timeout=30).stdout)
     assert "200" in answers
+    [port] = [port for port, answer in zip(dashboard, answers, strict=True) if answer == "200"][:1]
+    for path in DASHBOARD:
+        command = ["curl", "-s", "-m", "30", *header, f"http://127.0.0.1:{port}{path}"]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        assert shown, path
+        assert not [secret for secret in (CANARY, CANARY[::-1], token["RAY_AUTH_TOKEN"]) if secret in shown], path
+
+
+def test_the_keys_of_the_bucket_are_in_no_file_of_a_private_sweep(
+    training: subprocess.Popen[bytes], environment: dict[str, str]
+):
+    """Its logs, its settings, its sockets' folders: what others may get to see one day."""
+    token = next(process.environ() for process in tree(training) if process.name() == "raylet")["RAY_AUTH_TOKEN"]
+    secrets = [secret.encode() for secret in (CANARY, CANARY[::-1], token)]
+    files = [path for path in Path(environment["TMPDIR"]).rglob("*") if path.is_file() and not path.is_symlink()]
+    assert any(path.name.startswith("worker-") for path in files)
+    for path in files:
+        with suppress(FileNotFoundError):
+            data = path.read_bytes()
+            assert not any(secret in data for secret in secrets), path
 
 
 def test_another_host_finds_no_open_port(training: subprocess.Popen[bytes]):

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from helpers.job_runs import Ended, run
+from helpers.web_with_passwords import CANARY, rows_of, web_of
 from PIL import Image
 
 from genrescale.audio import PCM_SCALE, Clip, Vocabulary
@@ -132,6 +133,20 @@ def test_a_folder_as_json_lines_names_and_counts_a_broken_song(folder: Path, son
     assert [row["score"] for row in rows[0]["tags"]] == pytest.approx(expected.score_K[best], abs=6e-5)
     assert expected.whole_K is not None
     assert [row["whole_song"] for row in rows[0]["tags"]] == pytest.approx(expected.whole_K[best], abs=6e-5)
+
+
+@pytest.mark.parametrize("format", ["text", "json", "csv"])
+def test_credentials_of_an_address_are_in_no_answer(format: str, folder: Path, songs: Path, tmp_path: Path):
+    with web_of(songs) as host:
+        urls = [url for url in rows_of(host, ["a.wav"]) if url.startswith("http") and "closed" not in url]
+        asked = [*urls, f"format={format}", "allow_internal_urls=true"]
+        answers = [tag(folder, *asked), tag(folder, *asked, f"out={tmp_path}/tags")]
+    told = "".join(answer.stdout + answer.stderr for answer in answers)
+    assert {answer.returncode for answer in answers} == {1}, told
+    told += (tmp_path / "tags").read_text()
+    assert f"http://{host}/a.wav" in told
+    assert f"http://{host}/none.flac" in told
+    assert CANARY.decode() not in told
 
 
 def test_csv_has_a_row_for_every_tag_and_goes_to_a_file(folder: Path, songs: Path, tmp_path: Path):
