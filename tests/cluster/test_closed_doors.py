@@ -116,10 +116,9 @@ def test_the_knocking_would_be_heard_with_the_token(training: subprocess.Popen[b
         process.environ() for process in tree(training) if process.name() == "raylet"
     )
     dashboard = [port for (_, port), name in listening(training).items() if "python" in name.lower()]
-    answers = []
+    answers, header = [], ["-H", f"Authorization: Bearer {token['RAY_AUTH_TOKEN']}"]
     for port in dashboard:
         command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{port}/api/jobs/"]
-        header = ["-H", f"Authorization: Bearer {token['RAY_AUTH_TOKEN']}"]
         answers.append(subprocess.run([*command, *header], capture_output=True, text=True, timeout=30).stdout)
     assert "200" in answers
     [port] = [port for port, answer in zip(dashboard, answers, strict=True) if answer == "200"][:1]

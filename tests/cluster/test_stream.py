@@ -173,7 +173,8 @@ def test_a_consumer_may_be_slow_or_stopped(ray_cluster: None, table: SongTable, 
     source = source_of(table)
     groups = GroupStream(source, ray.put(source), iter(train_items(source.plan, 0, 1)), 0.5)
     taken = list(islice(groups, 2))
-    assert wait_until(lambda: not executors() or all(executor._output_node[1].output_queue for executor in executors()))
+    running: list[Any] = executors()
+    assert wait_until(lambda: all(len(executor._output_node[1].output_queue) for executor in running))
     clock.run(200.0)
     time.sleep(3)  # ten minutes
     clock.run(1.0)
