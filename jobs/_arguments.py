@@ -68,7 +68,8 @@ def _type_of(schema: type, key: str) -> Any:
 
 def _without_none(kind: Any) -> Any:
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        [kind] = [part for part in typing.get_args(kind) if part is not type(None)] or [None]
+        parts = [part for part in typing.get_args(kind) if part is not type(None)]
+        return parts[0] if len(parts) == 1 else kind
     return kind
 
 

@@ -29,7 +29,8 @@ class TakeDownJob:
 
 
 def main(job: TakeDownJob) -> None:
-    from genrescale.data.corpora.reading import read_lines, split_address
+    from genrescale.data.corpora.reading import read_lines
+    from genrescale.data.corpora.song_addresses import split_address
     from genrescale.data.manifest import read_manifest
     from genrescale.data.upkeep.take_down import take_down
 

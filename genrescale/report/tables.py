@@ -17,6 +17,7 @@ from genrescale import scaling
 from genrescale.config.metrics import METRICS, Metric
 from genrescale.results import PlannedTrial, ResultRow, read_planned, read_sound_results
 from genrescale.results.typed import read_typed
+from genrescale.storage.json_bytes import JSON_BYTES
 from genrescale.storage.store import Store
 
 MISSING = "missing"
@@ -83,7 +84,8 @@ def read_failures(files: Store) -> dict[str, str]:
     """Read the last error of each failed run (run id -> error) from ``failures.json``; empty if there is none."""
     if not files.exists("failures.json"):
         return {}
-    failures = read_typed(list[dict[str, str]], files.read_bytes("failures.json"), f"{files.uri}/failures.json")
+    data = files.read_bytes("failures.json", JSON_BYTES)
+    failures = read_typed(list[dict[str, str]], data, f"{files.uri}/failures.json")
     return {failure.get("run_id", ""): failure.get("error", "") for failure in failures}
 
 

@@ -25,7 +25,7 @@ import pyarrow as pa
 from genrescale.config.metrics import ROW_METRICS
 from genrescale.results.row import SCHEMA, LoopSummary, ResultRow, check_schema
 from genrescale.results.typed import STRICT, read_typed
-from genrescale.storage.json_bytes import read_json
+from genrescale.storage.json_bytes import JSON_BYTES, read_json
 from genrescale.storage.parquet import read_table, table_bytes
 from genrescale.storage.store import Store
 
@@ -140,7 +140,7 @@ def write_summary(files: Store, run_id: str, summary: LoopSummary) -> None:
 
 def read_summary(files: Store, run_id: str) -> LoopSummary:
     path = summary_path(run_id)
-    return read_typed(LoopSummary, files.read_bytes(path), f"{files.uri}/{path}")
+    return read_typed(LoopSummary, files.read_bytes(path, JSON_BYTES), f"{files.uri}/{path}")
 
 
 def write_result(files: Store, row: ResultRow) -> None:
@@ -163,7 +163,7 @@ def read_result(files: Store, run_id: str) -> ResultRow | None:
     if not is_finished(files, run_id):
         return None
     path = f"{run_folder(run_id)}/result.json"
-    row = ResultRow.from_json(files.read_bytes(path), f"{files.uri}/{path}")
+    row = ResultRow.from_json(files.read_bytes(path, JSON_BYTES), f"{files.uri}/{path}")
     if row.run_id != run_id:
         raise ValueError(f"{files.uri}/{path}: it is the row of run {row.run_id}")
     return row
@@ -204,4 +204,4 @@ def write_planned(files: Store, trials: Sequence[PlannedTrial]) -> None:
 
 def read_planned(files: Store) -> list[PlannedTrial]:
     """Read the plan. Raises FileNotFoundError if no sweep was planned, ValueError if it cannot be read."""
-    return read_typed(list[PlannedTrial], files.read_bytes(PLANNED_PATH), f"{files.uri}/{PLANNED_PATH}")
+    return read_typed(list[PlannedTrial], files.read_bytes(PLANNED_PATH, JSON_BYTES), f"{files.uri}/{PLANNED_PATH}")

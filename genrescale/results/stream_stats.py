@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from genrescale.results import ResultRow, read_sound_results, run_folder
 from genrescale.results.typed import read_typed
+from genrescale.storage.json_bytes import JSON_BYTES
 from genrescale.storage.store import Store
 from genrescale.telemetry.stream_stats import READ_STAGES, StreamStats
 
@@ -43,7 +44,9 @@ def read_streams(files: Store) -> dict[str, list[StreamStats]]:
     found = {id: row.streams for id, row in read_sound_results(files)[0].items()}
     for path in files.list("runs"):
         if path.endswith("/streams.json"):
-            streams = read_typed(list[dict[str, int | float]], files.read_bytes(path), f"{files.uri}/{path}")
+            streams = read_typed(
+                list[dict[str, int | float]], files.read_bytes(path, JSON_BYTES), f"{files.uri}/{path}"
+            )
             found.setdefault(path.split("/")[1], streams)
     return {id: [StreamStats.from_dict(values) for values in streams] for id, streams in found.items() if streams}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from genrescale.addresses import public_address
 from genrescale.audio import Clip
-from genrescale.data.corpora.reading import root_of
+from genrescale.data.corpora.song_addresses import root_of
 from genrescale.data.corpora.walking import AUDIO_SUFFIXES, is_audio, listed_files, songs_among
 from genrescale.data.decoding.decode import decode_pcm
 from genrescale.data.decoding.decoders import DecodeError

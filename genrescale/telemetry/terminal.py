@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-_JOINERS = "\u200c\u200d"  # invisible, but part of words in Persian and Hindi, and of emoji
+JOINERS = "\u200c\u200d"  # invisible, but part of words in Persian and Hindi, and of emoji
 
 
 def printable(text: str) -> str:
     """Return ``text`` on one line, with control characters and other invisible ones as escapes (``\\x1b``)."""
-    return "".join(c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in JOINERS else c.encode("unicode_escape").decode() for c in text)
 
 
 def say(text: str, stream: TextIO | None = None) -> None:

@@ -17,7 +17,7 @@ from helpers.job_runs import run
 from genrescale.audio import earlier_key, song_key
 from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_corpus
-from genrescale.data.corpora.reading import canonical
+from genrescale.data.corpora.song_addresses import canonical
 from genrescale.data.corpora.walking import listed_files
 from genrescale.data.sharding.plan_file import fix_plan, read_plan
 from genrescale.storage.store import Store
@@ -53,13 +53,13 @@ def test_songs_and_files_passed_over_are_all_files(tmp_path: Path):
     assert len(listing.songs) == 3
     assert len(listing.songs) + len(listing.passed) == files_below(music) + 2  # the two linked folders
     assert listing.lines() == [
-        "passed over: 1 file beside the label folders, namely loose.mp3",
-        "passed over: 1 file hidden (the name begins with a dot), namely rock/.DS_Store",
-        "passed over: 2 files linked folders, which are not followed (cp -rL makes a copy), namely pop, rock/loop",
-        "passed over: 1 file links that lead nowhere, namely rock/gone.mp3",
-        "passed over: 1 file that are no plain files, namely rock/pipe.mp3",
-        "passed over: 1 file with the suffix .txt, namely rock/notes.txt",
-        "passed over: 1 file without a suffix, namely README",
+        "passed over (hidden, because the name begins with a dot): 1, namely rock/.DS_Store",
+        "passed over (linked folders, which are not followed; cp -rL makes a copy): 2, namely pop, rock/loop",
+        "passed over (links that lead nowhere): 1, namely rock/gone.mp3",
+        "passed over (no plain files): 1, namely rock/pipe.mp3",
+        "passed over (no suffix): 1, namely README",
+        "passed over (songs beside the label folders): 1, namely loose.mp3",
+        "passed over (suffix .txt): 1, namely rock/notes.txt",
     ]
 
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "access", lambda path, _: not str(path).endswith("c.mp3"))
     files, passed = listed_files(Store(str(tmp_path)))
     assert files == ["rock/a.mp3"]
-    assert passed.lines() == ["passed over: 2 files that this user may not read, namely rock/c.mp3, secret"]
+    assert passed.lines() == ["passed over (not readable for this user): 2, namely rock/c.mp3, secret"]
 
 
 def test_a_name_that_is_not_unicode_costs_its_song_only(tmp_path: Path):
@@ -84,9 +84,7 @@ def test_a_name_that_is_not_unicode_costs_its_song_only(tmp_path: Path):
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/rock/\xe9.mp3")).write_bytes(b"x")
     listing = list_corpus("folder", str(tmp_path))
     assert len(listing.songs) == 1
-    assert listing.lines() == [
-        r"passed over: 1 file whose names are not Unicode text (rename them), namely rock/\udce9.mp3"
-    ]
+    assert listing.lines() == [r"passed over (names that are not Unicode text; rename them): 1, namely rock/\udce9.mp3"]
 
 
 def test_songs_that_no_table_names_are_counted(tmp_path: Path):
@@ -98,7 +96,7 @@ def test_songs_that_no_table_names_are_counted(tmp_path: Path):
     listing = list_corpus("audiofolder", str(tmp_path))
     assert len(listing.songs) == 2
     [told] = listing.lines()
-    assert told.startswith("passed over: 6 files that no table names, the first test/jazz/0.wav, ")
+    assert told.startswith("passed over (songs that no table names): 6, the first test/jazz/0.wav, ")
 
 
 def test_the_job_tells_what_it_passes_over(tmp_path: Path):
@@ -114,7 +112,7 @@ def test_the_job_tells_what_it_passes_over(tmp_path: Path):
         patch.setattr("genrescale.data.sharding.job.run_tasks", lambda function, items, **_: map(function, items))
         ended = run("shard_corpus", *settings)
     assert ended.returncode == 0, ended.stderr
-    assert "passed over: 1 file with the suffix .jpg, namely rock/cover.jpg" in ended.stdout
+    assert "passed over (suffix .jpg): 1, namely rock/cover.jpg" in ended.stdout
 
 
 def test_keys_of_names_in_any_script_hold_ten_million_songs():
@@ -170,9 +168,8 @@ def test_lists_that_were_written_as_text_are_lists(tmp_path: Path):
     )
     listing = list_corpus("table", table(tmp_path, text))
     assert listing.vocabulary.names == ["12", "21", "[live]", "pop", "rock", "rock, jazz", "rock;pop"]
-    assert any(
-        "1 labels hold ',', such as 'rock, jazz': labels are separated by '|'" in line for line in listing.lines()
-    )
+    told = "labels with ',' in them: 1, such as 'rock, jazz'; labels are separated by '|'"
+    assert any(told in line for line in listing.lines())
     assert list_corpus("table", table(tmp_path, text), separator=",").songs[1].labels == {"rock": 1.0, "jazz": 1.0}
 
 
@@ -219,3 +216,17 @@ def test_one_file_under_several_spellings_is_one_song(tmp_path: Path):
     ]
     assert canonical("HTTP://Host/a/./b.mp3?x=1") == canonical("http://host/a/b.mp3?x=1")
     assert canonical("s3://b/a//c.mp3") != canonical("s3://b/a/c.mp3")
+
+
+def test_a_list_that_would_fill_the_memory_is_not_parsed(tmp_path: Path):
+    """Parsed, a list takes a hundred times the memory of its text."""
+    cell = f"[{'1,' * 6000}1]"
+    listing = list_corpus("table", table(tmp_path, f'path,labels\na.wav,"{cell}"\nb.wav,[1]\n'))
+    assert listing.vocabulary.names == ["1", cell]
+
+
+def test_the_ends_of_names_are_not_told_one_by_one(tmp_path: Path):
+    make(tmp_path, "rock/a.mp3", *(f"rock/take.{i}" for i in range(50)))
+    assert list_corpus("folder", str(tmp_path)).lines() == [
+        "passed over (other suffixes): 50, the first rock/take.0, rock/take.1, rock/take.10"
+    ]

@@ -19,13 +19,15 @@ class Executor:
 
     @property
     def _topology(self) -> dict[Any, None]:
-        return {SimpleNamespaceKey(self.delivered): None}
+        return {Operator(self.delivered): None}
 
     def _consumer_idling(self) -> bool:
         return self.queued == 0
 
 
-class SimpleNamespaceKey:
+class Operator:
+    """One operator, which has delivered so much."""
+
     def __init__(self, delivered: int) -> None:
         self.metrics = SimpleNamespace(num_outputs_taken=delivered)
 

@@ -124,7 +124,7 @@ def test_a_folder_as_json_lines_names_and_counts_a_broken_song(folder: Path, son
     assert ended.returncode == 1
     assert [row["song"] for row in rows] == [f"{songs}/a.wav", f"{songs}/b, the [second] = one/c.flac"]
     passed, first, last = ended.stderr.strip().splitlines()
-    assert passed.startswith(f"tag: {songs}: passed over: ")
+    assert passed.startswith(f"tag: {songs}: passed over (")
     assert first.startswith(f"tag: {songs}/broken.mp3: ")
     assert last == "2 of 3 songs tagged"
     expected = tag_clip(exported, decode_pcm(songs / "a.wav", "a"))

@@ -339,10 +339,10 @@ def test_a_manifest_that_names_what_it_may_not_is_refused(copy: Manifest, change
 
 def test_a_mix_in_a_bucket_names_no_folder_of_this_machine(copy: Manifest):
     bucket = Store(f"memory://{uuid.uuid4().hex}")
-    change_manifest(copy, lambda s: s["settings"].update(parts=[{"uri": "/home/somebody", "first_shard": 0}]))
+    change_manifest(copy, lambda s: s["settings"].update(parts=[{"uri": "/somebody", "first_shard": 0}]))
     for path in Store(copy.uri).list():
         bucket.write_bytes(path, Store(copy.uri).read_bytes(path))
-    with pytest.raises(ValueError, match=f"{bucket.uri} cannot mix /home/somebody, which is in another kind of store"):
+    with pytest.raises(ValueError, match=f"{bucket.uri} cannot mix /somebody, which is in another kind of store"):
         read_manifest(bucket.uri)
 
 

@@ -17,24 +17,18 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.listing import Listing
-from genrescale.data.corpora.reading import (
+from genrescale.data.corpora.cells import (
     SPLIT_NAMES,
-    Columns,
     carried,
-    column,
-    key_source,
     official_split,
     one_form,
-    open_parquet,
-    read_columns,
-    read_parquet,
-    resolve,
-    root_of,
     tag_names,
     texts,
     vocabulary_of,
 )
+from genrescale.data.corpora.listing import Listing
+from genrescale.data.corpora.reading import Columns, column, open_parquet, read_columns, read_parquet
+from genrescale.data.corpora.song_addresses import key_source, resolve, root_of
 from genrescale.data.corpora.walking import PassedOver, listed_files, songs_among
 from genrescale.storage.json_bytes import read_object
 from genrescale.storage.parquet import ParquetTable
@@ -45,7 +39,7 @@ SPLIT_FOLDERS = SPLIT_NAMES | {"dev": "validation", "testing": "test", "eval": "
 LABEL_COLUMNS = ("label", "labels")
 
 
-UNLISTED = "that no table names"
+UNLISTED = "songs that no table names"
 
 
 def list_songs(audio: str, label: str = "", metadata: Sequence[str] = ()) -> tuple[list[Song], Vocabulary]:

@@ -21,17 +21,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import (
-    carried,
-    column,
-    official_split,
-    one_of,
-    read_columns,
-    read_rows,
-    root_of,
-    seconds_of,
-    vocabulary_of,
-)
+from genrescale.data.corpora.cells import carried, official_split, one_of, seconds_of, vocabulary_of
+from genrescale.data.corpora.reading import column, read_columns, read_rows
+from genrescale.data.corpora.song_addresses import root_of
 from genrescale.storage.json_bytes import read_json
 from genrescale.storage.store import Store
 

@@ -20,18 +20,9 @@ from typing import Any
 
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora.audiofolder import METADATA_NAMES, SPLIT_FOLDERS, class_tags, folder_split, read_features
-from genrescale.data.corpora.reading import (
-    Columns,
-    carried,
-    column,
-    embedded_address,
-    embedded_rows,
-    key_source,
-    open_parquet,
-    resolve,
-    root_of,
-    vocabulary_of,
-)
+from genrescale.data.corpora.cells import carried, vocabulary_of
+from genrescale.data.corpora.reading import Columns, column, embedded_rows, open_parquet
+from genrescale.data.corpora.song_addresses import embedded_address, key_source, resolve, root_of
 from genrescale.data.corpora.walking import listed_files
 from genrescale.storage.store import Store
 

@@ -7,12 +7,13 @@ are unknown: each song counts as its own artist.
 from __future__ import annotations
 
 from genrescale.audio import Song, Vocabulary, song_key
+from genrescale.data.corpora.cells import one_form
 from genrescale.data.corpora.listing import Listing
-from genrescale.data.corpora.reading import one_form, root_of
+from genrescale.data.corpora.song_addresses import root_of
 from genrescale.data.corpora.walking import AUDIO_SUFFIXES, listed_files, songs_among
 from genrescale.storage.store import Store
 
-LOOSE = "beside the label folders"
+LOOSE = "songs beside the label folders"
 
 
 def list_songs(audio: str) -> tuple[list[Song], Vocabulary]:

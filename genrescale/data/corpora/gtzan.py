@@ -13,7 +13,9 @@ from __future__ import annotations
 import re
 
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import below, one_of, read_lines, root_of, vocabulary_of
+from genrescale.data.corpora.cells import one_of, vocabulary_of
+from genrescale.data.corpora.reading import read_lines
+from genrescale.data.corpora.song_addresses import below, root_of
 from genrescale.data.corpora.walking import is_audio, listed_files
 from genrescale.storage.store import Store
 

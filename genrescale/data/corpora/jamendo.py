@@ -14,7 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from genrescale.audio import SPLITS, Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import below, carried, one_of, read_rows, root_of, seconds_of, vocabulary_of
+from genrescale.data.corpora.cells import carried, one_of, seconds_of, vocabulary_of
+from genrescale.data.corpora.reading import read_rows
+from genrescale.data.corpora.song_addresses import below, root_of
 from genrescale.storage.store import Store
 
 SUBSETS = ("moodtheme", "top50tags", "genre", "instrument", "all")

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from genrescale.addresses import identity, public_address, scrubbed
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import canonical, look_alikes
+from genrescale.data.corpora.cells import look_alikes
+from genrescale.data.corpora.song_addresses import canonical
 from genrescale.data.corpora.walking import PassedOver
 from genrescale.data.quarantine import Rejected
 

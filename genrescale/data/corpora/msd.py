@@ -17,23 +17,10 @@ import re
 from collections.abc import Sequence
 
 from genrescale.audio import SPLITS, Song, Tag, Vocabulary, song_key
+from genrescale.data.corpora.cells import carried, most_frequent, official_split, one_form, one_of, tag_names, texts
 from genrescale.data.corpora.musicnn import read_clips
-from genrescale.data.corpora.reading import (
-    TABLE_SUFFIXES,
-    below,
-    carried,
-    column,
-    most_frequent,
-    official_split,
-    one_form,
-    one_of,
-    read_columns,
-    resolve,
-    root_of,
-    split_address,
-    tag_names,
-    texts,
-)
+from genrescale.data.corpora.reading import TABLE_SUFFIXES, column, read_columns
+from genrescale.data.corpora.song_addresses import below, resolve, root_of, split_address
 from genrescale.storage.store import Store
 
 NUM_TAGS = 50

@@ -19,18 +19,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from genrescale.audio import SPLITS, Song, Tag, Vocabulary, song_key
+from genrescale.data.corpora.cells import carried, most_frequent, one_of
 from genrescale.data.corpora.musicnn import index_name, read_clips
-from genrescale.data.corpora.reading import (
-    below,
-    carried,
-    column,
-    most_frequent,
-    one_of,
-    read_columns,
-    read_rows,
-    root_of,
-    split_address,
-)
+from genrescale.data.corpora.reading import column, read_columns, read_rows
+from genrescale.data.corpora.song_addresses import below, root_of, split_address
 from genrescale.storage.store import Store
 
 ANNOTATIONS, CLIP_INFO = "annotations_final.csv", "clip_info_final.csv"

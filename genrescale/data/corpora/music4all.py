@@ -11,16 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from genrescale.audio import Song, Tag, Vocabulary, song_key
-from genrescale.data.corpora.reading import (
-    below,
-    carried,
-    column,
-    most_frequent,
-    one_of,
-    read_columns,
-    root_of,
-    tag_names,
-)
+from genrescale.data.corpora.cells import carried, most_frequent, one_of, tag_names
+from genrescale.data.corpora.reading import column, read_columns
+from genrescale.data.corpora.song_addresses import below, root_of
 from genrescale.storage.store import Store
 
 FILES = {"genres": "id_genres.csv", "tags": "id_tags.csv"}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora import jamendo, music4all
-from genrescale.data.corpora.reading import carried
+from genrescale.data.corpora.cells import carried
 
 
 def list_songs(

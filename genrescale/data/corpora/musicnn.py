@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genrescale.audio import SPLITS, Tag, Vocabulary
-from genrescale.data.corpora.reading import one_of, read_lines, read_rows
+from genrescale.data.corpora.cells import one_of
+from genrescale.data.corpora.reading import read_lines, read_rows
 from genrescale.storage.json_bytes import read_json
 from genrescale.storage.store import Store
 

@@ -1,4 +1,4 @@
-"""Helpers that all corpora use: tables as columns, addresses of songs, official splits and vocabularies.
+"""Tables of a corpus as lists by column.
 
 Tables are read completely and strictly: too many or too few cells in a row, text that is not UTF-8, or a missing column
 raise ValueError with the file and the row (the first row below the header is row 1).
@@ -6,107 +6,27 @@ raise ValueError with the file and the row (the first row below the header is ro
 
 from __future__ import annotations
 
-import ast
 import codecs
 import csv
 import io
 import json
-import math
-import os
 import re
-import sys
-import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
 from genrescale.addresses import public_address
-from genrescale.audio import Tag, Vocabulary
 from genrescale.storage.json_bytes import read_json
 from genrescale.storage.parquet import ParquetTable
 from genrescale.storage.store import Store
-from genrescale.storage.web import WEB
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-SEPARATOR = "|"
-SPLIT_NAMES = {
-    **{"train": "train", "training": "train", "test": "test"},
-    **{"validation": "validation", "valid": "validation", "val": "validation"},
-}
-_JOINERS = "\u200c\u200d"  # invisible, but part of words in Persian and Hindi, and of emoji
 _MAX_CELL = 1 << 26  # biographies in FMA's tables exceed the csv module's default limit
 
 Columns = dict[str, list[Any]]
-
-
-def root_of(store: Store) -> str:
-    """Return the address that precedes a path in ``store``, valid for any process and working folder."""
-    local = store.local_path()
-    return str(local) if local is not None else store.uri.rstrip("/")
-
-
-def below(root: str, path: str, where: str = "") -> str:
-    """Return the address of the file ``path`` in ``root``.
-
-    Raises ValueError, with ``where``, for a path that leads out of it.
-    """
-    depth, at = 0, f"{where}: " if where else ""
-    for part in path.split("/"):
-        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
-        if depth < 0:
-            raise ValueError(f"{at}the path {path!r} leads out of {root}")
-    if "://" in path or path.startswith("/"):
-        raise ValueError(f"{at}the path {path!r} is not inside {root}")
-    return f"{root}/{path}"
-
-
-def resolve(root: str, path: str, where: str) -> str:
-    """Return the address of a song in a table of the folder ``root``: a URI, an absolute path, or a path in ``root``.
-
-    Raises ValueError, with ``where``, for a path that leads out, and for a file of this machine if the table is
-    elsewhere: whoever can write the table must not choose which local files are read.
-    """
-    if "://" in root and path.lower().startswith(("/", "file:")):
-        raise ValueError(f"{where}: the path {path!r} is a file of this machine, but the table is not on it")
-    return path if "://" in path or path.startswith("/") else below(root, path, where)
-
-
-def canonical(address: str) -> str:
-    """Return one spelling for all spellings of a file's address: with ``./``, ``//``, ``file://``, a host in capitals.
-
-    Names of objects in a bucket are taken as they are, because there ``a//b`` is another object than ``a/b``.
-    """
-    scheme, separator, rest = address.partition("://")
-    if not separator or scheme.lower() == "file":
-        return os.path.normpath(rest if separator else address)
-    host, slash, path = rest.partition("/")
-    if f"{scheme.lower()}://" in WEB:
-        kept, mark, query = path.partition("?")
-        return f"{scheme.lower()}://{host.lower()}{slash}{os.path.normpath(kept) if kept else ''}{mark}{query}"
-    return address
-
-
-def key_source(root: str, path: str) -> str:
-    """Return what a song's key is made of: its path as the table has it, or its whole URL if that has a query."""
-    return f"{root}/{path}" if root.startswith(WEB) and "://" not in path and re.search("[?#]", path) else path
-
-
-def folder_of(address: str) -> Store:
-    """The folder of a file."""
-    folder, slash, _ = address.rpartition("/")
-    return Store(folder or slash or ".")
-
-
-def split_address(address: str) -> tuple[Store, str]:
-    """Split the address of a file into its folder and its name. A URL's query stays with the name."""
-    if os.path.islink(address):
-        address = os.path.realpath(address)
-    path, mark, query = address.partition("?") if address.startswith(WEB) else (address, "", "")
-    return folder_of(path), f"{path.rpartition('/')[2]}{mark}{query}"
 
 
 def read_columns(store: Store, name: str, delimiter: str = "", remedy: str = "") -> Columns:
@@ -180,14 +100,6 @@ def read_parquet(file: ParquetTable, where: str, columns: Sequence[str] | None =
         raise ValueError(f"{where} cannot be read as Parquet: {error}") from None
 
 
-def embedded_address(file: str, column: str, row: int) -> str:
-    """Return the address of a song embedded in a row (from 0) of a Parquet file.
-
-    ``data/decoding/in_parquet.py`` reads it.
-    """
-    return f"{file}#{column}/{row}"
-
-
 def embedded_rows(file: ParquetTable, column: str) -> list[bool]:
     """Return whether ``column.bytes`` of each row has content; all False if there is no such column.
 
@@ -208,108 +120,6 @@ def column(table: Mapping[str, list[Any]], name: str, where: str, use: str = "")
     if name not in table:
         raise ValueError(f"{where} has no column {name!r}{use}; it has {sorted(table)}")
     return table[name]
-
-
-def texts(cells: Sequence[Any]) -> list[str]:
-    """Convert cells to text: a missing value (None, NaN) to "", the whole number 3.0 to "3", a list to its parts."""
-    return [_text_of(cell) for cell in cells]
-
-
-def _text_of(cell: Any) -> str:
-    if cell is None or cell != cell:  # NaN, which pandas writes for a missing cell
-        return ""
-    if isinstance(cell, (list, tuple)):
-        return ", ".join(filter(None, map(_text_of, cell)))
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
-
-
-@lru_cache(maxsize=1 << 16)
-def one_form(name: str) -> str:
-    """Return a name in one form, in which names that look the same are the same.
-
-    Unicode has several forms of one letter, spaces of several kinds, and characters of no width.
-    """
-    composed = unicodedata.normalize("NFC", name)
-    visible = "".join(c for c in composed if unicodedata.category(c) != "Cf" or c in _JOINERS)
-    return " ".join(visible.split())
-
-
-def tag_names(cell: Any, separator: str = SEPARATOR) -> list[str]:
-    """Parse the tags of one cell, which is ``rock|live``, a list, a number or empty; each tag once, in order."""
-    if cell is None:
-        return []
-    if isinstance(cell, str):
-        names = _written_list(cell) or cell.split(separator)
-    else:
-        names = cell if isinstance(cell, (list, tuple)) else [cell]
-    # name != name: NaN, which pandas writes for a missing cell in a column of numbers
-    if any(name is None or name != name or isinstance(name, (Mapping, list, tuple, bytes)) for name in names):
-        raise ValueError(f"{cell!r} is neither a name nor a list of names")
-    # interned, so that songs share one string for each tag
-    return list(dict.fromkeys(sys.intern(formed) for name in names if (formed := one_form(str(name)))))
-
-
-def _written_list(cell: str) -> list[Any]:
-    """Return the items of a list that was written as text, such as ``['rock', 'pop']``; [] for any other text."""
-    if not (cell.startswith("[") and cell.endswith("]")):
-        return []
-    try:
-        found = ast.literal_eval(cell)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return []
-    return found if isinstance(found, list) else []
-
-
-def look_alikes(names: Iterable[str]) -> list[str]:
-    """Describe the names that differ by upper and lower case or by spaces and dashes alone."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(re.sub(r"[\s_-]+", "", name.casefold()), []).append(name)
-    return [", ".join(map(repr, sorted(group))) for group in groups.values() if len(group) > 1]
-
-
-def official_split(cell: str, where: str) -> str | None:
-    """Parse a split name; "" gives None. Raises ValueError for an unknown name."""
-    if cell and cell not in SPLIT_NAMES:
-        raise ValueError(f"{where}: split {cell!r} is none of {list(SPLIT_NAMES)}")
-    return SPLIT_NAMES[cell] if cell else None
-
-
-def seconds_of(cell: str, where: str) -> float:
-    """Parse a length in seconds; "" gives 0, which means unknown. Raises ValueError for anything else."""
-    try:
-        seconds = float(cell or 0)
-    except ValueError:
-        seconds = math.nan
-    if not 0.0 <= seconds < math.inf:
-        raise ValueError(f"{where}: {cell!r} is not a length in seconds")
-    return seconds
-
-
-def most_frequent(labels: Sequence[Sequence[str]], top: int) -> list[str]:
-    """Return the ``top`` tags with the most songs (0: all), most frequent first, ties by name."""
-    counts = Counter(tag for tags in labels for tag in tags)
-    ranked = sorted(counts, key=lambda tag: (-counts[tag], tag))
-    return ranked[:top] if top else ranked
-
-
-def carried(tags: Sequence[str], vocabulary: Collection[str] | None = None) -> dict[str, float]:
-    """Return the labels of a song with these tags, limited to the vocabulary."""
-    return {tag: 1.0 for tag in tags if vocabulary is None or tag in vocabulary}
-
-
-def vocabulary_of(labels: Sequence[Collection[str]], where: str) -> Vocabulary:
-    """Make a vocabulary of all songs' tags, sorted; it is exclusive if every song has exactly one."""
-    names = sorted({name for tags in labels for name in tags})
-    if not names:
-        raise ValueError(f"{where} has no label in any row")
-    return Vocabulary(tuple(Tag(name) for name in names), exclusive=all(len(set(tags)) == 1 for tags in labels))
-
-
-def one_of(option: str, value: str, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise ValueError(f"option {option}={value!r} is none of {list(allowed)}")
-    return value
 
 
 def _bytes(store: Store, name: str, remedy: str) -> bytes:

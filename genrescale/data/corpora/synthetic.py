@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from genrescale.audio import Song, Vocabulary, song_key
-from genrescale.data.corpora.reading import below, root_of
+from genrescale.data.corpora.song_addresses import below, root_of
 from genrescale.data.synthesis.write import SONGS_TABLE, VOCABULARY_FILE
 from genrescale.storage.json_bytes import JSON_BYTES, read_object
 from genrescale.storage.parquet import read_table

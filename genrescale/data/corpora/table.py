@@ -37,23 +37,18 @@ from typing import Any
 from genrescale.addresses import public_address
 from genrescale.audio import Song, Tag, Vocabulary, song_key
 from genrescale.config.corpus import TableColumns
-from genrescale.data.corpora.listing import Listing, Rows
-from genrescale.data.corpora.reading import (
+from genrescale.data.corpora.cells import (
     SEPARATOR,
     SPLIT_NAMES,
-    Columns,
-    column,
-    key_source,
     official_split,
     one_form,
-    read_columns,
-    resolve,
-    root_of,
-    split_address,
     tag_names,
     texts,
     vocabulary_of,
 )
+from genrescale.data.corpora.listing import Listing, Rows
+from genrescale.data.corpora.reading import Columns, column, read_columns
+from genrescale.data.corpora.song_addresses import key_source, resolve, root_of, split_address
 
 REQUIRED = ("path", "labels")
 REGRESS = "regress:"
@@ -115,8 +110,8 @@ def _notes(vocabulary: Vocabulary, separator: str) -> Iterator[str]:
     for other in ",;/|":
         if other != separator and (held := [name for name in vocabulary.names if other in name.strip(other)]):
             yield (
-                f"{len(held)} labels hold {other!r}, such as {held[0]!r}: labels are separated by {separator!r}; "
-                f"+options.separator={other!r} takes the other"
+                f"labels with {other!r} in them: {len(held)}, such as {held[0]!r}; "
+                f"labels are separated by {separator!r}, and +options.separator={other!r} changes that"
             )
 
 

@@ -17,18 +17,19 @@ AUDIO_SUFFIXES = (
     *(".webm", ".wma", ".wv", ".xwma"),
 )
 """Of files that are songs: suffixes of the formats that decoding allows."""
-HIDDEN = "hidden (the name begins with a dot)"
-LINKED = "linked folders, which are not followed (cp -rL makes a copy)"
+HIDDEN = "hidden, because the name begins with a dot"
+LINKED = "linked folders, which are not followed; cp -rL makes a copy"
 BROKEN = "links that lead nowhere"
-FORBIDDEN = "that this user may not read"
-SPECIAL = "that are no plain files"
-NOT_TEXT = "whose names are not Unicode text (rename them)"
+FORBIDDEN = "not readable for this user"
+SPECIAL = "no plain files"
+NOT_TEXT = "names that are not Unicode text; rename them"
 _SHOWN = 3
+_LONGEST_SUFFIX = 6  # with its dot
 
 
 @dataclass
 class PassedOver:
-    """Files and folders that are no songs of the corpus, by the reason, which completes "passed over: 3 files ..."."""
+    """Names of files and folders that are no songs of the corpus, by reason."""
 
     names: dict[str, list[str]] = field(default_factory=dict)
 
@@ -42,7 +43,7 @@ class PassedOver:
     def lines(self) -> list[str]:
         """Return a line for each reason: the count and the first names."""
         return [
-            f"passed over: {len(names):,} {'file' if len(names) == 1 else 'files'} {reason}, "
+            f"passed over ({reason}): {len(names):,}, "
             f"{'namely' if len(names) <= _SHOWN else 'the first'} {', '.join(map(_shown, sorted(names)[:_SHOWN]))}"
             for reason, names in sorted(self.names.items())
         ]
@@ -116,5 +117,7 @@ def songs_among(files: Iterable[str], passed: PassedOver) -> list[str]:
             songs.append(path)
         else:
             suffix = PurePosixPath(path).suffix.lower()
-            passed.add(f"with the suffix {suffix}" if suffix else "without a suffix", path)
+            # the end of a name like take.2024 is no suffix, and each would be a reason of its own
+            is_short = len(suffix) <= _LONGEST_SUFFIX and not suffix[1:].isdecimal()
+            passed.add((f"suffix {suffix}" if suffix else "no suffix") if is_short else "other suffixes", path)
     return songs

@@ -41,7 +41,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not arrays:
         raise ValueError(f"{path} holds no named arrays, so it is not a state_dict")
     arrays = _unwrapped(arrays)
-    if wrong := [name for name, array in arrays.items() if array.is_floating_point() and not array.isfinite().all()]:
+    floats = {name: array for name, array in arrays.items() if array.is_floating_point()}
+    # as fp32, because the 8-bit formats have no isfinite
+    if wrong := [name for name, array in floats.items() if not array.float().isfinite().all()]:
         raise ValueError(
             f"{path} holds numbers that are not finite, in {', '.join(wrong[:3])}: training diverged, or it is damaged"
         )
