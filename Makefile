@@ -37,25 +37,25 @@ scale: env
 test: env
 	@# clusters wait much: the tests without Ray run meanwhile, on one thread, and tell of themselves at the end
 	@$(BIN)/python -m pytest tests/gpu -rs
-	@log=$$(mktemp); OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/golden tests/browser > $$log 2>&1 & \
+	@log=$$(mktemp); OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/golden tests/browser -m "not soak" > $$log 2>&1 & \
 	others=$$!; trap "kill $$others 2> /dev/null" EXIT; \
 	$(BIN)/python -m pytest tests/cluster -m "not soak"; failed=$$?; \
 	wait $$others || failed=1; cat $$log; rm -f $$log; exit $$failed
 
 soak: env
-	@$(BIN)/python -m pytest tests/soak tests/cluster -m soak -s
+	@$(BIN)/python -m pytest tests/soak tests/cluster tests/unit -m soak -s
 
 check: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/unit tests/golden
+	$(BIN)/python -m pytest tests/unit tests/golden -m "not soak"
 
 coverage: env
 	@# processes that the tests start are counted too, Ray's workers among them: pyproject.toml, tool.coverage
 	@rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/coverage run -m pytest tests/unit tests/golden
+	$(BIN)/coverage run -m pytest tests/unit tests/golden -m "not soak"
 	$(BIN)/coverage run -m pytest $(addprefix tests/cluster/test_,sweep.py training.py sharding.py stream.py)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report

@@ -14,8 +14,8 @@ from genrescale.config import RunConfig, SiteConfig, science
 from genrescale.data.manifest import read_manifest
 from genrescale.launch.capacity import capacity
 from genrescale.launch.cluster import cluster_nodes
-from genrescale.launch.process_group import torch_config
-from genrescale.launch.worker import WorkerJob, error_path, run_worker, scores_path
+from genrescale.launch.process_group import process_group
+from genrescale.launch.worker_job import WorkerJob, error_path, run_worker, scores_path
 from genrescale.results import (
     ResultRow,
     join_scores,
@@ -73,7 +73,7 @@ def _fit(resolved: ResolvedRun, launched: float, callbacks: list[Any]) -> None:
     trainer = TorchTrainer(
         run_worker,
         train_loop_config={"job": job},
-        torch_config=torch_config(site.use_gpu),
+        torch_config=process_group(site.use_gpu),  # type: ignore[arg-type]  # any BackendConfig will do
         scaling_config=ScalingConfig(
             num_workers=site.workers,
             use_gpu=site.use_gpu,

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
 import ray
 import ray.train
 
-from genrescale.audio import Vocabulary
-from genrescale.config import RunConfig, SiteConfig
 from genrescale.data.reading.plan import score_items
-from genrescale.data.reading.source import StreamSource
 from genrescale.data.stream import GroupStream
-from genrescale.launch.errors import error_sentence
-from genrescale.results import run_folder, write_curve, write_scores, write_summary
+from genrescale.launch.worker_job import WorkerJob, scores_path
+from genrescale.results import write_curve, write_scores, write_summary
 from genrescale.results.stream_stats import write_streams
 from genrescale.results.weights import write_model
 from genrescale.storage.store import Store
@@ -27,50 +21,7 @@ from genrescale.training.loop import Outcome, TrainingLoop
 from genrescale.training.state import loop_summary
 
 
-@dataclass(frozen=True, eq=False)
-class WorkerJob:
-    """What the driver hands to every worker of a run.
-
-    ``class_counts_K`` are the training songs of each tag; ``source`` is in Ray's object store, for the read tasks too;
-    ``launched`` is when the driver began, a time.time().
-    """
-
-    run: RunConfig
-    site: SiteConfig
-    run_id: str
-    vocabulary: Vocabulary
-    class_counts_K: np.ndarray
-    source: ray.ObjectRef[StreamSource]
-    launched: float
-
-
-def run_worker(config: dict[str, Any]) -> None:
-    """One Ray Train worker, on the WorkerJob in ``config["job"]``: Ray Train hands over dicts only.
-
-    What ends it is written down here, where the error is at hand: Ray Train hands on its text, cut in the middle.
-    """
-    job: WorkerJob = config["job"]
-    files, path = Store(job.site.out), error_path(job.run_id)
-    if ray.train.get_context().get_world_rank() == 0 and files.exists(path):
-        files.delete(path)  # of an earlier attempt
-    try:
-        _train_and_score(job)
-    except Exception as error:
-        if not files.exists(path):  # the first is the cause: the other workers only lose their connection
-            files.write_bytes(path, error_sentence(error).encode())
-        raise
-
-
-def error_path(id: str) -> str:
-    return f"{run_folder(id)}/error.txt"
-
-
-def scores_path(id: str, rank: int) -> str:
-    """One worker's part of a run's score table."""
-    return f"{run_folder(id)}/scores-{rank}.parquet"
-
-
-def _train_and_score(job: WorkerJob) -> None:
+def train_and_score(job: WorkerJob) -> None:
     """Stream, engine and loop, put together."""
     run, site, files = job.run, job.site, Store(job.site.out)
     source = ray.get(job.source)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -31,14 +29,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(server: S3Server) -> Iterator[None]:
+def temporary() -> Iterator[Path]:
+    """The folder of temporary files of the session's Ray and its workers. Short: sockets have 107 characters."""
+    folder = tempfile.mkdtemp(prefix="gs-", dir="/tmp")
+    yield Path(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(server: S3Server, temporary: Path) -> Iterator[None]:
     """A private Ray of 4 logical CPUs for all tests that need none of their own; its processes know the S3 server.
 
     A second one would cost ten seconds, and every job's own workers as long again: here they stay from test to test.
     """
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
+        for name, value in {**server.environment, "TMPDIR": str(temporary)}.items():
             patch.setenv(name, value)
+        patch.setattr(tempfile, "tempdir", None)  # it keeps what TMPDIR was
         folders = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
         patch.setenv("PYTHONPATH", os.pathsep.join(folders))
         cluster = connect(num_cpus=4, trains=True)
@@ -72,13 +79,14 @@ def environment() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def near(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The sweep ONE_SIZE as a private Ray of two logical CPUs runs it on local folders.
-
-    A cluster or a bucket must end with the same.
-    """
-    out = tmp_path_factory.mktemp("near")
-    command = [sys.executable, "jobs/scale_sweep.py", *ONE_SIZE, "cpus=2", f"corpus={corpus.uri}", f"out={out}"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+def swept(job: RunJob, corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The undisturbed sweep ONE_SIZE on local folders, and what it printed. A cluster ends with the same."""
+    out = tmp_path_factory.mktemp("sweep")
+    ended = job("scale_sweep", *ONE_SIZE, f"corpus={corpus.uri}", f"out={out}")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    return Store(str(out))
+    return out, ended.stdout
+
+
+@pytest.fixture(scope="session")
+def near(swept: tuple[Path, str]) -> Store:
+    return Store(str(swept[0]))

@@ -63,11 +63,12 @@ def listening(job: subprocess.Popen[bytes]) -> dict[tuple[str, int], str]:
 def training(
     needs_root: None, corpus: Manifest, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A sweep of two workers while both train."""
+    """A sweep of two workers while both train. Two logical CPUs are enough for it."""
     out = tmp_path_factory.mktemp("closed") / "sweep"
     job = subprocess.Popen(
         [
-            *(sys.executable, "jobs/scale_sweep.py", *ONE_SIZE, "families=[waveform]", "site.workers=2"),
+            *(sys.executable, "jobs/scale_sweep.py", *ONE_SIZE, "families=[waveform]", "cpus=2"),
+            *("site.workers=2", "site.cpus_per_worker=0.5", "site.data_cpus=0.5"),
             *("optim.max_steps=100000", f"corpus={corpus.uri}", f"out={out}"),
         ],
         cwd=ROOT,

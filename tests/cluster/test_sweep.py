@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.job_runs import RunJob
+from helpers.sweeps import ONE_SIZE
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from genrescale.data.manifest import Manifest, read_manifest
@@ -23,39 +24,18 @@ from genrescale.storage.store import Store
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 METRICS = ("roc_auc", "pr_auc", "rmse", "val_loss")
-TINY = [
-    "sweep=demo",
-    "sizes=[40]",
-    "seeds=[0]",
-    "lrs=[]",
-    "backend_layers=[]",
-    "frontend_layers=[]",
-    "synthesis=null",
-    "data.batch=8",
-    "data.group=4",
-    "optim.max_steps=6",
-    "optim.validate_every=3",
-]
 
 
 def settings(corpus: Manifest, out: Path, *overrides: str) -> list[str]:
-    return [*TINY, f"corpus={corpus.uri}", f"out={out}", *overrides]
+    return [*ONE_SIZE, f"corpus={corpus.uri}", f"out={out}", *overrides]
 
 
 def table_of(out: Path) -> str:
     return (out / "table.csv").read_text()
 
 
-@pytest.fixture(scope="module")
-def finished(job: RunJob, corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    out = tmp_path_factory.mktemp("sweep")
-    ended = job("scale_sweep", *settings(corpus, out))
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return out, ended.stdout
-
-
-def test_every_planned_run_has_a_row_and_a_score_table(finished: tuple[Path, str], corpus: Manifest):
-    files = Store(str(finished[0]))
+def test_every_planned_run_has_a_row_and_a_score_table(swept: tuple[Path, str], corpus: Manifest):
+    files = Store(str(swept[0]))
     rows = read_results(files)
     planned = read_planned(files)
     assert {trial.run_id for trial in planned} == set(rows)
@@ -65,8 +45,8 @@ def test_every_planned_run_has_a_row_and_a_score_table(finished: tuple[Path, str
         assert scores.keys == corpus.songs["key"].take(corpus.select("test")).to_pylist()
 
 
-def test_the_rows_metrics_are_scikit_learns(finished: tuple[Path, str], corpus: Manifest):
-    files = Store(str(finished[0]))
+def test_the_rows_metrics_are_scikit_learns(swept: tuple[Path, str], corpus: Manifest):
+    files = Store(str(swept[0]))
     classify = corpus.vocabulary.classify_K
     for id, row in read_results(files).items():
         scores, _ = read_scores(files, f"{run_folder(id)}/scores.parquet")
@@ -79,8 +59,8 @@ def test_the_rows_metrics_are_scikit_learns(finished: tuple[Path, str], corpus: 
         assert row.rmse == pytest.approx(float(np.sqrt(np.square(error).mean())), abs=1e-9)
 
 
-def test_the_printed_table_and_the_page_hold_the_rows(finished: tuple[Path, str]):
-    out, printed = finished
+def test_the_printed_table_and_the_page_hold_the_rows(swept: tuple[Path, str]):
+    out, printed = swept
     page = (out / "report.html").read_text()
     for trial in read_planned(Store(str(out))):
         row = read_results(Store(str(out)))[trial.run_id]
@@ -91,10 +71,10 @@ def test_the_printed_table_and_the_page_hold_the_rows(finished: tuple[Path, str]
 
 
 def test_a_deleted_row_is_missing_in_the_report_and_alone_run_again(
-    job: RunJob, finished: tuple[Path, str], corpus: Manifest, tmp_path: Path
+    job: RunJob, swept: tuple[Path, str], corpus: Manifest, tmp_path: Path
 ):
     out = tmp_path / "sweep"
-    shutil.copytree(finished[0], out)
+    shutil.copytree(swept[0], out)
     before = table_of(out)
     id = next(t.run_id for t in read_planned(Store(str(out))) if t.axis == "grid")
     written = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/result.json")}
@@ -112,7 +92,7 @@ def test_a_deleted_row_is_missing_in_the_report_and_alone_run_again(
 
 @pytest.mark.soak
 def test_a_killed_sweep_continues_and_ends_with_the_same_rows(
-    job: RunJob, finished: tuple[Path, str], corpus: Manifest, tmp_path: Path
+    job: RunJob, swept: tuple[Path, str], corpus: Manifest, tmp_path: Path
 ):
     out = tmp_path / "sweep"
     smaller = settings(corpus, out)
@@ -128,12 +108,13 @@ def test_a_killed_sweep_continues_and_ends_with_the_same_rows(
     again = job("scale_sweep", *smaller)
     assert again.returncode == 0, again.stdout + again.stderr
     assert all(path.stat().st_mtime_ns == when for path, when in written.items())
-    rows, undisturbed = read_results(Store(str(out))), read_results(Store(str(finished[0])))
+    rows, undisturbed = read_results(Store(str(out))), read_results(Store(str(swept[0])))
     assert {row.model for row in rows.values()} == {"waveform", "spectrogram"}
     for id, row in rows.items():
         assert [getattr(row, name) for name in METRICS] == [getattr(undisturbed[id], name) for name in METRICS]
 
 
+@pytest.mark.soak
 def test_a_damaged_shard_fails_its_runs_with_the_song_and_leaves_the_others(
     job: RunJob, corpus: Manifest, tmp_path: Path
 ):
@@ -180,7 +161,3 @@ def test_what_cannot_work_is_refused_before_it_starts(
     assert ended.returncode == 2
     assert message in ended.stderr
     assert len([line for line in ended.stderr.splitlines() if line.startswith("scale_sweep:")]) == 1
-
-
-def test_two_logical_cpus_are_enough(near: Store):
-    assert len(read_results(near)) == 2

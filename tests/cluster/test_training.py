@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
+from helpers.processes import descendants
 from helpers.toy_runs import score, train
 from helpers.worlds import small_run
 
@@ -55,15 +56,22 @@ def kill_after_the_first_checkpoint(out: Path) -> list[int]:
 
     def watch() -> None:
         while not killed:
-            snapshots = out.glob("checkpoints/*/checkpoint_manager_snapshot.json")
-            if any("checkpoint_2" in snapshot.read_text() for snapshot in snapshots):  # checkpoint_{date}
-                killed.extend(_train_workers())
-                for pid in killed:
-                    os.kill(pid, signal.SIGKILL)
+            if any("checkpoint_2" in text for text in _snapshots(out)):  # checkpoint_{date}
+                workers = descendants(os.getpid(), "RayTrainWorker")
+                for worker in workers:
+                    worker.kill()
+                killed.extend(worker.pid for worker in workers)
             time.sleep(0.02)
 
     threading.Thread(target=watch, daemon=True).start()
     return killed
+
+
+def _snapshots(out: Path) -> Iterator[str]:
+    """Ray Train's list of checkpoints, which it replaces while we look."""
+    for snapshot in out.glob("checkpoints/*/checkpoint_manager_snapshot.json"):
+        with suppress(FileNotFoundError):
+            yield snapshot.read_text()
 
 
 @pytest.mark.soak
@@ -104,11 +112,6 @@ def test_a_run_starts_from_a_finished_run(undisturbed: ResultRow, corpus: Manife
     found, _ = score(resolved, loop, Store(str(tmp_path)))
     assert found["roc_auc"] == pytest.approx(undisturbed.roc_auc, abs=0.05)
     assert found["rmse"] == pytest.approx(undisturbed.rmse, abs=0.05)
-
-
-def _train_workers() -> list[int]:
-    children = psutil.Process().children(recursive=True)
-    return [child.pid for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
 
 
 def test_a_diverging_run_says_so(ray_cluster: None, corpus: Manifest, tmp_path: Path):

@@ -1,8 +1,6 @@
 """Credentials of a table's addresses are in no file, log or page of a sharding, also of Ray's own."""
 
 import csv
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from helpers.formats import encoded
+from helpers.job_runs import RunJob
 from helpers.web_with_passwords import CANARY, rows_of, web_of
 
 from genrescale.data.manifest import PAGE_PATH, read_manifest
 
-ROOT = Path(__file__).parents[2]
 KINDS = ("flac", "mp3", "ogg", "wav", "m4a", "opus", "au", "aiff")
 
 pytestmark = pytest.mark.cluster
@@ -45,7 +43,7 @@ def watched(folder: Path) -> Iterator[tuple[set[Path], set[Path]]]:
         thread.join()
 
 
-def test_credentials_of_a_table_are_nowhere(environment: dict[str, str], tmp_path: Path):
+def test_credentials_of_a_table_are_nowhere(job: RunJob, temporary: Path, tmp_path: Path):
     music, out = tmp_path / "music", tmp_path / "shards"
     music.mkdir()
     names = [encoded(kind, 2.0 + i / 8, music).name.replace(" ", "%20") for i, kind in enumerate(KINDS)]
@@ -54,15 +52,14 @@ def test_credentials_of_a_table_are_nowhere(environment: dict[str, str], tmp_pat
     with web_of(music) as host:
         with (tmp_path / "songs.csv").open("w", newline="") as file:
             csv.writer(file).writerows([["path", "labels"], *([path, "rock"] for path in rows_of(host, names))])
-        settings = ["songs_per_shard=4", "max_failure_rate=1", "allow_internal_urls=true", "cpus=2"]
+        settings = ["songs_per_shard=4", "max_failure_rate=1", "allow_internal_urls=true"]
         jobs = (
             ["shard_corpus", "corpus=table", f"audio={tmp_path / 'songs.csv'}", f"out={out}", *settings],
-            ["describe_corpus", f"corpus={out}", "cpus=2"],
+            ["describe_corpus", f"corpus={out}"],
         )
-        with watched(Path(environment["TMPDIR"])) as (seen, leaking):
+        with watched(temporary) as (seen, leaking):
             for name, *arguments in jobs:
-                command = [sys.executable, str(ROOT / f"jobs/{name}.py"), *arguments]
-                ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+                ended = job(name, *arguments)
                 assert ended.returncode == 0, ended.stderr
                 told += ended.stdout + ended.stderr
     assert len(read_manifest(str(out))) == len(KINDS)

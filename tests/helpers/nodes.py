@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import s3fs
+from helpers.processes import descendants
 
 from genrescale.data.manifest import Manifest
 from genrescale.storage.store import Store
@@ -66,11 +67,7 @@ class Cluster:
     def pids(self, name: str) -> list[int]:
         """Processes of the nodes whose title says that they run ``name``."""
         tops = [int(path.read_text()) for path in self.state.glob("node*.pid")]
-        found = []
-        for top in tops:
-            if psutil.pid_exists(top):
-                found += psutil.Process(top).children(recursive=True)
-        return [process.pid for process in found if name in " ".join(_command_line(process))]
+        return [process.pid for top in tops for process in descendants(top, name)]
 
     def node_of(self, pid: int) -> int:
         """The number of the node that a process runs on."""
@@ -79,13 +76,6 @@ class Cluster:
             if int(path.read_text()) in ancestors:
                 return int(path.stem.removeprefix("node"))
         raise ValueError(f"{pid} runs on no node")
-
-
-def _command_line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
 
 
 def told(ended: subprocess.CompletedProcess[str]) -> str:

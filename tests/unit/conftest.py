@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from helpers.small_corpus import make_corpus
 
-from genrescale.data.manifest import Manifest
+from genrescale.data.manifest import Manifest, read_manifest
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(make_corpus(tmp_path_factory.mktemp("corpus")).uri)
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
+def manifest(made: Path) -> Manifest:
+    return read_manifest(str(made))
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Manifest:
+def copy(made: Path, tmp_path: Path) -> Manifest:
     """A corpus of its own, to be damaged."""
-    return make_corpus(tmp_path)
+    shutil.copytree(made.parent, tmp_path, dirs_exist_ok=True)
+    return read_manifest(str(tmp_path / "out"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.small_corpus import flip, make_corpus
+from helpers.small_corpus import flip
 
 from genrescale.audio import SAMPLE_BYTES
 from genrescale.data.manifest import Manifest
@@ -19,9 +19,9 @@ CROP = 9_000
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> Manifest:
+def manifest(copy: Manifest) -> Manifest:
     mapped_shard.cache_clear()
-    return make_corpus(tmp_path)
+    return copy
 
 
 @pytest.fixture

@@ -220,7 +220,9 @@ def train_toy(name: str, precision: str) -> tuple[list[float], float]:
 
 
 @pytest.mark.usefixtures("process_group")
-@pytest.mark.parametrize("name", ["waveform", "spectrogram", "short_chunk_res"])
+@pytest.mark.parametrize(
+    "name", ["waveform", *(pytest.param(name, marks=pytest.mark.soak) for name in ("spectrogram", "short_chunk_res"))]
+)
 def test_the_fast_step_learns_what_the_plain_one_learns(name: str, monkeypatch: pytest.MonkeyPatch):
     """bf16 through the fused layer against fp32 through PyTorch's layers: first loss, last losses and scores agree."""
     fast_losses, fast_score = train_toy(name, "bf16")

@@ -20,8 +20,8 @@ from genrescale.data.index import index_from_bytes, index_path
 from genrescale.data.sharding.writer import write_shard
 from genrescale.storage.store import Store
 
-NUM_SONGS = {**dict.fromkeys(IN_PROCESS, 80), **dict.fromkeys(BY_FFMPEG, 16)}
-NUM_TABLES = 200
+NUM_SONGS = {**dict.fromkeys(IN_PROCESS, 30), **dict.fromkeys(BY_FFMPEG, 10)}
+NUM_TABLES = 80
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_damaged_table_gives_a_plan_or_an_error_that_names_it(tmp_path: Path, 
 def test_of_a_folder_of_damaged_songs_each_is_in_the_shard_or_in_quarantine(folder: Path, tmp_path: Path):
     songs = []
     for kind in NUM_SONGS:
-        for name, data in mutated_songs(kind, 6, folder, start=10_000):
+        for name, data in mutated_songs(kind, 2, folder, start=10_000):
             path = tmp_path / f"{name}.mp3"
             path.write_bytes(data)
             songs.append(Song(name.replace(" ", "_"), str(path), "", {"rock": 1.0}))

@@ -71,7 +71,14 @@ def run_of_model(name: str, **data: Any) -> RunConfig:
     )
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+# one of each kind in ``make test``, all of them in ``make soak``
+MODELS_OF_A_KIND = ("waveform", "spectrogram", "musicnn", "gru", "cnn_transformer", "ssast")
+LOSSES_OF_A_KIND = (("bce", "plain"), ("bce", "augmented"), ("cross_entropy", "plain"), ("focal", "plain"))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in MODELS_OF_A_KIND else pytest.mark.soak) for name in sorted(MODELS)]
+)
 def test_every_model_learns(name: str, tones: Manifest, tmp_path: Path):
     metrics, scores = train_and_score(run_of_model(name), tones, Store(str(tmp_path)))
     assert len(scores.keys) == 24
@@ -141,11 +148,17 @@ def hum_error(scores: ScoreTable) -> float:
     return float(((true_N - score_N) ** 2).mean() / true_N.var())
 
 
-@pytest.mark.parametrize("augmentation", [AugmentConfig(), AUGMENTED], ids=["plain", "augmented"])
-@pytest.mark.parametrize("name", sorted(set(LOSSES) - {"pretext"}))
-def test_every_loss_learns(name: str, augmentation: AugmentConfig, clips: dict[bool, Manifest], tmp_path: Path):
+@pytest.mark.parametrize(
+    ("name", "augmented"),
+    [
+        pytest.param(name, augmented, marks=[] if (name, augmented) in LOSSES_OF_A_KIND else pytest.mark.soak)
+        for name in sorted(set(LOSSES) - {"pretext"})
+        for augmented in ("plain", "augmented")
+    ],
+)
+def test_every_loss_learns(name: str, augmented: str, clips: dict[bool, Manifest], tmp_path: Path):
     """But ``pretext``, which looks at no tags: test_pretraining.py."""
-    exclusive = name == "cross_entropy"
+    exclusive, augmentation = name == "cross_entropy", AUGMENTED if augmented == "augmented" else AugmentConfig()
     metrics, scores = train_and_score(run_of_loss(name, augmentation), clips[exclusive], Store(str(tmp_path)))
     assert len(scores.keys) == 180
     # chance: ROC-AUC 1/2, PR-AUC a tag's share of the clips

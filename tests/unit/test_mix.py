@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,15 +31,19 @@ def corpus_of(folder: Path, numbers: range) -> Manifest:
     return read_manifest(shard_here(songs, Store(str(folder / "out")), settings=SPLIT).manifest.uri)
 
 
-@pytest.fixture
-def real(tmp_path: Path) -> Manifest:
-    return corpus_of(tmp_path / "real", range(20))
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return corpus_of(tmp_path_factory.mktemp("mix") / "real", range(20))
 
 
-@pytest.fixture
-def mixed(real: Manifest, tmp_path: Path) -> Manifest:
-    other = corpus_of(tmp_path / "other", range(30, 70))
-    return mix_corpora([real, other], Store(str(tmp_path / "mix")))[0]
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return corpus_of(tmp_path_factory.mktemp("mix") / "other", range(30, 70))
+
+
+@pytest.fixture(scope="module")
+def mixed(real: Manifest, other: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return mix_corpora([real, other], Store(str(tmp_path_factory.mktemp("mix") / "mix")))[0]
 
 
 def run_on(mixed: Manifest, size: int, weights: list[float] | None = None) -> RunConfig:
@@ -136,7 +141,9 @@ def test_no_artist_is_trained_on_and_tested_on(real: Manifest, tmp_path: Path):
     assert left_out.songs["an artist of that name is validated or tested on"] == there.count(tested.casefold())
 
 
-def test_a_corpus_that_changed_after_it_was_mixed_is_noticed(mixed: Manifest, tmp_path: Path):
+def test_a_corpus_that_changed_after_it_was_mixed_is_noticed(real: Manifest, other: Manifest, tmp_path: Path):
+    copy = read_manifest(str(shutil.copytree(other.uri, tmp_path / "other" / "out")))
+    mixed, _ = mix_corpora([real, copy], Store(str(tmp_path / "mix")))
     row = int(np.flatnonzero(mixed.part_N() == 1)[0])
     take_down(Store(str(tmp_path / "other" / "out")), [mixed.songs["key"][row].as_py()], "licence")
     with pytest.raises(ValueError, match=r"has changed in its corpus since .*: mix again with jobs/mix_corpora\.py"):
