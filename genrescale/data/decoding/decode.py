@@ -16,6 +16,8 @@ truncated, or damaged in the middle                 what ffmpeg finds in it is k
 header promises more samples than there are         what is there is kept
 header promises fewer (WAV, AU, AIFF, FLAC)         the header's number is kept: what follows is not music
 header promises none (written to a pipe)            decoded whole, by ffmpeg
+samples that are an AC-3, DTS or other bitstream    decoded where ffmpeg knows it (in WAV), else refused by its name
+samples in another form than the header says        refused: what they are, where that can be told
 several Ogg or MP3 streams behind each other        all of them
 louder than full scale                              clipped
 missing, no file, empty (0 bytes)                   refused: it does not exist, it is not a file, it is empty
@@ -46,7 +48,13 @@ from pathlib import Path
 import numpy as np
 
 from genrescale.audio import Clip, len_to_seconds, seconds_to_len
-from genrescale.data.decoding.decoders import MAX_SONG_S, DecodeError, decode_with_ffmpeg, decode_with_sndfile
+from genrescale.data.decoding.decoders import (
+    MAX_SONG_S,
+    DecodeError,
+    decode_with_ffmpeg,
+    decode_with_sndfile,
+    refuse_bitstream,
+)
 
 DECODE_LIMIT_S = 60.0
 """Seconds of wall time that each of the two decoders may take for a file."""
@@ -67,6 +75,7 @@ def decode_pcm(
     with _opened(source, name) as file:
         pcm_T = decode_with_sndfile(file, name, limit_s, excerpt=bool(max_s))
         if pcm_T is None:
+            refuse_bitstream(file, name, limit_s)
             pcm_T = decode_with_ffmpeg(file, name, limit_s, seconds_to_len(max_s))
     return Clip(name, _checked(pcm_T, name, min_s))
 

@@ -8,6 +8,7 @@ index lies at its end. It has the protocol since version 6.0.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ import numpy as np
 
 from genrescale.addresses import scrubbed
 from genrescale.audio import PCM_DTYPE, SAMPLE_RATE
+from genrescale.data.decoding.content import disguise, found_in
 from genrescale.data.decoding.isolated import Decoding, Request, library_path, running
 
 MAX_SONG_S = 2 * 3600.0
@@ -38,6 +40,16 @@ PCM_PEAK = 32768.0
 _FLOAT_BYTES = 4
 _REFUSED, _LEFT_TO_FFMPEG = 3, 4  # of sndfile.py, which this process does not import: it loads libsndfile
 _INPUT = "fd:"
+_LOOK_S, _LOOK_DB = 10, -60
+_LOSSLESS = re.compile(
+    rb"RIF[FX]|RF64|riff\x2e|FORM|\.snd|caff|wvpk|TTA1|MAC |tBaK|fLaC|alac|lpcm|sowt|twos|A_PCM|A_TTA|A_WAVPACK"
+)
+"""Marks of files that keep samples as they were, so that a bitstream would still be one."""
+_MARKED_BYTES = 1 << 16
+_AFTERMATH = re.compile(r"Task finished with error code|Terminating thread with return code|^Conversion failed")
+"""Lines that ffmpeg writes after the one that says why."""
+_LOUDEST = 1000.0
+"""Times full scale: samples beyond are no sound in floating point, but whole numbers."""
 _MAX_REASON = 300
 
 
@@ -119,6 +131,19 @@ def decode_with_ffmpeg(file: int, name: str, limit_s: float, max_len: int = 0) -
     return np.concatenate(parts)
 
 
+def refuse_bitstream(file: int, name: str, limit_s: float) -> None:
+    """Raise DecodeError where ffmpeg takes a bitstream for samples. Lossy formats, which hold none, are not decoded."""
+    size = os.fstat(file).st_size
+    marks = os.pread(file, _MARKED_BYTES, 0) + os.pread(file, _MARKED_BYTES, max(0, size - _MARKED_BYTES))
+    if not _LOSSLESS.search(marks):
+        return
+    with running(Request(limit_s, MEMORY_LIMIT, tuple(_look_arguments())), file) as decoding:
+        data = b"".join(decoding.blocks())
+    words_TC = np.frombuffer(data, "<i2", len(data) // 4 * 2).reshape(-1, 2)  # of any number of channels
+    if content := found_in(words_TC.astype(np.int32) << 16, 2):
+        raise DecodeError(name, disguise(content))
+
+
 def _stream(file: int, name: str, limit_s: float, whole: bool) -> Generator[np.ndarray, None, None]:
     """ffmpeg's int16 samples in blocks, not of the ``whole`` file only those of MAX_SONG_S + 1 s."""
     request = Request(limit_s, MEMORY_LIMIT, tuple(_arguments(whole)))
@@ -151,6 +176,9 @@ def _to_pcm(wave_T: np.ndarray, name: str) -> np.ndarray:
     """float32 to int16: to the nearest, clipped at full scale."""
     if not np.isfinite(wave_T).all():
         raise DecodeError(name, "it holds samples that are not numbers")
+    if len(wave_T) and (peak := float(np.abs(wave_T).max())) > _LOUDEST:
+        reach = f"its samples reach {peak:,.0f} times full scale"
+        raise DecodeError(name, f"{reach}, so they are not the floating-point numbers that its header promises")
     return np.clip(np.rint(wave_T * PCM_PEAK), -PCM_PEAK, PCM_PEAK - 1).astype(PCM_DTYPE)
 
 
@@ -160,10 +188,19 @@ def _arguments(whole: bool) -> list[str]:
     # one thread per decoder and filter: the cores are kept busy by other files;
     # rematrix_maxval: without it ffmpeg mixes to floats that are 3 dB (5.1: 11 dB) too loud and exceed full scale
     limit = {} if whole else {"t": MAX_SONG_S + 1}
+    return _command(format="f32le", ac=1, ar=SAMPLE_RATE, rematrix_maxval=1, **limit)
+
+
+@cache
+def _look_arguments() -> list[str]:
+    """That of samples as they are, from where they become loud."""
+    return _command(format="s16le", t=_LOOK_S, af=f"silenceremove=start_periods=1:start_threshold={_LOOK_DB}dB")
+
+
+def _command(**output: str | float) -> list[str]:
     confined = {"protocol_whitelist": "fd", "format_whitelist": ",".join(AUDIO_FORMATS)}
-    stream = ffmpeg.input(_INPUT, threads=1, **confined)["a:0"].output(
-        "pipe:", format="f32le", ac=1, ar=SAMPLE_RATE, threads=1, filter_threads=1, rematrix_maxval=1, **limit
-    )
+    song = ffmpeg.input(_INPUT, threads=1, **confined)["a:0"]
+    stream = song.output("pipe:", threads=1, filter_threads=1, **output)
     options = ("-nostdin", "-hide_banner", "-loglevel", "error")
     return [str(part) for part in ffmpeg.compile(stream.global_args(*options), cmd=ffmpeg_exe())]
 
@@ -179,7 +216,7 @@ def _reason(log: str, status: int) -> str:
         return "it has no audio stream"
     if "Format not on whitelist" in log:
         return "it is no audio file, but a playlist, a script, a picture or another kind of file"
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not _AFTERMATH.search(line)]
     if not lines:
         return f"ffmpeg ended with {status} and no message"
     # ffmpeg's addresses say nothing and would differ between two runs
