@@ -214,10 +214,11 @@ class Song:
 
 @dataclass(frozen=True)
 class Clip:
-    """The decoded audio of one song: ``pcm_T`` is int16, mono, 16 kHz."""
+    """The decoded audio of one song: ``pcm_T`` is int16, mono, 16 kHz. ``notes`` say what a listener should know."""
 
     key: str
     pcm_T: np.ndarray
+    notes: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:

@@ -80,13 +80,14 @@ def bitstream(codec: str, seconds: float, folder: Path, container: str = "spdif"
 def by_sndfile(path: Path, limit_s: float = 60.0) -> np.ndarray | None:
     """What our first decoder alone makes of a file."""
     with path.open("rb") as file:
-        return decode_with_sndfile(file.fileno(), "song", limit_s)
+        decoded = decode_with_sndfile(file.fileno(), "song", limit_s)
+    return None if decoded is None else decoded.pcm_T
 
 
 def by_ffmpeg(path: Path) -> np.ndarray:
     """What our second decoder alone makes of a file."""
     with path.open("rb") as file:
-        return decode_with_ffmpeg(file.fileno(), "song", 60.0)
+        return decode_with_ffmpeg(file.fileno(), "song", 60.0).pcm_T
 
 
 def plain_ffmpeg(path: Path) -> np.ndarray:

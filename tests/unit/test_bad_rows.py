@@ -16,8 +16,8 @@ from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_corpus, list_songs
 from genrescale.data.quarantine import read_quarantine
 from genrescale.data.sharding.errors import FailureBudgetError
-from genrescale.data.sharding.job import ShardingResult
 from genrescale.data.sharding.plan_file import fix_plan, read_plan
+from genrescale.data.sharding.result import ShardingResult
 from genrescale.data.upkeep.inspect import inspect
 from genrescale.data.upkeep.take_down import take_down
 from genrescale.data.upkeep.verify import verify_manifest

@@ -135,7 +135,7 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> Path:
 
 def ffmpeg_answers(path: Path) -> np.ndarray:
     with path.open("rb") as file:
-        return decoders.decode_with_ffmpeg(file.fileno(), "song", 30.0)
+        return decoders.decode_with_ffmpeg(file.fileno(), "song", 30.0).pcm_T
 
 
 @pytest.mark.usefixtures("secretive")

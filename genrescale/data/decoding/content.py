@@ -36,6 +36,8 @@ _BIT_RATES = {  # kbit/s of an MPEG frame, by whether it is of MPEG-1, and by it
 }
 _AC3_RATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 _MIN_SHARE, _MIN_FRAMES = 0.99, 1000
+CANCELLED, CANCELS = 0.2, "its channels cancel each other (one is inverted)"
+"""A song whose mix keeps less of its channels' level gets this note, and is refused where nothing is left."""
 QUIET = 1 << 21
 """An int32 sample of -60 dBFS: what is quieter comes before the start of a bitstream."""
 

@@ -29,7 +29,9 @@ shorter than ``min_s``                              refused with both durations
 longer than MAX_SONG_S                              refused, having decoded no more than that; with ``max_s`` its
                                                     middle is kept, which takes ffmpeg two passes and little memory
 sample rate out of range (0, 1 Hz, 4 GHz)           refused with the rate, or ffmpeg's reason
-never above SILENT_PEAK                             refused: it is silent
+never above SILENT_PEAK                             refused: it is silent, or its channels cancel each other
+mix keeps less than a fifth of the channels' level  kept, with a note (CANCELS) that the job counts
+damaged, so that the decoder complains              kept, with a note (DAMAGED) that the job counts
 NaN or infinite samples                             refused: samples that are not numbers
 more than ``limit_s`` of decoding, or a hang        refused with the limit
 makes a decoder crash or exceed a limit             refused with how the decoder ended
@@ -48,8 +50,10 @@ from pathlib import Path
 import numpy as np
 
 from genrescale.audio import Clip, len_to_seconds, seconds_to_len
+from genrescale.data.decoding.content import CANCELS
 from genrescale.data.decoding.decoders import (
     MAX_SONG_S,
+    Decoded,
     DecodeError,
     decode_with_ffmpeg,
     decode_with_sndfile,
@@ -73,11 +77,11 @@ def decode_pcm(
     above says; ``limit_s`` are seconds of wall time.
     """
     with _opened(source, name) as file:
-        pcm_T = decode_with_sndfile(file, name, limit_s, excerpt=bool(max_s))
-        if pcm_T is None:
+        decoded = decode_with_sndfile(file, name, limit_s, excerpt=bool(max_s))
+        if decoded is None:
             refuse_bitstream(file, name, limit_s)
-            pcm_T = decode_with_ffmpeg(file, name, limit_s, seconds_to_len(max_s))
-    return Clip(name, _checked(pcm_T, name, min_s))
+            decoded = decode_with_ffmpeg(file, name, limit_s, seconds_to_len(max_s))
+    return Clip(name, _checked(decoded, name, min_s), decoded.notes)
 
 
 def middle_excerpt(clip: Clip, max_s: float) -> Clip:
@@ -86,7 +90,7 @@ def middle_excerpt(clip: Clip, max_s: float) -> Clip:
     if not max_len or len(clip.pcm_T) <= max_len:
         return clip
     start = (len(clip.pcm_T) - max_len) // 2
-    return Clip(clip.key, clip.pcm_T[start : start + max_len])
+    return Clip(clip.key, clip.pcm_T[start : start + max_len], clip.notes)
 
 
 def check_size(num_bytes: int, name: str) -> None:
@@ -131,7 +135,8 @@ def _check_kind(mode: int, num_bytes: int, name: str) -> None:
     check_size(num_bytes, name)
 
 
-def _checked(pcm_T: np.ndarray, name: str, min_s: float) -> np.ndarray:
+def _checked(decoded: Decoded, name: str, min_s: float) -> np.ndarray:
+    pcm_T = decoded.pcm_T
     duration_s = len_to_seconds(len(pcm_T))
     if not len(pcm_T):
         raise DecodeError(name, "it holds no audio samples")
@@ -140,5 +145,5 @@ def _checked(pcm_T: np.ndarray, name: str, min_s: float) -> np.ndarray:
     if duration_s > MAX_SONG_S:
         raise DecodeError(name, f"it is longer than {MAX_SONG_S:g} s")
     if max(int(pcm_T.max()), -int(pcm_T.min())) <= SILENT_PEAK:
-        raise DecodeError(name, "it is silent")
+        raise DecodeError(name, CANCELS if CANCELS in decoded.notes else "it is silent")
     return pcm_T
