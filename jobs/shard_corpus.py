@@ -54,8 +54,10 @@ def main(job: ShardCorpusJob) -> None:
             waiting.note("connecting to Ray")
             cluster.enter_context(connect(job.cpus))
         result = write_corpus(plan, out, job.retry_quarantined)
+    result.check_given(entry.key for entry in (*listing.songs, *listing.rejected))
+    account = [listing.passed.account()] if listing.passed.found else []
     say(describe_text(result.manifest))
-    say("\n".join([result.summary(), *listing.lines()]))
+    say("\n".join([*account, result.summary(), *listing.lines()]))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from genrescale.data.corpora.cells import (
 )
 from genrescale.data.corpora.listing import Listing
 from genrescale.data.corpora.reading import Columns, column, open_parquet, read_columns, read_parquet
-from genrescale.data.corpora.song_addresses import key_source, resolve, root_of
+from genrescale.data.corpora.song_addresses import canonical, key_source, resolve, root_of
 from genrescale.data.corpora.walking import PassedOver, listed_files, songs_among
 from genrescale.storage.json_bytes import read_object
 from genrescale.storage.parquet import ParquetTable
@@ -58,9 +58,11 @@ def read_listing(audio: str, label: str = "", metadata: Sequence[str] = ()) -> L
     tables = metadata or [path for path in files if PurePosixPath(path).name in METADATA_NAMES]
     if tables:
         songs = [song for table in tables for song in _of_table(store, table, label)]
-        named = {song.address for song in songs}
+        named = {canonical(song.address) for song in songs}
         found = songs_among((path for path in files if path not in set(tables)), passed)
-        passed.add(UNLISTED, *(path for path in found if f"{root_of(store)}/{path}" not in named))
+        unlisted = [path for path in found if canonical(f"{root_of(store)}/{path}") not in named]
+        passed.add(UNLISTED, *unlisted)
+        passed.songs, passed.tables = len(found) - len(unlisted), len(files) and len(tables)
     elif label:
         raise FileNotFoundError(f"audio={audio} holds none of {list(METADATA_NAMES)}, which label={label} needs")
     else:
@@ -69,6 +71,7 @@ def read_listing(audio: str, label: str = "", metadata: Sequence[str] = ()) -> L
             Song(song_key(path), f"{root}/{path}", "", carried([folder_label(path, audio)]), folder_split(path))
             for path in songs_among(files, passed)
         ]
+        passed.songs = len(songs)
     if not songs:
         raise ValueError(f"audio={audio} has no song and none of {list(METADATA_NAMES)} with a row")
     return Listing(songs, vocabulary_of([song.labels for song in songs], audio), passed=passed)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from genrescale.audio import earlier_key
 from genrescale.data.manifest import DECODERS, Manifest
 from genrescale.data.quarantine import Quarantined
 from genrescale.data.sharding.lengths import read_odd_lengths, sentence
@@ -36,6 +37,20 @@ class ShardingResult:
     def given(self) -> int:
         """The number of songs and rejected rows that the corpus listed: in shards, in quarantine or held out."""
         return len(self.manifest) + len(self.quarantined) + self.held_out
+
+    def check_given(self, keys: Iterable[str]) -> None:
+        """Raise AssertionError unless the songs and rows with these keys, which the corpus lists, are those given.
+
+        Songs that were taken down need not be listed any more, and earlier versions gave other keys.
+        """
+        listed = [{key, earlier_key(key)} for key in keys]
+        known = set().union(*listed)
+        unlisted = sum(not song.path and song.key not in known for song in self.quarantined)
+        if lost := len(listed) - (self.given - unlisted):
+            raise AssertionError(
+                f"{len(listed)} songs and rows were listed, but {self.given - unlisted} were given to the job, which "
+                f"leaves {lost}: this is a bug in genrescale, please report it"
+            )
 
     def summary(self) -> str:
         """Describe in text what the job did."""
