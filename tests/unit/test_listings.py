@@ -144,9 +144,7 @@ def test_an_account_that_is_not_right_is_an_error_that_names_the_difference(tmp_
     songs = [make_song(tmp_path, i) for i in range(8)]
     result = shard_here(songs, Store(str(tmp_path / "out")))
     result.check_given(song.key for song in songs)
-    with pytest.raises(
-        AssertionError, match="9 songs and rows were listed, but 8 were given .*, which leaves 1"
-    ):
+    with pytest.raises(AssertionError, match=r"9 songs and rows were listed, but 8 were given .*, which leaves 1"):
         result.check_given([*(song.key for song in songs), "lost"])
     take_down(Store(result.manifest.uri), ["s02"], "asked to")
     shard_here(songs[:2] + songs[3:], Store(result.manifest.uri)).check_given(s.key for s in songs if s.key != "s02")

@@ -19,6 +19,7 @@ from genrescale.data.sharding.lengths import odd_lengths, write_odd_lengths
 from genrescale.data.sharding.plan import HELD_OUT, ShardPlan
 from genrescale.data.sharding.plan_file import note_decoders
 from genrescale.data.sharding.rebuild import PlannedShard, planned_shards, rebuild_index
+from genrescale.data.sharding.related import related_lines
 from genrescale.data.sharding.result import ShardingResult
 from genrescale.data.sharding.writer import ShardTask, write_shard
 from genrescale.data.takedowns import read_takedowns
@@ -71,7 +72,8 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
         )
     num_rows = len(plan.rejected)
     written, before = len(missing), len(finished)
-    return ShardingResult(manifest, quarantined, written, before, held_out, plan.overlap, num_rows, noted)
+    warnings = related_lines(plan)
+    return ShardingResult(manifest, quarantined, written, before, held_out, plan.overlap, num_rows, noted, warnings)
 
 
 def _finished_manifest(

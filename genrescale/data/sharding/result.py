@@ -19,9 +19,10 @@ _SHOWN = 5
 class ShardingResult:
     """The result of a sharding job: ``written`` counts new shards, ``skipped`` those that were finished before.
 
-    ``held_out`` counts added songs that are in no shard because their artists are in validation or test. ``overlap`` is
-    the artist overlap of official splits, None if the splits are ours. ``rejected_rows`` counts the quarantined entries
-    that are rows of a table without a song. ``noted`` are the paths of songs in the shards by what decoding noted.
+    ``held_out`` counts added songs that are in no shard because their artists or groups are in validation or test.
+    ``overlap`` is the artist overlap of official splits, None if the splits are ours. ``rejected_rows`` counts the
+    quarantined entries that are rows of a table without a song. ``noted`` are the paths of songs in the shards by what
+    decoding noted. ``warnings`` tell which songs of one group, or which songs that look like it, are in several splits.
     """
 
     manifest: Manifest
@@ -32,6 +33,7 @@ class ShardingResult:
     overlap: ArtistOverlap | None
     rejected_rows: int = 0
     noted: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
     @property
     def given(self) -> int:
@@ -67,10 +69,12 @@ class ShardingResult:
         ]
         if self.held_out:
             lines.append(
-                f"{self.held_out} added songs held out (listed in {PLAN_PATH}): their artists are in validation or test"
+                f"{self.held_out} added songs held out (listed in {PLAN_PATH}): their artists or groups are in "
+                "validation or test"
             )
         if self.overlap is not None:
             lines.append(f"official splits: {self.overlap.sentence()}")
+        lines += self.warnings
         if odd := read_odd_lengths(manifest):
             lines.append(sentence(odd))
         lines += [
