@@ -186,7 +186,8 @@ class Song:
     """One song of a corpus, before its audio is read. It has slots because there may be millions.
 
     ``path`` is its encoded file. ``artist`` is used to keep splits apart by artist; "" means unknown, and the song
-    counts as its own artist. ``split`` is the official split, or None if genrescale makes the splits. ``expected_s`` is
+    counts as its own artist; so is ``group``, what must not be divided for another reason, such as clips of one
+    recording. ``split`` is the official split, or None if genrescale makes the splits. ``expected_s`` is
     the length in seconds that the corpus states, 0 if none.
 
     An address with credentials or a query is given as ``path``. It is kept as ``secret_address``, which is only used to
@@ -199,6 +200,7 @@ class Song:
     labels: Mapping[str, float]
     split: str | None = None
     expected_s: float = 0.0
+    group: str = ""
     secret_address: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
@@ -214,10 +216,11 @@ class Song:
 
 @dataclass(frozen=True)
 class Clip:
-    """The decoded audio of one song: ``pcm_T`` is int16, mono, 16 kHz."""
+    """The decoded audio of one song: ``pcm_T`` is int16, mono, 16 kHz. ``notes`` say what a listener should know."""
 
     key: str
     pcm_T: np.ndarray
+    notes: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:

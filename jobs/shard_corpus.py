@@ -40,6 +40,7 @@ def main(job: ShardCorpusJob) -> None:
     from genrescale.data.corpora import list_corpus
     from genrescale.data.sharding.job import write_corpus
     from genrescale.data.sharding.plan_file import fix_plan
+    from genrescale.data.sharding.related import related_lines
     from genrescale.describe.words import describe_text
 
     settings = ShardSettings(**{entry.name: getattr(job, entry.name) for entry in fields(ShardSettings)})
@@ -53,9 +54,13 @@ def main(job: ShardCorpusJob) -> None:
             plan = fix_plan(listing.songs, listing.vocabulary, settings, out, job.append, listing.rejected)
             waiting.note("connecting to Ray")
             cluster.enter_context(connect(job.cpus))
+        for line in related_lines(plan):
+            say(f"note: {line}")
         result = write_corpus(plan, out, job.retry_quarantined)
+    result.check_given(entry.key for entry in (*listing.songs, *listing.rejected))
+    account = [listing.passed.account()] if listing.passed.found else []
     say(describe_text(result.manifest))
-    say("\n".join([result.summary(), *listing.lines()]))
+    say("\n".join([*account, result.summary(), *listing.lines()]))
 
 
 if __name__ == "__main__":

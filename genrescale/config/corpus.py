@@ -32,6 +32,7 @@ class TableColumns:
     labels: str = "labels"
     artist: str = "artist"
     split: str = "split"
+    group: str = "group"
 
     def renamed(self) -> dict[str, str]:
         """The ``columns`` argument of ``list_songs``. A renamed column must exist, even an optional one."""

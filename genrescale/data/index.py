@@ -2,7 +2,8 @@
 
 It is written after its shard, so a shard without an index is unfinished. Parquet columns: ``key``, ``order`` (position
 in the split's nested order), ``offset`` (bytes), ``num_samples``, ``crc32`` (of the whole PCM), ``crc32_seconds`` (a
-list, one for each started second). The metadata hold the shard's size, SHA-256, plan digest and quarantined songs.
+list, one for each started second). The metadata hold the shard's size, SHA-256, plan digest and quarantined songs, and
+the notes on songs if there are any.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +45,7 @@ class ShardIndex:
     """The index of one shard. ``checksums`` (uint32) are all songs' per-second checksums, in the shard's order.
 
     ``plan_digest`` identifies the songs and settings that the shard was written for; ``quarantined`` maps key ->
-    reason.
+    reason, ``notes`` key -> what decoding noted.
     """
 
     keys: list[str]
@@ -56,6 +58,7 @@ class ShardIndex:
     sha256: str
     plan_digest: str
     quarantined: dict[str, str]
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     file_sha256: str = ""  # of the index itself, as it was read
 
     @property
@@ -93,6 +96,7 @@ def index_to_bytes(index: ShardIndex) -> bytes:
         "sha256": index.sha256,
         "plan_digest": index.plan_digest,
         "quarantined": index.quarantined,
+        **({"notes": dict(index.notes)} if index.notes else {}),
     }
     table = pa.table(
         {
@@ -126,6 +130,7 @@ def index_from_bytes(data: bytes) -> ShardIndex:
             sha256=str(meta["sha256"]),
             plan_digest=str(meta["plan_digest"]),
             quarantined={str(key): str(reason) for key, reason in meta["quarantined"].items()},
+            notes={str(key): tuple(map(str, notes)) for key, notes in meta.get("notes", {}).items()},
             file_sha256=hashlib.sha256(data).hexdigest(),
         )
         if (index.num_samples < 0).any() or num_seconds(index.num_samples).sum() != len(index.checksums):

@@ -111,7 +111,10 @@ class Manifest:
             raise ValueError(f"split {split!r} is none of {list(SPLITS)}")
         rows = np.flatnonzero((self.column("split") == split) & (self.column("excluded") == ""))
         if limit < 0 or limit > len(rows):
-            raise ValueError(f"{limit} {split} songs were asked for; {self.uri} has {len(rows)} {split} songs")
+            raise ValueError(
+                f"{limit} {split} songs were asked for; {self.uri} has {len(rows)} {split} songs: "
+                f"set run.data.size (of a sweep: sizes) to {len(rows)} or less"
+            )
         rows = rows[np.argsort(self.column("order")[rows], kind="stable")]
         return rows[:limit] if limit else rows
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -14,13 +15,13 @@ import numpy as np
 
 from genrescale.audio import SPLITS, Song, Tag, len_to_seconds
 from genrescale.data.manifest import Manifest
-from genrescale.data.quarantine import read_quarantine
+from genrescale.data.quarantine import Quarantined, read_quarantine
 from genrescale.data.sharding.splits import artist_overlap
 from genrescale.storage.store import Store
 
 TOP_PAIRS = 12
 _EXAMPLES = 3
-_NUMBER = re.compile(r"\d+(\.\d+)?")
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class QuarantineReason:
-    """A reason with its numbers removed, the count of its songs, and the first of them."""
+    """A reason (where songs differ by its numbers, with their range), the count of its songs, and the first of them."""
 
     reason: str
     songs: int
@@ -197,8 +198,27 @@ def top_pairs(names: list[str], count_CC: np.ndarray, num_songs: int) -> list[Pa
 
 def quarantine_reasons(store: Store) -> list[QuarantineReason]:
     """Group the quarantine of a corpus by reason, most common first; empty if there is no quarantine."""
-    by_reason: dict[str, list[str]] = {}
+    by_form: dict[str, list[Quarantined]] = {}
     for song in read_quarantine(store):
-        by_reason.setdefault(_NUMBER.sub("…", song.reason), []).append(song.path or song.key)
-    reasons = [QuarantineReason(why, len(paths), tuple(paths[:_EXAMPLES])) for why, paths in by_reason.items()]
+        by_form.setdefault(_NUMBER.sub("…", song.reason), []).append(song)
+    reasons = [
+        QuarantineReason(
+            _in_common([song.reason for song in songs]),
+            len(songs),
+            tuple(song.path or song.key for song in songs[:_EXAMPLES]),
+        )
+        for songs in by_form.values()
+    ]
     return sorted(reasons, key=lambda reason: (-reason.songs, reason.reason))
+
+
+def _in_common(reasons: Sequence[str]) -> str:
+    """Return one sentence for reasons that differ by their numbers alone, with the range of each."""
+    columns = zip(*map(_NUMBER.findall, reasons), strict=True)
+    found = iter([sorted(set(column), key=lambda number: float(number.replace(",", ""))) for column in columns])
+
+    def span(_: re.Match[str]) -> str:
+        numbers = next(found)
+        return numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+    return _NUMBER.sub(span, reasons[0])

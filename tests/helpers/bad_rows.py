@@ -20,7 +20,7 @@ from genrescale.audio import SAMPLE_RATE
 from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_corpus
 from genrescale.data.quarantine import read_quarantine
-from genrescale.data.sharding.job import ShardingResult
+from genrescale.data.sharding.result import ShardingResult
 from genrescale.storage.store import Store
 
 ROW = re.compile(r"row (\d+)")

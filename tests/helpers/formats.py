@@ -71,16 +71,23 @@ def encoded(name: str, seconds: float, folder: Path) -> Path:
     return path
 
 
+def bitstream(codec: str, seconds: float, folder: Path, container: str = "spdif") -> bytes:
+    """The piece as ``codec`` at 48 kHz: for a digital output (IEC 61937), or with another ``container`` as it is."""
+    source = encoded("wav", seconds, folder)
+    return run_ffmpeg("-i", source, "-ac", "2", "-ar", "48000", "-c:a", codec, "-strict", "-2", "-f", container, "-")
+
+
 def by_sndfile(path: Path, limit_s: float = 60.0) -> np.ndarray | None:
     """What our first decoder alone makes of a file."""
     with path.open("rb") as file:
-        return decode_with_sndfile(file.fileno(), "song", limit_s)
+        decoded = decode_with_sndfile(file.fileno(), "song", limit_s)
+    return None if decoded is None else decoded.pcm_T
 
 
 def by_ffmpeg(path: Path) -> np.ndarray:
     """What our second decoder alone makes of a file."""
     with path.open("rb") as file:
-        return decode_with_ffmpeg(file.fileno(), "song", 60.0)
+        return decode_with_ffmpeg(file.fileno(), "song", 60.0).pcm_T
 
 
 def plain_ffmpeg(path: Path) -> np.ndarray:

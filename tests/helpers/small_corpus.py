@@ -12,8 +12,9 @@ from genrescale.audio import SAMPLE_RATE, Song, Tag, Vocabulary
 from genrescale.config.corpus import ShardSettings
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.data.quarantine import Rejected
-from genrescale.data.sharding.job import ShardingResult, read_indexes, shard_tasks, write_corpus
+from genrescale.data.sharding.job import read_indexes, shard_tasks, write_corpus
 from genrescale.data.sharding.plan_file import fix_plan
+from genrescale.data.sharding.result import ShardingResult
 from genrescale.data.sharding.writer import ShardTask, write_shard
 from genrescale.data.takedowns import read_takedowns
 from genrescale.storage.store import Store

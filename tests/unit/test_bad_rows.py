@@ -16,8 +16,8 @@ from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_corpus, list_songs
 from genrescale.data.quarantine import read_quarantine
 from genrescale.data.sharding.errors import FailureBudgetError
-from genrescale.data.sharding.job import ShardingResult
 from genrescale.data.sharding.plan_file import fix_plan, read_plan
+from genrescale.data.sharding.result import ShardingResult
 from genrescale.data.upkeep.inspect import inspect
 from genrescale.data.upkeep.take_down import take_down
 from genrescale.data.upkeep.verify import verify_manifest
@@ -78,7 +78,7 @@ def test_bad_rows_are_named_everywhere_and_the_rest_is_a_corpus(tmp_path: Path):
     assert "12 songs given: 9 in shards (0 excluded as copies across splits), 3 in quarantine, 0" in result.summary()
     assert "3 songs in quarantine, 3 of them rows of a table without a song" in result.summary()
     assert all(reason in result.summary() for _, reason in expected)
-    assert "quarantined: 1 song, row …: the path is empty (e.g. " in describe_text(result.manifest)
+    assert "quarantined: 1 song, row 3: the path is empty (e.g. " in describe_text(result.manifest)
     assert verify_manifest(result.manifest) == []
     key = next(song.key for song in read_quarantine(out) if "row 5" in song.reason)
     assert "is in quarantine: row 5, column regress:energy" in "".join(inspect(result.manifest, key))

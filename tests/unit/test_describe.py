@@ -15,6 +15,7 @@ from PIL import Image
 
 from genrescale.audio import SAMPLE_RATE
 from genrescale.data.manifest import PAGE_PATH, Manifest
+from genrescale.data.quarantine import Quarantined, write_quarantine
 from genrescale.describe.facts import (
     co_occurrence,
     imbalance,
@@ -137,9 +138,21 @@ def test_tags_that_occur_together_are_neighbours():
 
 def test_the_quarantine_is_by_reason(small: Manifest):
     (reason,) = quarantine_reasons(Store(small.uri))
-    assert (reason.songs, reason.reason) == (1, "the file is empty (… bytes)")
+    assert (reason.songs, reason.reason) == (1, "the file is empty (0 bytes)")
     assert reason.examples[0].endswith(f"/{BROKEN}.wav")
     assert reason.reason in page_of(small, DescribeSettings(clips=0))
+
+
+def test_numbers_that_differ_in_the_quarantine_are_told_as_a_range(tmp_path: Path):
+    store = Store(str(tmp_path))
+    lengths = (0.31, 0.05, 0.31)
+    short = [Quarantined(f"{i}", f"{i}.wav", f"{s:.2f} s is shorter than min_s=1") for i, s in enumerate(lengths)]
+    large = [Quarantined(f"b{n}", f"{n}.wav", f"the file has {n:,} bytes, more than 1,000") for n in (2500, 10_000)]
+    write_quarantine(store, [*short, *large])
+    assert [(reason.songs, reason.reason) for reason in quarantine_reasons(store)] == [
+        (3, "0.05 to 0.31 s is shorter than min_s=1"),
+        (2, "the file has 2,500 to 10,000 bytes, more than 1,000"),
+    ]
 
 
 def test_the_picture_has_a_pixel_per_cell_with_low_bands_at_the_bottom():

@@ -9,8 +9,8 @@ from helpers.small_corpus import shard_here
 
 from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_corpus
-from genrescale.data.sharding.job import ShardingResult
 from genrescale.data.sharding.lengths import ODD_LENGTHS_PATH, read_odd_lengths
+from genrescale.data.sharding.result import ShardingResult
 from genrescale.data.upkeep.take_down import take_down
 from genrescale.describe.words import describe_text
 from genrescale.storage.store import Store

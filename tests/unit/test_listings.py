@@ -10,16 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from helpers.job_runs import run
+from helpers.small_corpus import make_song, shard_here
 
-from genrescale.audio import earlier_key, song_key
+from genrescale.audio import SPLITS, earlier_key, song_key
 from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_corpus
 from genrescale.data.corpora.song_addresses import canonical
-from genrescale.data.corpora.walking import listed_files
+from genrescale.data.corpora.walking import UNNAMED, listed_files
 from genrescale.data.sharding.plan_file import fix_plan, read_plan
+from genrescale.data.upkeep.take_down import take_down
 from genrescale.storage.store import Store
 
 
@@ -52,6 +56,7 @@ def test_songs_and_files_passed_over_are_all_files(tmp_path: Path):
     listing = list_corpus("folder", str(music))
     assert len(listing.songs) == 3
     assert len(listing.songs) + len(listing.passed) == files_below(music) + 2  # the two linked folders
+    assert listing.passed.account() == "11 files found: 3 of songs, 8 passed over"
     assert listing.lines() == [
         "passed over (hidden, because the name begins with a dot): 1, namely rock/.DS_Store",
         "passed over (linked folders, which are not followed; cp -rL makes a copy): 2, namely pop, rock/loop",
@@ -97,6 +102,52 @@ def test_songs_that_no_table_names_are_counted(tmp_path: Path):
     assert len(listing.songs) == 2
     [told] = listing.lines()
     assert told.startswith("passed over (songs that no table names): 6, the first test/jazz/0.wav, ")
+    assert listing.passed.account() == "9 files found: 2 of songs, 1 tables, 6 passed over"
+
+
+def test_published_corpora_tell_what_their_tables_do_not_name(tmp_path: Path):
+    gtzan = tmp_path / "gtzan"
+    make(gtzan, "blues/blues.00000.wav", "rock/rock.00001.wav", "rock/rock.1.wav", "rock/._rock.00001.wav", "a.txt")
+    listing = list_corpus("gtzan", str(gtzan))
+    assert listing.passed.account() == "5 files found: 2 of songs, 3 passed over"
+    assert f"passed over ({UNNAMED}): 1, namely rock/rock.1.wav" in listing.lines()
+    for split, number in (("train", 0), ("valid", 1), ("test", 2)):
+        (gtzan / f"{split}_filtered.txt").write_text(f"blues/blues.0000{number}.wav\n")
+    listing = list_corpus("gtzan", str(gtzan), split="filtered")
+    assert listing.passed.account() == "8 files found: 1 of songs, 7 passed over"  # two of its songs do not lie there
+    hub = tmp_path / "hub"
+    make(hub, "clips/1.mp3", "clips/2.mp3", "clips/cover.png")
+    rows = [{"file_name": "clips/1.mp3", "genre": "Rock"}]
+    pq.write_table(pa.Table.from_pylist(rows), hub / "train.parquet")
+    listing = list_corpus("fma_hf", str(hub))
+    assert listing.passed.account() == "4 files found: 1 of songs, 1 tables, 2 passed over"
+    assert listing.lines() == [
+        f"passed over ({UNNAMED}): 1, namely clips/2.mp3",
+        "passed over (suffix .png): 1, namely clips/cover.png",
+    ]
+    jamendo = tmp_path / "jamendo"
+    make(jamendo, "15/1.mp3", "15/2.mp3", "15/1.low.mp3")
+    for i, split in enumerate(SPLITS):
+        header = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\n"
+        (jamendo / f"autotagging_moodtheme-{split}.tsv").write_text(f"{header}t{i}\ta{i}\tb\t15/{i + 1}.mp3\t1\tcalm\n")
+    listing = list_corpus("jamendo", str(jamendo))
+    assert listing.passed.account() == "6 files found: 2 of songs, 3 tables, 1 passed over"
+    assert listing.lines() == [f"passed over ({UNNAMED}): 1, namely 15/1.low.mp3"]
+
+
+def test_an_account_that_is_not_right_is_an_error_that_names_the_difference(tmp_path: Path):
+    make(tmp_path, "rock/a.mp3", "rock/b.mp3")
+    passed = list_corpus("folder", str(tmp_path)).passed
+    passed.songs = 1
+    with pytest.raises(AssertionError, match=r"2 files were found, but 1 are songs, .* which leaves 1: this is a bug"):
+        passed.account()
+    songs = [make_song(tmp_path, i) for i in range(8)]
+    result = shard_here(songs, Store(str(tmp_path / "out")))
+    result.check_given(song.key for song in songs)
+    with pytest.raises(AssertionError, match=r"9 songs and rows were listed, but 8 were given .*, which leaves 1"):
+        result.check_given([*(song.key for song in songs), "lost"])
+    take_down(Store(result.manifest.uri), ["s02"], "asked to")
+    shard_here(songs[:2] + songs[3:], Store(result.manifest.uri)).check_given(s.key for s in songs if s.key != "s02")
 
 
 def test_the_job_tells_what_it_passes_over(tmp_path: Path):
@@ -113,6 +164,7 @@ def test_the_job_tells_what_it_passes_over(tmp_path: Path):
         ended = run("shard_corpus", *settings)
     assert ended.returncode == 0, ended.stderr
     assert "passed over (suffix .jpg): 1, namely rock/cover.jpg" in ended.stdout
+    assert "13 files found: 12 of songs, 1 passed over" in ended.stdout
 
 
 def test_keys_of_names_in_any_script_hold_ten_million_songs():

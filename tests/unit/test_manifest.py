@@ -65,6 +65,8 @@ def test_a_size_above_the_corpus_is_refused_with_its_size(manifest: Manifest):
     available = len(manifest.select("train"))
     with pytest.raises(ValueError, match=f"{available + 1} train songs were asked for; .* has {available} train songs"):
         manifest.select("train", available + 1)
+    with pytest.raises(ValueError, match=rf"set run.data.size \(of a sweep: sizes\) to {available} or less"):
+        manifest.select("train", available + 1)
     with pytest.raises(ValueError, match="split 'dev' is none of"):
         manifest.select("dev")
 

@@ -17,7 +17,7 @@ from genrescale.data.corpora import list_corpus
 from genrescale.data.decoding import fetch
 from genrescale.data.decoding.decoders import DecodeError
 from genrescale.data.quarantine import read_quarantine
-from genrescale.data.sharding.job import ShardingResult
+from genrescale.data.sharding.result import ShardingResult
 from genrescale.describe.words import describe_text
 from genrescale.storage.errors import StoreError
 from genrescale.storage.retry import Patience

@@ -135,7 +135,7 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> Path:
 
 def ffmpeg_answers(path: Path) -> np.ndarray:
     with path.open("rb") as file:
-        return decoders.decode_with_ffmpeg(file.fileno(), "song", 30.0)
+        return decoders.decode_with_ffmpeg(file.fileno(), "song", 30.0).pcm_T
 
 
 @pytest.mark.usefixtures("secretive")
@@ -169,7 +169,7 @@ def test_libsndfile_can_open_no_file_either(tmp_path: Path, monkeypatch: pytest.
         "calls = []\n"
         "def SoundFile(file, **options):\n"
         "    calls.append(file)\n"
-        "    if len(calls) == 1: return theirs.SoundFile(file, **options)\n"  # before the songs: to warm up
+        "    if len(calls) <= 2: return theirs.SoundFile(file, **options)\n"  # before the songs: to warm up
         "    found = probe(); raise ValueError(' '.join(map(str, found.values())))\n"
     )
     (tmp_path / "modules/soundfile.py").write_text(code)

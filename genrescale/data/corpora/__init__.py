@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from genrescale.audio import Song, Vocabulary
@@ -23,6 +24,8 @@ from genrescale.data.corpora import (
     table,
 )
 from genrescale.data.corpora.listing import Listing
+from genrescale.data.corpora.walking import passed_over
+from genrescale.storage.store import Store
 
 CORPORA: dict[str, Callable[..., tuple[list[Song], Vocabulary]]] = {
     "synthetic": synthetic.list_songs,
@@ -44,6 +47,8 @@ LISTINGS: dict[str, Callable[..., Listing]] = {
     "audiofolder": audiofolder.read_listing,
 }
 """Corpora made by hand: their listings tell bad rows and passed files. In others a bad row is an error."""
+UNACCOUNTED = ("synthetic", "table")
+"""Corpora that do not lie in a folder of their own, or that genrescale wrote."""
 _KINDS = {str: "text", bool: "true or false", int: "a whole number", tuple: "a list of names like [train,test]"}
 
 
@@ -53,17 +58,28 @@ def list_songs(corpus: str, audio: str, **options: Any) -> tuple[list[Song], Voc
     ``options`` are keyword arguments of that corpus. Raises ValueError for an unknown corpus or option, and for any
     problem in the corpus, even in a single row.
     """
-    return list_corpus(corpus, audio, **options).strict()
+    return _listed(corpus, audio, options).strict()
 
 
 def list_corpus(corpus: str, audio: str, **options: Any) -> Listing:
-    """List a corpus as ``list_songs`` does, but for corpora in LISTINGS, also what was rejected and passed over."""
+    """List a corpus as ``list_songs`` does, and what is passed over and, for corpora in LISTINGS, rejected."""
+    listing = _listed(corpus, audio, options)
+    if corpus in LISTINGS or corpus in UNACCOUNTED:
+        return listing
+    return replace(listing, passed=passed_over(Store(_whole(audio)), [song.address for song in listing.songs]))
+
+
+def _listed(corpus: str, audio: str, options: dict[str, Any]) -> Listing:
     if corpus not in CORPORA:
         raise ValueError(f"corpus={corpus!r} is none of {sorted(CORPORA)}")
     _check_options(corpus, options)
-    # absolute, because tasks on the same machine may run in another folder
-    audio = audio if "://" in audio else os.path.abspath(os.path.expanduser(audio))
+    audio = _whole(audio)
     return LISTINGS[corpus](audio, **options) if corpus in LISTINGS else Listing(*CORPORA[corpus](audio, **options))
+
+
+def _whole(audio: str) -> str:
+    """Return an absolute address, because tasks on the same machine may run in another folder."""
+    return audio if "://" in audio else os.path.abspath(os.path.expanduser(audio))
 
 
 def _check_options(corpus: str, options: dict[str, Any]) -> None:

@@ -7,12 +7,13 @@ test or another name in SPLIT_FOLDERS; a column ``split`` has priority.
 
 Labels are in the column ``label`` or ``labels`` (another: ``label=genre``): ``rock|live``, a list, or the number of a
 class that a Parquet file names in its Hugging Face features. Without such a column, a song's label is its folder. The
-column ``artist`` is optional. Folders cannot be listed over HTTP: name the tables, ``metadata=[train/metadata.csv]``.
+columns ``artist`` and ``group`` are optional, and ``columns`` may rename them. Folders cannot be listed over HTTP: name
+the tables, ``metadata=[train/metadata.csv]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,8 +28,15 @@ from genrescale.data.corpora.cells import (
     vocabulary_of,
 )
 from genrescale.data.corpora.listing import Listing
-from genrescale.data.corpora.reading import Columns, column, open_parquet, read_columns, read_parquet
-from genrescale.data.corpora.song_addresses import key_source, resolve, root_of
+from genrescale.data.corpora.reading import (
+    Columns,
+    column,
+    open_parquet,
+    optional_column,
+    read_columns,
+    read_parquet,
+)
+from genrescale.data.corpora.song_addresses import canonical, key_source, resolve, root_of
 from genrescale.data.corpora.walking import PassedOver, listed_files, songs_among
 from genrescale.storage.json_bytes import read_object
 from genrescale.storage.parquet import ParquetTable
@@ -42,12 +50,16 @@ LABEL_COLUMNS = ("label", "labels")
 UNLISTED = "songs that no table names"
 
 
-def list_songs(audio: str, label: str = "", metadata: Sequence[str] = ()) -> tuple[list[Song], Vocabulary]:
+def list_songs(
+    audio: str, label: str = "", metadata: Sequence[str] = (), columns: Mapping[str, str] | None = None
+) -> tuple[list[Song], Vocabulary]:
     """List the songs of all tables, or those of the folder if there are no tables, as ``read_listing`` does."""
-    return read_listing(audio, label, metadata).strict()
+    return read_listing(audio, label, metadata, columns).strict()
 
 
-def read_listing(audio: str, label: str = "", metadata: Sequence[str] = ()) -> Listing:
+def read_listing(
+    audio: str, label: str = "", metadata: Sequence[str] = (), columns: Mapping[str, str] | None = None
+) -> Listing:
     """List the songs of all tables, or those of the folder if there are no tables, and the files passed over.
 
     Raises FileNotFoundError if there is no folder or table, and ValueError for a song without a label and for an
@@ -57,31 +69,36 @@ def read_listing(audio: str, label: str = "", metadata: Sequence[str] = ()) -> L
     files, passed = ([], PassedOver()) if metadata else listed_files(store)
     tables = metadata or [path for path in files if PurePosixPath(path).name in METADATA_NAMES]
     if tables:
-        songs = [song for table in tables for song in _of_table(store, table, label)]
-        named = {song.address for song in songs}
+        songs = [song for table in tables for song in _of_table(store, table, label, columns or {})]
+        named = {canonical(song.address) for song in songs}
         found = songs_among((path for path in files if path not in set(tables)), passed)
-        passed.add(UNLISTED, *(path for path in found if f"{root_of(store)}/{path}" not in named))
-    elif label:
-        raise FileNotFoundError(f"audio={audio} holds none of {list(METADATA_NAMES)}, which label={label} needs")
+        unlisted = [path for path in found if canonical(f"{root_of(store)}/{path}") not in named]
+        passed.add(UNLISTED, *unlisted)
+        passed.songs, passed.tables = len(found) - len(unlisted), len(files) and len(tables)
+    elif label or columns:
+        needs = f"label={label}" if label else f"columns={columns}"
+        raise FileNotFoundError(f"audio={audio} holds none of {list(METADATA_NAMES)}, which {needs} needs")
     else:
         root = root_of(store)
         songs = [
             Song(song_key(path), f"{root}/{path}", "", carried([folder_label(path, audio)]), folder_split(path))
             for path in songs_among(files, passed)
         ]
+        passed.songs = len(songs)
     if not songs:
         raise ValueError(f"audio={audio} has no song and none of {list(METADATA_NAMES)} with a row")
     return Listing(songs, vocabulary_of([song.labels for song in songs], audio), passed=passed)
 
 
-def _of_table(store: Store, name: str, label: str) -> list[Song]:
+def _of_table(store: Store, name: str, label: str, columns: Mapping[str, str]) -> list[Song]:
     where, root = f"{store.uri}/{name}", root_of(store)
     table, classes = read_features(store, name)
-    paths = texts(column(table, "file_name", where))
-    label_column = label or next((known for known in LABEL_COLUMNS if known in table), "")
+    paths = texts(column(table, columns.get("path", "file_name"), where))
+    label_column = label or columns.get("labels") or next((known for known in LABEL_COLUMNS if known in table), "")
     cells = column(table, label_column, where) if label_column else None
-    nothing = [""] * len(paths)
-    artists, splits = texts(table.get("artist", nothing)), texts(table.get("split", nothing))
+    artists, splits, groups = (
+        optional_column(table, name, columns, len(paths), where) for name in ("artist", "split", "group")
+    )
     folder = name.rpartition("/")[0]
     songs = []
     for i, path in enumerate(paths):
@@ -91,9 +108,8 @@ def _of_table(store: Store, name: str, label: str) -> list[Song]:
         path = f"{folder}/{path}" if folder else path
         tags = class_tags(cells[i], classes.get(label_column, ()), row) if cells else [folder_label(path, row)]
         split = official_split(splits[i], row) or folder_split(path)
-        songs.append(
-            Song(song_key(key_source(root, path)), resolve(root, path, row), one_form(artists[i]), carried(tags), split)
-        )
+        key, address = song_key(key_source(root, path)), resolve(root, path, row)
+        songs.append(Song(key, address, one_form(artists[i]), carried(tags), split, group=one_form(groups[i])))
     return songs
 
 

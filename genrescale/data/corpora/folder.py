@@ -38,6 +38,7 @@ def read_listing(audio: str) -> Listing:
     songs = [
         Song(song_key(path), f"{root}/{path}", artist="", labels={one_form(path.split("/")[0]): 1.0}) for path in paths
     ]
+    passed.songs = len(songs)
     if not songs:
         there = "".join(f"; {line}" for line in passed.lines())
         raise ValueError(f"audio={audio} has no song at LABEL/SONG.EXT with EXT one of {list(AUDIO_SUFFIXES)}{there}")

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from genrescale.addresses import public_address
+from genrescale.data.corpora.cells import texts
 from genrescale.storage.json_bytes import read_json
 from genrescale.storage.parquet import ParquetTable
 from genrescale.storage.store import Store
@@ -120,6 +121,19 @@ def column(table: Mapping[str, list[Any]], name: str, where: str, use: str = "")
     if name not in table:
         raise ValueError(f"{where} has no column {name!r}{use}; it has {sorted(table)}")
     return table[name]
+
+
+def optional_column(
+    table: Mapping[str, list[Any]], name: str, columns: Mapping[str, str], num_rows: int, where: str
+) -> list[str]:
+    """Return the texts of the column for ``name``, which ``columns`` may rename; without one "" for each row.
+
+    A renamed column must exist, unless it was renamed to "".
+    """
+    column_name = columns.get(name, name)
+    if not column_name or (column_name not in table and name not in columns):
+        return [""] * num_rows
+    return texts(column(table, column_name, where, f" for {name}"))
 
 
 def _bytes(store: Store, name: str, remedy: str) -> bytes:

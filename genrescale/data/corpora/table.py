@@ -7,6 +7,7 @@ Columns (other names with ``columns={"labels": "genre"}``; further columns are i
                    absolute path of a file, which only a table on this machine may name
 ``labels``         tag names: ``rock|guitar`` in one cell, or a list (Parquet, JSON); may be empty
 ``artist``         optional; empty: unknown
+``group``          optional; what must not be divided between splits, such as the recording of a clip; empty: none
 ``split``          optional; ``train``, ``validation`` (``valid``, ``val``) or ``test``; empty: none
 ``regress:NAME``   optional, any number of columns: the value in [0, 1] of the regression tag NAME
 =================  ===============================================================================================
@@ -43,11 +44,10 @@ from genrescale.data.corpora.cells import (
     official_split,
     one_form,
     tag_names,
-    texts,
     vocabulary_of,
 )
 from genrescale.data.corpora.listing import Listing, Rows
-from genrescale.data.corpora.reading import Columns, column, read_columns
+from genrescale.data.corpora.reading import Columns, column, optional_column, read_columns
 from genrescale.data.corpora.song_addresses import key_source, resolve, root_of, split_address
 
 REQUIRED = ("path", "labels")
@@ -95,7 +95,8 @@ def read_listing(audio: str, columns: Mapping[str, str] | None = None, separator
             split = official_split(cells["split"][i], row)
             if official and split is None:
                 raise ValueError(f"{row}: it has no split, and other rows have one; give every row one, or none")
-            rows.keep(i + 1, Song(key, address, sys.intern(one_form(cells["artist"][i])), values, split))
+            artist, group = (sys.intern(one_form(cells[name][i])) for name in ("artist", "group"))
+            rows.keep(i + 1, Song(key, address, artist, values, split, group=group))
         except ValueError as error:
             rows.reject(i + 1, str(error), key, address)
             continue
@@ -116,7 +117,7 @@ def _notes(vocabulary: Vocabulary, separator: str) -> Iterator[str]:
 
 
 def _name_columns(table: Columns, columns: Mapping[str, str], audio: str) -> Columns:
-    """Return the four known columns as lists; missing optional ones hold ""."""
+    """Return the known columns as lists; missing optional ones, and those named "", hold ""."""
     unknown = sorted(set(columns) - set(_COLUMNS))
     if unknown:
         raise ValueError(f"columns= has unknown names {unknown}; known are {list(_COLUMNS)}")
@@ -126,11 +127,10 @@ def _name_columns(table: Columns, columns: Mapping[str, str], audio: str) -> Col
     cells: Columns = {}
     for name in _COLUMNS:
         column_name = columns.get(name, name)
-        if column_name not in table and name not in columns and name not in REQUIRED:
-            cells[name] = [""] * num_rows
-            continue
-        column_cells = column(table, column_name, audio, f" for {name}")
-        cells[name] = column_cells if name in REQUIRED else texts(column_cells)
+        if name in REQUIRED:
+            cells[name] = column(table, column_name, audio, f" for {name}")
+        else:
+            cells[name] = optional_column(table, name, columns, num_rows, audio)
     return cells
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from genrescale.data.corpora.reading import TABLE_SUFFIXES
+from genrescale.data.corpora.song_addresses import canonical, root_of
 from genrescale.storage.store import Store
 from genrescale.storage.web import WEB
 
@@ -22,6 +24,7 @@ LINKED = "linked folders, which are not followed; cp -rL makes a copy"
 BROKEN = "links that lead nowhere"
 FORBIDDEN = "not readable for this user"
 SPECIAL = "no plain files"
+UNNAMED = "songs that no table names, or not the chosen part of it"
 NOT_TEXT = "names that are not Unicode text; rename them"
 _SHOWN = 3
 _LONGEST_SUFFIX = 6  # with its dot
@@ -29,9 +32,26 @@ _LONGEST_SUFFIX = 6  # with its dot
 
 @dataclass
 class PassedOver:
-    """Names of files and folders that are no songs of the corpus, by reason."""
+    """Names of files and folders that are no songs of the corpus, by reason.
+
+    ``found`` counts what lies in the folder: files, and folders that were not entered; ``songs`` and ``tables`` count
+    those that the corpus uses. What is not listed (over HTTP, say) is not counted.
+    """
 
     names: dict[str, list[str]] = field(default_factory=dict)
+    found: int = 0
+    songs: int = 0
+    tables: int = 0
+
+    def account(self) -> str:
+        """Say in numbers what lies there. Raises AssertionError if something is neither used nor passed over."""
+        if lost := self.found - self.songs - self.tables - len(self):
+            raise AssertionError(
+                f"{self.found:,} files were found, but {self.songs:,} are songs, {self.tables:,} tables and "
+                f"{len(self):,} passed over, which leaves {lost:,}: this is a bug in genrescale, please report it"
+            )
+        tables = f", {self.tables:,} tables" if self.tables else ""
+        return f"{self.found:,} files found: {self.songs:,} of songs{tables}, {len(self):,} passed over"
 
     def add(self, reason: str, *names: str) -> None:
         if names:
@@ -63,7 +83,10 @@ def listed_files(store: Store) -> tuple[list[str], PassedOver]:
     if not store.exists():
         raise FileNotFoundError(f"audio={store.uri} does not exist")
     passed = PassedOver()
-    files = _on_disk(folder, passed) if (folder := store.local_path()) is not None else store.list()
+    if (folder := store.local_path()) is not None:
+        files = _on_disk(folder, passed)
+    else:
+        passed.found = len(files := store.list())
     hidden = [path for path in files if any(part.startswith(".") for part in path.split("/"))]
     passed.add(HIDDEN, *hidden)
     return sorted(set(files) - set(hidden)), passed
@@ -77,8 +100,10 @@ def _on_disk(root: Path, passed: PassedOver) -> list[str]:
             entries = list(os.scandir(root / folder))
         except PermissionError:
             passed.add(FORBIDDEN, folder or ".")
+            passed.found += 1
             continue
         for entry in entries:
+            passed.found += 1
             path = f"{folder}/{entry.name}" if folder else entry.name
             if not _is_text(path):
                 passed.add(NOT_TEXT, path)
@@ -88,6 +113,7 @@ def _on_disk(root: Path, passed: PassedOver) -> list[str]:
                 passed.add(LINKED, path)
             elif entry.is_dir():
                 folders.append(path)
+                passed.found -= 1
             elif not entry.is_file():
                 passed.add(SPECIAL, path)
             elif not os.access(entry.path, os.R_OK):
@@ -103,6 +129,23 @@ def _is_text(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def passed_over(store: Store, addresses: Iterable[str]) -> PassedOver:
+    """Account for what lies in the folder of a corpus whose songs, at ``addresses``, come from its tables.
+
+    Nothing is told of a folder that does not exist or cannot be listed.
+    """
+    if store.uri.startswith(WEB) or not store.exists():
+        return PassedOver()
+    files, passed = listed_files(store)
+    root, used = root_of(store), set(map(canonical, addresses))
+    rest = [path for path in files if canonical(f"{root}/{path}") not in used]
+    passed.songs = len(files) - len(rest)
+    tables = [path for path in rest if path.endswith(TABLE_SUFFIXES)]
+    passed.tables = len(tables)
+    passed.add(UNNAMED, *songs_among(sorted(set(rest) - set(tables)), passed))
+    return passed
 
 
 def is_audio(path: str) -> bool:

@@ -16,6 +16,8 @@ truncated, or damaged in the middle                 what ffmpeg finds in it is k
 header promises more samples than there are         what is there is kept
 header promises fewer (WAV, AU, AIFF, FLAC)         the header's number is kept: what follows is not music
 header promises none (written to a pipe)            decoded whole, by ffmpeg
+samples that are an AC-3, DTS or other bitstream    decoded where ffmpeg knows it (in WAV), else refused by its name
+samples in another form than the header says        refused: what they are, where that can be told
 several Ogg or MP3 streams behind each other        all of them
 louder than full scale                              clipped
 missing, no file, empty (0 bytes)                   refused: it does not exist, it is not a file, it is empty
@@ -27,7 +29,9 @@ shorter than ``min_s``                              refused with both durations
 longer than MAX_SONG_S                              refused, having decoded no more than that; with ``max_s`` its
                                                     middle is kept, which takes ffmpeg two passes and little memory
 sample rate out of range (0, 1 Hz, 4 GHz)           refused with the rate, or ffmpeg's reason
-never above SILENT_PEAK                             refused: it is silent
+never above SILENT_PEAK                             refused: it is silent, or its channels cancel each other
+mix keeps less than a fifth of the channels' level  kept, with a note (CANCELS) that the job counts
+damaged, so that the decoder complains              kept, with a note (DAMAGED) that the job counts
 NaN or infinite samples                             refused: samples that are not numbers
 more than ``limit_s`` of decoding, or a hang        refused with the limit
 makes a decoder crash or exceed a limit             refused with how the decoder ended
@@ -46,7 +50,15 @@ from pathlib import Path
 import numpy as np
 
 from genrescale.audio import Clip, len_to_seconds, seconds_to_len
-from genrescale.data.decoding.decoders import MAX_SONG_S, DecodeError, decode_with_ffmpeg, decode_with_sndfile
+from genrescale.data.decoding.content import CANCELS
+from genrescale.data.decoding.decoders import (
+    MAX_SONG_S,
+    Decoded,
+    DecodeError,
+    decode_with_ffmpeg,
+    decode_with_sndfile,
+    refuse_bitstream,
+)
 
 DECODE_LIMIT_S = 60.0
 """Seconds of wall time that each of the two decoders may take for a file."""
@@ -65,10 +77,11 @@ def decode_pcm(
     above says; ``limit_s`` are seconds of wall time.
     """
     with _opened(source, name) as file:
-        pcm_T = decode_with_sndfile(file, name, limit_s, excerpt=bool(max_s))
-        if pcm_T is None:
-            pcm_T = decode_with_ffmpeg(file, name, limit_s, seconds_to_len(max_s))
-    return Clip(name, _checked(pcm_T, name, min_s))
+        decoded = decode_with_sndfile(file, name, limit_s, excerpt=bool(max_s))
+        if decoded is None:
+            refuse_bitstream(file, name, limit_s)
+            decoded = decode_with_ffmpeg(file, name, limit_s, seconds_to_len(max_s))
+    return Clip(name, _checked(decoded, name, min_s), decoded.notes)
 
 
 def middle_excerpt(clip: Clip, max_s: float) -> Clip:
@@ -77,7 +90,7 @@ def middle_excerpt(clip: Clip, max_s: float) -> Clip:
     if not max_len or len(clip.pcm_T) <= max_len:
         return clip
     start = (len(clip.pcm_T) - max_len) // 2
-    return Clip(clip.key, clip.pcm_T[start : start + max_len])
+    return Clip(clip.key, clip.pcm_T[start : start + max_len], clip.notes)
 
 
 def check_size(num_bytes: int, name: str) -> None:
@@ -122,7 +135,8 @@ def _check_kind(mode: int, num_bytes: int, name: str) -> None:
     check_size(num_bytes, name)
 
 
-def _checked(pcm_T: np.ndarray, name: str, min_s: float) -> np.ndarray:
+def _checked(decoded: Decoded, name: str, min_s: float) -> np.ndarray:
+    pcm_T = decoded.pcm_T
     duration_s = len_to_seconds(len(pcm_T))
     if not len(pcm_T):
         raise DecodeError(name, "it holds no audio samples")
@@ -131,5 +145,5 @@ def _checked(pcm_T: np.ndarray, name: str, min_s: float) -> np.ndarray:
     if duration_s > MAX_SONG_S:
         raise DecodeError(name, f"it is longer than {MAX_SONG_S:g} s")
     if max(int(pcm_T.max()), -int(pcm_T.min())) <= SILENT_PEAK:
-        raise DecodeError(name, "it is silent")
+        raise DecodeError(name, CANCELS if CANCELS in decoded.notes else "it is silent")
     return pcm_T

@@ -1,7 +1,8 @@
 """libsndfile as a program: an encoded file on standard input, mono float32 at 16 kHz on standard output.
 
 It decodes mono and stereo WAV, FLAC, Ogg Vorbis, MP3, AU and AIFF in half of the time that ffmpeg takes. It is asked
-only for files whose length it knows, and believed only where it finds all that they promise; everything else is left to
+only for files whose length it knows, and believed only where it finds all that they promise, and where what it calls
+samples looks like samples (``content.py``); everything else is left to
 ffmpeg. It runs in a process of its own for every song (``fork_server.py``), with nothing but the opened file.
 """
 
@@ -18,12 +19,17 @@ import soundfile
 import soxr
 
 from genrescale.audio import SAMPLE_RATE
+from genrescale.data.decoding.content import CANCELLED, CANCELS, disguise, found_in, loud_part
 
 REFUSED, LEFT_TO_FFMPEG = 3, 4
 """How the program ends besides 0: with its reason on standard error, or with nothing that counts."""
 MIN_RATE, MAX_RATE = 4_000, 384_000
 """Sample rates (Hz) outside of these are a damaged header's, not music's."""
 BLOCK_FRAMES = 1 << 18
+_LOOK_FRAMES = 1 << 16
+_WIDTHS = {"PCM_U8": 1, "PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4}
+"""Bytes of samples that are stored as they are, and so may be none."""
+_WAV = ("WAV", "WAVEX", "RF64", "W64")
 _LARGEST_MP3_FRAME = 1441  # bytes: 320 kbit/s at 32 kHz, padded
 
 
@@ -54,6 +60,8 @@ def warm_up() -> None:
 def _decode(file: int, out: IO[bytes], longest_s: float, excerpt: bool) -> int:
     """In blocks, so that memory is bounded. Raises ValueError where the file is refused."""
     try:
+        if _is_disguised(file):
+            return LEFT_TO_FFMPEG
         with soundfile.SoundFile(file, closefd=False) as song:
             if not MIN_RATE <= song.samplerate <= MAX_RATE:
                 raise ValueError(f"its sample rate of {song.samplerate} Hz is not from {MIN_RATE} to {MAX_RATE} Hz")
@@ -63,6 +71,7 @@ def _decode(file: int, out: IO[bytes], longest_s: float, excerpt: bool) -> int:
                 return LEFT_TO_FFMPEG
             resampler = soxr.ResampleStream(song.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
             block_TC = np.empty((BLOCK_FRAMES, song.channels), np.float32)
+            level = mix = 0.0  # energies
             left = promised = min(song.frames, (int(longest_s) + 1) * song.samplerate)
             while left > 0:
                 wave_TC = song.read(out=block_TC[:left])
@@ -70,11 +79,37 @@ def _decode(file: int, out: IO[bytes], longest_s: float, excerpt: bool) -> int:
                     return LEFT_TO_FFMPEG  # cut short, or damaged in the middle: libsndfile stops, ffmpeg goes on
                 left -= len(wave_TC)
                 wave_T = (wave_TC[:, 0] + wave_TC[:, -1]) / 2  # mean(axis=1) takes 40 times as long
+                level += float(np.vdot(wave_TC, wave_TC)) / song.channels
+                mix += float(np.vdot(wave_T, wave_T))
                 out.write(resampler.resample_chunk(wave_T, last=left <= 0).astype("<f4", copy=False).tobytes())
     except soundfile.SoundFileError:
         return LEFT_TO_FFMPEG
+    if mix < CANCELLED**2 * level:
+        os.write(sys.stderr.fileno(), f"\n{CANCELS}\n".encode())
     # no frames promised: the header of a stream that was written to a pipe
     return 0 if promised else LEFT_TO_FFMPEG
+
+
+def _is_disguised(file: int) -> bool:
+    """Whether what a WAV calls samples is a bitstream, which ffmpeg may know. Raises ValueError for other files.
+
+    They are judged by where they become loud and by the middle of the file.
+    """
+    try:
+        with soundfile.SoundFile(file, closefd=False) as song:
+            if not (width := _WIDTHS.get(song.subtype)):
+                return False
+            begin_TC = loud_part(song.blocks(_LOOK_FRAMES, dtype="int32", always_2d=True))
+            content = found_in(begin_TC, width)
+            if not content and song.frames > _LOOK_FRAMES:
+                song.seek(song.frames // 2)
+                content = found_in(song.read(_LOOK_FRAMES, dtype="int32", always_2d=True), width)
+            is_wav = song.format in _WAV and width == 2
+    finally:
+        os.lseek(file, 0, os.SEEK_SET)
+    if content and not is_wav:
+        raise ValueError(disguise(content))
+    return bool(content)
 
 
 def _knows_its_length(file: int, format: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +15,12 @@ from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quara
 from genrescale.data.sharding.budget import Budget
 from genrescale.data.sharding.duplicates import with_exclusions
 from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
-from genrescale.data.sharding.lengths import odd_lengths, read_odd_lengths, sentence, write_odd_lengths
-from genrescale.data.sharding.plan import HELD_OUT, PLAN_PATH, ShardPlan
+from genrescale.data.sharding.lengths import odd_lengths, write_odd_lengths
+from genrescale.data.sharding.plan import HELD_OUT, ShardPlan
 from genrescale.data.sharding.plan_file import note_decoders
 from genrescale.data.sharding.rebuild import PlannedShard, planned_shards, rebuild_index
-from genrescale.data.sharding.splits import ArtistOverlap
+from genrescale.data.sharding.related import related_lines
+from genrescale.data.sharding.result import ShardingResult
 from genrescale.data.sharding.writer import ShardTask, write_shard
 from genrescale.data.takedowns import read_takedowns
 from genrescale.data.tasks import run_tasks
@@ -29,55 +29,6 @@ from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress, Waiting
 
 _READERS = 16
-_SHOWN = 5
-
-
-@dataclass(frozen=True, eq=False)
-class ShardingResult:
-    """The result of a sharding job: ``written`` counts new shards, ``skipped`` those that were finished before.
-
-    ``held_out`` counts added songs that are in no shard because their artists are in validation or test. ``overlap`` is
-    the artist overlap of official splits, None if the splits are ours. ``rejected_rows`` counts the quarantined entries
-    that are rows of a table without a song.
-    """
-
-    manifest: Manifest
-    quarantined: list[Quarantined]
-    written: int
-    skipped: int
-    held_out: int
-    overlap: ArtistOverlap | None
-    rejected_rows: int = 0
-
-    @property
-    def given(self) -> int:
-        """The number of songs and rejected rows that the corpus listed: in shards, in quarantine or held out."""
-        return len(self.manifest) + len(self.quarantined) + self.held_out
-
-    def summary(self) -> str:
-        """Describe in text what the job did."""
-        manifest = self.manifest
-        num_bytes = sum(manifest.shards["num_bytes"].to_pylist())
-        excluded = sum(bool(reason) for reason in manifest.songs["excluded"].to_pylist())
-        rows = f", {self.rejected_rows} of them rows of a table without a song" if self.rejected_rows else ""
-        lines = [
-            f"{self.given} songs given: {len(manifest)} in shards ({excluded} excluded as copies across splits), "
-            f"{len(self.quarantined)} in quarantine, {self.held_out} held out",
-            f"{len(manifest.shards)} shards, {num_bytes:,} bytes; {self.written} written now, {self.skipped} before",
-            f"{len(self.quarantined)} songs in quarantine{rows}",
-            *(f"  {song.path or song.key}: {song.reason}" for song in self.quarantined[:_SHOWN]),
-        ]
-        if self.held_out:
-            lines.append(
-                f"{self.held_out} added songs held out (listed in {PLAN_PATH}): their artists are in validation or test"
-            )
-        if self.overlap is not None:
-            lines.append(f"official splits: {self.overlap.sentence()}")
-        if odd := read_odd_lengths(manifest):
-            lines.append(sentence(odd))
-        if len(decoders := manifest.settings.get(DECODERS, ())) > 1:
-            lines.append(f"several versions of the decoders made shards, which may differ: {'; '.join(decoders)}")
-        return "\n".join(lines)
 
 
 def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -> ShardingResult:
@@ -109,7 +60,7 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
         quarantined = _quarantined(plan, reasons, takedowns)
         write_quarantine(out, quarantined)
     with Waiting("shard_corpus", "writing the manifest"):
-        manifest = _finished_manifest(plan, tasks, out, takedowns)
+        manifest, noted = _finished_manifest(plan, tasks, out, takedowns)
     held_out = sum(
         split == HELD_OUT and song.key not in takedowns for song, split in zip(plan.songs, plan.split, strict=True)
     )
@@ -120,13 +71,17 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
             f"quarantine and {held_out} held out: this is a bug in genrescale, please report it"
         )
     num_rows = len(plan.rejected)
-    return ShardingResult(manifest, quarantined, len(missing), len(finished), held_out, plan.overlap, num_rows)
+    written, before = len(missing), len(finished)
+    warnings = related_lines(plan)
+    return ShardingResult(manifest, quarantined, written, before, held_out, plan.overlap, num_rows, noted, warnings)
 
 
 def _finished_manifest(
     plan: ShardPlan, tasks: Sequence[ShardTask], out: Store, takedowns: Mapping[str, str]
-) -> Manifest:
-    """Build the manifest once all shards are written. Raises CorpusChangedError if another job wrote meanwhile."""
+) -> tuple[Manifest, dict[str, list[str]]]:
+    """Build the manifest once all shards are written, and list the songs with a note on each by the note.
+
+    Raises CorpusChangedError if another job wrote meanwhile."""
     indexes = read_indexes(out, tasks)
     if None in indexes:
         raise CorpusChangedError(
@@ -134,7 +89,13 @@ def _finished_manifest(
         )
     if read_takedowns(out) != takedowns:
         raise CorpusChangedError(f"songs of {out.uri} were taken down while the job ran; run it again")
-    return _to_manifest(plan, tasks, [index for index in indexes if index is not None], out)
+    known = [index for index in indexes if index is not None]
+    notes_of = {key: notes for index in known for key, notes in index.notes.items()}
+    noted: dict[str, list[str]] = {}
+    for song in plan.songs:
+        for note in notes_of.get(song.key, ()):
+            noted.setdefault(note, []).append(song.path)
+    return _to_manifest(plan, tasks, known, out), noted
 
 
 def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget: Budget, num_finished: int) -> None:

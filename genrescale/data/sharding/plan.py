@@ -17,10 +17,16 @@ from genrescale.audio import SPLITS, Song, Vocabulary
 from genrescale.config import canonical_json
 from genrescale.config.corpus import ShardSettings
 from genrescale.data.quarantine import Rejected
-from genrescale.data.sharding.splits import ArtistOverlap, artist_overlap, assign_splits, nested_order
+from genrescale.data.sharding.splits import (
+    ArtistOverlap,
+    artist_overlap,
+    assign_splits,
+    divided_groups,
+    nested_order,
+)
 
 HELD_OUT = "held out"
-"""Used in place of a split for an added song that must not be trained on: its artist is in validation or test."""
+"""In place of a split for an added song that must not be trained on: its artist or group is in validation or test."""
 _ORDER = (*SPLITS, HELD_OUT)
 PLAN_PATH = "plan.parquet"
 
@@ -56,6 +62,12 @@ class ShardPlan:
             return None
         num_used = len(self.songs) - self.num_held_out
         return artist_overlap(self.songs[:num_used], self.split[:num_used])
+
+    @property
+    def divided_groups(self) -> list[str]:
+        """The groups that are in more than one split: none, unless the splits are official or older than the groups."""
+        num_used = len(self.songs) - self.num_held_out
+        return divided_groups(self.songs[:num_used], self.split[:num_used])
 
     def shards(self) -> list[tuple[str, str, slice]]:
         """List the shards: name, split and rows of each."""
@@ -98,8 +110,8 @@ def extend_plan(plan: ShardPlan, added: Sequence[Song]) -> ShardPlan:
     """Append ``added`` songs to a plan as its next generation, which continues the nested order of each split.
 
     If genrescale made the splits, validation and test do not change: new songs are added to train, or held out if their
-    artist is in validation or test. Official splits are kept. Raises ValueError for songs that the plan already has,
-    and if only the old or only the new songs have official splits.
+    artist or group is in validation or test. Official splits are kept. Raises ValueError for songs that the plan
+    already has, and if only the old or only the new songs have official splits.
     """
     added, labels_NK = checked([*added], plan.vocabulary)
     official = {song.split for song in plan.songs if song.split}
@@ -111,9 +123,14 @@ def extend_plan(plan: ShardPlan, added: Sequence[Song]) -> ShardPlan:
     if unknown:
         raise ValueError(f"splits {unknown} are none of {list(SPLITS)}")
     ours = set(plan.split) - official - {"train"}
-    theirs = {s.artist for s, split in zip(plan.songs, plan.split, strict=True) if split in ours and s.artist}
+    theirs = [song for song, split in zip(plan.songs, plan.split, strict=True) if split in ours]
+    artists = {song.artist.casefold() for song in theirs} - {""}
+    groups = {song.group.casefold() for song in theirs} - {""}
     split = [song.split or "train" for song in added]
-    split = [HELD_OUT if s == "train" and song.artist in theirs else s for song, s in zip(added, split, strict=True)]
+    split = [
+        HELD_OUT if s == "train" and (song.artist.casefold() in artists or song.group.casefold() in groups) else s
+        for song, s in zip(added, split, strict=True)
+    ]
     counts = {name: plan.split.count(name) for name in _ORDER}
     place = _places(np.array(split), labels_NK, plan.settings.seed, counts)
     generation = np.full(len(added), int(plan.generation.max()) + 1)

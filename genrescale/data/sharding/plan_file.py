@@ -86,6 +86,7 @@ def fix_plan(
     rows = np.array([row_of[song.key] for song in listed])
     split_N, place, generation = (table[name].to_numpy()[rows] for name in ("split", "order", "generation"))
     plan = arranged(listed, labels_NK, split_N, place, generation, vocabulary, settings)
+    _refuse_divided(plan, out)
     if added:
         plan = extend_plan(plan, added)
     # rows that were bad before belong to what they came with; a row that the plan does not know came last
@@ -93,6 +94,15 @@ def fix_plan(
     came = [replace(row, generation=known.get(row.key, last)) for row in rejected if row.key not in row_of]
     plan = replace(plan, rejected=tuple(came), decoders=plan_file.decoders)
     return _written(plan, out) if added else plan
+
+
+def _refuse_divided(plan: ShardPlan, out: Store) -> None:
+    """Raise ValueError if splits that we made before groups were given divide them."""
+    if plan.overlap is None and (divided := plan.divided_groups):
+        raise ValueError(
+            f"{out.uri} was begun without groups, and {len(divided)} are in more than one split, the first is "
+            f"{divided[0]!r}. Choose another folder for out, or go on without groups: columns.group=''"
+        )
 
 
 def _with_begun_key(song: Song, row_of: Mapping[str, int]) -> Song:

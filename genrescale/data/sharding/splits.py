@@ -42,6 +42,15 @@ class ArtistOverlap:
         )
 
 
+def divided_groups(songs: Sequence[Song], splits: Sequence[str]) -> list[str]:
+    """List the groups that are in more than one split."""
+    homes: dict[str, set[str]] = {}
+    for song, split in zip(songs, splits, strict=True):
+        if song.group:
+            homes.setdefault(song.group.casefold(), set()).add(split)
+    return sorted(group for group, home in homes.items() if len(home) > 1)
+
+
 def artist_overlap(songs: Sequence[Song], splits: Sequence[str]) -> ArtistOverlap:
     """Count the artist overlap of songs, given the split of each."""
     homes: dict[str, set[str]] = {}
@@ -98,8 +107,8 @@ def _require_songs(splits: Sequence[str], required: Sequence[str]) -> None:
     empty = [name for name in required if name not in splits]
     if empty:
         raise ValueError(
-            f"no song is left for {empty}: the {len(splits)} songs have too few artists for artist-disjoint "
-            f"splits; give official splits, or set the fraction of a split to 0"
+            f"no song is left for {empty}: the {len(splits)} songs have too few artists (or groups) for "
+            f"artist-disjoint splits; give official splits, or set the fraction of a split to 0"
         )
 
 
@@ -108,10 +117,12 @@ def artist_disjoint(
 ) -> list[str]:
     """Assign splits with about ``fractions`` (validation, test) of the songs and of every tag, with disjoint artists.
 
+    No group is divided either: artists that share one are placed as one.
+
     Greedy: artists are placed from the largest to the smallest (ties in seeded order), each where the squared deviation
     from the target counts, relative to them, grows least.
     """
-    artist_N = _artist_ids(songs)
+    artist_N = _unit_ids(songs)
     num_artists = int(artist_N.max()) + 1
     total_K = np.maximum(labels_NK.sum(axis=0, dtype=np.float64), 1e-9)
     num_tags = labels_NK.shape[1]
@@ -135,14 +146,26 @@ def artist_disjoint(
     return [SPLITS[s] for s in split_A[artist_N]]
 
 
-def _artist_ids(songs: Sequence[Song]) -> np.ndarray:
-    """Return a number (N,) for each song's artist; a song without an artist counts as its own.
+def _unit_ids(songs: Sequence[Song]) -> np.ndarray:
+    """Return a number (N,) for each song's artist, one for all artists that share a group.
 
-    Artists that differ by upper and lower case alone are one.
+    A song without an artist and a group counts by itself. Names that differ by upper and lower case alone are one.
     """
+    joined: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while (above := joined.get(name, name)) != name:
+            joined[name] = name = joined.get(above, above)
+        return name
+
+    names = []
+    for song in songs:
+        artist, group = f"a{song.artist.casefold()}", f"g{song.group.casefold()}"
+        names.append(artist if song.artist else group if song.group else f"k{song.key}")
+        if song.artist and song.group:
+            joined[root(group)] = root(artist)
     ids: dict[str, int] = {}
-    names = (f"a{song.artist.casefold()}" if song.artist else f"k{song.key}" for song in songs)
-    return np.array([ids.setdefault(name, len(ids)) for name in names], dtype=np.int64)
+    return np.array([ids.setdefault(root(name), len(ids)) for name in names], dtype=np.int64)
 
 
 def nested_order(labels_NK: np.ndarray, seed: int) -> np.ndarray:

@@ -106,7 +106,7 @@ def decode_song(song: Song, settings: ShardSettings) -> Clip:
     """Decode a song. Raises DecodeError if it has no usable audio, StoreError if its store cannot be reached."""
     source = fetch_bytes(song.address, settings.allow_internal_urls)
     clip = decode_pcm(source, song.path, min_s=settings.min_s, max_s=settings.max_s)
-    return middle_excerpt(Clip(song.key, clip.pcm_T), settings.max_s)
+    return middle_excerpt(replace(clip, key=song.key), settings.max_s)
 
 
 class ShardWriter:
@@ -128,6 +128,7 @@ class ShardWriter:
             format="GNU_FORMAT",
         )
         self.rows: list[tuple[str, int, int, int, int]] = []
+        self.notes: dict[str, tuple[str, ...]] = {}
         self.checksums = [np.empty(0, np.uint32)]
 
     def add(self, song: Song, split: str, order: int, clip: Clip) -> None:
@@ -138,6 +139,8 @@ class ShardWriter:
         offset = self._tar.tarstream.offset - ceil_div(num_bytes, _BLOCK) * _BLOCK
         self.rows.append((song.key, order, offset, len(clip.pcm_T), crc32(sample["pcm"])))
         self.checksums.append(second_checksums(sample["pcm"]))
+        if clip.notes:
+            self.notes[song.key] = clip.notes
 
     def close(self) -> None:
         self._tar.close()
@@ -156,6 +159,7 @@ class ShardWriter:
             sha256=self.file.sha256.hexdigest(),
             plan_digest=plan_digest,
             quarantined=quarantined,
+            notes=self.notes,
         )
 
 
@@ -222,11 +226,12 @@ def _host(song: Song) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Stored:
-    """The byte range and CRC-32 of a song's PCM in an existing shard."""
+    """The byte range and CRC-32 of a song's PCM in an existing shard, and the notes on it."""
 
     offset: int
     num_bytes: int
     crc32: int
+    notes: tuple[str, ...]
 
 
 def _stored_songs(task: ShardTask) -> dict[str, _Stored]:
@@ -245,7 +250,11 @@ def _stored_songs(task: ShardTask) -> dict[str, _Stored]:
         return {}
     known = dict(zip(index.keys, index.crc32.tolist(), strict=True))
     songs = scan_shard(task.store, task.name).songs
-    return {song.key: _Stored(song.offset, song.num_bytes, known[song.key]) for song in songs if song.key in known}
+    return {
+        song.key: _Stored(song.offset, song.num_bytes, known[song.key], index.notes.get(song.key, ()))
+        for song in songs
+        if song.key in known
+    }
 
 
 def _stored_clip(task: ShardTask, song: Song, stored: Mapping[str, _Stored]) -> Clip | None:
@@ -253,4 +262,6 @@ def _stored_clip(task: ShardTask, song: Song, stored: Mapping[str, _Stored]) -> 
     if (place := stored.get(song.key)) is None:
         return None
     data = task.store.read_range(task.name, place.offset, place.num_bytes)
-    return Clip(song.key, np.frombuffer(data, PCM_DTYPE)) if crc32(data) == place.crc32 else None
+    if crc32(data) != place.crc32:
+        return None
+    return Clip(song.key, np.frombuffer(data, PCM_DTYPE), place.notes)

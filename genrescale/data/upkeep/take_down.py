@@ -94,6 +94,7 @@ def _rewrite(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, 
     with store.whole_file(path) as file:
         writer = ShardWriter(file)
         for row, clip in _kept_songs(store, manifest, shard, takedowns):
+            clip = replace(clip, notes=before.notes.get(clip.key, ()))
             labels = manifest.vocabulary.decode(manifest.labels_NK[row])
             facts = Song(clip.key, "", manifest.songs["artist"][row].as_py(), labels)
             split, order = manifest.shards["split"][shard].as_py(), manifest.songs["order"][row].as_py()
