@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 _QUOTES = ("'", '"')
+_NEAR = 0.85  # the similarity of words with one letter too few or too many
+_SUGGESTED = 2
 
 
 def positional_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -91,7 +93,13 @@ def cut_apart(overrides: Sequence[str]) -> str:
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """Suggest the most similar of some names: ``; did you mean site.corpus?``, or "" if none is similar."""
-    same_end = [known for known in names if known.rpartition(".")[2] == name.rpartition(".")[2]]
-    found = same_end or difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+    """Suggest the most similar of some dotted names: ``; did you mean site.corpus?``, or "" if none is similar.
+
+    A name's last word counts. For the name of a group, its settings are suggested.
+    """
+    end = name.rpartition(".")[2]
+    alike = {known: difflib.SequenceMatcher(None, end, known.rpartition(".")[2]).ratio() for known in names}
+    of_group = [known for known in names if end in known.split(".")[:-1]]
+    near = sorted((known for known in names if alike[known] >= _NEAR), key=lambda known: -alike[known])
+    meant = (near or of_group or difflib.get_close_matches(name, names, n=1))[:_SUGGESTED]
+    return f"; did you mean {' or '.join(meant)}?" if meant else ""

@@ -11,11 +11,12 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from _arguments import cut_apart, did_you_mean, positional_apart, settings_of, texts_apart
+from _signals import stoppable
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException
@@ -27,6 +28,7 @@ from genrescale.addresses import scrubbed
 from genrescale.config import RUN_ID_LEN
 from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
 from genrescale.launch.cluster import SUBMITTED, UNDER_WAY
+from genrescale.launch.private_ray import RayStartError
 from genrescale.storage.errors import DISK_FULL, StoreError
 from genrescale.storage.store import Store
 from genrescale.telemetry.terminal import say
@@ -54,16 +56,18 @@ def run_job(
     main: Callable[[Config], int | None],
     doc: str | None,
     positional: str = "",
+    check: Callable[[Config, Sequence[str]], None] | None = None,
 ) -> None:
     """Run ``main`` with the job's configuration: ``jobs/conf/{job}.yaml`` on ``schema``, and overrides ``key=value``.
 
     Arguments without a key are appended to the list setting ``positional``, if the job has one. They and the settings
     that are text are not parsed by Hydra, so they may contain any characters. ``--help`` prints ``doc`` and the
-    defaults, ``--version`` the version of genrescale.
+    defaults, ``--version`` the version of genrescale. ``check`` gets the configuration and the names of the settings
+    that were typed, before ``main``.
 
     Errors end in one line on stderr. Exit status 2: a wrong key, type or value, a ValueError of ``main`` (a request
     that cannot be met), and a folder or store that cannot be used. Exit status 1, for a job that had started: a failing
-    store, a full disk, too many failed songs, or a corpus that another job changed.
+    store, a full disk, too many failed songs, a corpus that another job changed, or Ray. Ctrl-C and SIGTERM: 130.
     """
     named, overrides = positional_apart(sys.argv[1:]) if positional else ([], sys.argv[1:])
     try:
@@ -77,7 +81,11 @@ def run_job(
         config: Any = OmegaConf.to_object(_compose(schema, job, overrides))
         if named:
             config = dataclasses.replace(config, **{positional: [*getattr(config, positional), *named]})
-        sys.exit(main(config) or 0)
+        if check:
+            check(config, [override.partition("=")[0].lstrip("+~") for override in overrides])
+        with stoppable(job):
+            status = main(config) or 0
+        sys.exit(status)
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(job, cut_apart(overrides) or _explain(job, schema, error))
     except BrokenPipeError:  # the reader of stdout, such as head, has got what it wanted
@@ -89,11 +97,26 @@ def run_job(
         _end(job, _sentence(error) + details, EXIT_FAILED if began else EXIT_BAD_CONFIG)
     except ValueError as error:
         _refuse(job, _sentence(error))
-    except (FailureBudgetError, CorpusChangedError) as error:
+    except (FailureBudgetError, CorpusChangedError, RayStartError) as error:
         _end(job, str(error), EXIT_FAILED)
     except KeyboardInterrupt:
         say(f"{job}: stopped; the same command continues where it was", sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        if not _is_rays(error):
+            raise  # a mistake of this software: its trace says where
+        _end(job, f"{_of_ray(error)} ({UNDER_WAY}; the same command continues)", EXIT_FAILED)
+
+
+def _is_rays(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] == "ray"
+
+
+def _of_ray(error: Exception) -> str:
+    """What a task or Ray itself failed with, out of the traces around it."""
+    from genrescale.launch.errors import error_sentence
+
+    return error_sentence(error)
 
 
 def place(store: str, path: str, name: str) -> Store:
@@ -137,7 +160,11 @@ def _compose(schema: type, job: str, overrides: list[str]) -> Any:
     parsed = [_NUMBER_LIKE_ID.sub(r"'\g<0>'", override) for override in parsed]
     ConfigStore.instance().store(name=f"{job}_schema", node=schema)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(job, parsed)
+        try:
+            config = compose(job, parsed)
+        except (AssertionError, AttributeError):  # of OmegaConf, for a setting in a group that is None
+            unset = [entry.name for entry in dataclasses.fields(schema) if entry.default is None]
+            raise ValueError(f"settings of {', '.join(unset)} need a sweep that has it, such as sweep=demo") from None
     for key, text in texts.items():
         OmegaConf.update(config, key, text.replace("${", "\\${"))
     return config
@@ -154,6 +181,8 @@ def _end(job: str, message: str, status: int) -> None:
 
 def _sentence(error: Exception) -> str:
     """Format an error in one line; for one of the operating system, add the path and a remedy."""
+    if _is_rays(error):  # of a task: it is of Ray's class and of its cause's
+        return _of_ray(error)
     if isinstance(error, OSError) and error.errno and error.strerror:
         remedy = _REMEDIES.get(error.errno, "check the address, your rights and the disk")
         return f"{error.filename or 'a file'} cannot be read or written: {error.strerror}; {remedy}"
@@ -176,6 +205,9 @@ def _explain(job: str, schema: type, error: BaseException) -> str:
     if isinstance(root, MissingMandatoryValue):
         return f"{str(root).splitlines()[0].split()[-1]}=... is needed; python jobs/{job}.py --help says what it is"
     key = getattr(root, "full_key", None)
+    if key and "is not a subclass of" in str(root):
+        settings = [name for name in settings_of(schema) if name.startswith(f"{key}.")]
+        return f"{key} is a group of settings: {', '.join(settings)}"
     if key and "is not a ListConfig" in str(root):
         return f"{key} is a list; write {key}=[VALUE]"
     if key and "not in struct" in str(root):

@@ -15,11 +15,12 @@ import sys
 from dataclasses import dataclass, field, replace
 
 from _cli import EXIT_INTERRUPTED, place, place_out, run_job
+from _idle import refuse_idle
 
 from genrescale.config import SiteConfig
 from genrescale.config.corpus import ShardSettings, SynthesisConfig
 from genrescale.config.sweep import SweepConfig
-from genrescale.launch.cluster import cluster_nodes, connect
+from genrescale.launch.cluster import check_gpu, cluster_nodes, connect
 from genrescale.telemetry.terminal import say
 
 
@@ -52,6 +53,7 @@ def main(job: ScaleSweepJob) -> int:
     if job.dry_run and not corpus.exists("manifest.json"):
         say(f"{job.synthesis} would be synthesised and sharded into {files.uri} first; then the runs can be listed")
         return 0
+    check_gpu(site.use_gpu and not job.dry_run, "site.use_gpu")
     # with a corpus at hand, the impossible is refused before Ray starts
     trials = sweep.plan_trials(job, site, read_manifest(corpus.uri)) if job.corpus else []
     say("[scale_sweep] connecting to Ray", sys.stderr)
@@ -73,4 +75,4 @@ def main(job: ScaleSweepJob) -> int:
 
 
 if __name__ == "__main__":
-    run_job(ScaleSweepJob, "scale_sweep", main, __doc__)
+    run_job(ScaleSweepJob, "scale_sweep", main, __doc__, check=refuse_idle)

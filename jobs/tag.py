@@ -7,17 +7,18 @@ python jobs/tag.py /music model=/models/musicnn format=csv out=tags.csv        e
 python jobs/tag.py /data/shards model=s3://models/a format=json out=tags.jsonl    a sharded corpus, on Ray
 
 embeddings=FILE.parquet also keeps what the model hears in each song: the mean over windows of its head's input.
-A song that cannot be read is named, passed over and counted; the exit status is then 1.
+A song that cannot be read, of a server that is down, say, is named, passed over and counted; the exit status is then 1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 
 from _cli import place, run_job
 from omegaconf import MISSING
 
-from genrescale.launch.cluster import connect
+from genrescale.launch.cluster import check_gpu, connect
 
 
 @dataclass
@@ -47,26 +48,28 @@ def main(job: TagJob) -> int:
     show = Show(job.format, job.top, job.threshold)
     if not job.songs:
         raise ValueError("which songs? python jobs/tag.py SONG.mp3 model=FOLDER (a file, a folder or a sharded corpus)")
-    places = [place(job.store, song, "songs") for song in job.songs]
+    first = place(job.store, job.songs[0], "songs") if len(job.songs) == 1 else None
     out = place(job.store, job.out, "out") if job.out else None
     kept = place(job.store, job.embeddings, "embeddings") if job.embeddings else None
-    exported = load_exported(place(job.store, job.model, "model").uri, "cuda" if job.use_gpu else "cpu")
-    if len(places) == 1 and is_corpus(places[0]):
+    check_gpu(job.use_gpu, "use_gpu")
+    model = place(job.store, job.model, "model").uri
+    if first is not None and is_corpus(first):
         if job.picture:
             raise ValueError("picture= is of one song; this is a corpus")
         from genrescale.tagging.corpus import tag_corpus  # with Ray, which files do not need
 
-        manifest = read_manifest(places[0].uri)
+        exported, manifest = load_exported(model), read_manifest(first.uri)
         with connect(job.cpus):
             results = tag_corpus(exported, manifest, job.use_gpu, bool(kept))
-            results = keep_embeddings(results, kept) if kept else results
-            return write_tags(results, len(manifest), exported.vocabulary, show, out)
-    songs = list_audio(places)
-    if job.picture and len(songs) > 1:
-        raise ValueError(f"picture= is of one song; these are {len(songs)}")
-    results = tag_files(exported, songs, bool(kept), job.allow_internal_urls)
-    results = keep_embeddings(results, kept) if kept else results
-    failed = write_tags(results, len(songs), exported.vocabulary, show, out)
+            return write_tags(keep_embeddings(results, kept), len(manifest), exported.vocabulary, show, out)
+    if job.cpus:
+        raise ValueError("cpus= is of a sharded corpus, which is tagged on Ray; files are tagged one by one")
+    exported = load_exported(model, "cuda" if job.use_gpu else "cpu")
+    songs, unlisted = list_audio(job.songs, lambda song: place(job.store, song, "songs"))
+    if job.picture and (given := len(songs) + len(unlisted)) > 1:
+        raise ValueError(f"picture= is of one song; these are {given}")
+    results = chain(unlisted, tag_files(exported, songs, bool(kept), job.allow_internal_urls))
+    failed = write_tags(keep_embeddings(results, kept), len(songs) + len(unlisted), exported.vocabulary, show, out)
     if job.picture and not failed:
         clip = decode_song(songs[0], job.allow_internal_urls)
         write_picture(place(job.store, job.picture, "picture"), exported, clip, show)

@@ -16,7 +16,7 @@ from _cli import place, place_out, run_job
 
 from genrescale.config import RunConfig, SiteConfig
 from genrescale.config.metrics import ROW_METRICS
-from genrescale.launch.cluster import connect
+from genrescale.launch.cluster import check_gpu, connect
 from genrescale.telemetry.terminal import say
 
 
@@ -38,6 +38,7 @@ def main(job: TrainJob) -> int:
     corpus, files = place(job.store, job.site.corpus, "site.corpus"), place_out(job.store, job.site.out, "site.out")
     parents = place(job.store, job.site.parents, "site.parents").uri if job.site.parents else ""
     site = replace(job.site, corpus=corpus.uri, out=files.uri, parents=parents)
+    check_gpu(site.use_gpu, "site.use_gpu")
     trial = plan_trial(job.run, site, read_manifest(site.corpus), job.run.data.size)
     with connect(job.cpus, trains=True):
         failures = run_trials([trial], site)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
+import signal
 import socket
 import sys
-import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from genrescale.launch.private_ray import LIMITS_S, private_folder, reason, replaced, start
 from genrescale.telemetry.terminal import say
 
 # Read by Ray's processes when they start.
@@ -24,6 +25,7 @@ _PRIVATE_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process per run, for nodes that a cloud takes back
+    "RAY_gcs_server_port_wait_time_s": str(LIMITS_S[-1]),
     "RAY_worker_niceness": "0",  # beside the job's own; with Ray's 15 its workers starve beside any other program
 }
 _ENVIRONMENT = {
@@ -76,7 +78,8 @@ def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
     A private cluster has its own temporary folder and address, so another cluster on the machine, running or dead, is
     neither used nor disturbed. Nobody else gets in: its servers listen on loopback and ask for a random token, which
     only the environment of its own processes holds. ``num_cpus`` are its logical CPUs (0: ``default_cpus``);
-    ``trains`` gives it what Ray Train needs. Raises ConnectionError where ``RAY_ADDRESS`` leads nowhere.
+    ``trains`` gives it what Ray Train needs. Raises ConnectionError where ``RAY_ADDRESS`` leads nowhere, and
+    RayStartError where a private cluster does not start.
     """
     ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     with ExitStack() as closing:
@@ -84,7 +87,7 @@ def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
             options = _submitted_options(ours)
         else:
             # Ray opens its own folder to every user, so it lies in one that only this user may enter
-            folder = closing.enter_context(_private_folder())
+            folder = closing.enter_context(private_folder())
             ours |= _PRIVATE_ENVIRONMENT | {"RAY_AUTH_TOKEN": secrets.token_hex(32), RENDEZVOUS: f"{folder}/rendezvous"}
             options = _private_options(f"{folder}/ray", num_cpus, trains)
         closing.enter_context(_environment(ours))
@@ -92,22 +95,13 @@ def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
         import ray
 
         closing.callback(ray.shutdown)
-        _init(options)
+        closing.enter_context(_without_worker_warnings())
+        with _own_sigterm():
+            _init(options)
         # A sweep reports its failures itself, one line each; the traces are under its tune/ folder.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         with under_way():
             yield
-
-
-@contextmanager
-def _private_folder() -> Iterator[str]:
-    """A temporary folder of mode 0700. Raises OSError where its sockets' paths would be too long for the system."""
-    folder = tempfile.mkdtemp(prefix="genrescale-")
-    os.mkdir(f"{folder}/rendezvous", 0o700)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -155,19 +149,75 @@ def cluster_nodes() -> list[dict[str, float]]:
 
 def _init(options: Mapping[str, Any]) -> None:
     import ray
-    from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
-    address = os.environ.get("RAY_ADDRESS", "")
+    quiet = {"logging_level": logging.WARNING, "log_to_driver": False}
+    if "RAY_ADDRESS" not in os.environ:
+        # What Ray says of a start that fails is many lines; the reason is in its exception.
+        start(lambda: ray.init(**quiet | {"logging_level": logging.CRITICAL}, **options))
+        logging.getLogger("ray").setLevel(logging.WARNING)
+    else:
+        _join(lambda: ray.init(**quiet, **options))
+
+
+def _join(init: Callable[[], object]) -> None:
+    """Connect to the cluster at ``RAY_ADDRESS``. Raises ConnectionError if it does not answer."""
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+    from ray.exceptions import RayError
+
+    address = os.environ["RAY_ADDRESS"]
     host, _, port = address.rpartition(":")
     try:
         if host and port.isdigit() and "/" not in host:
             # Ray itself asks a dead address for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(logging_level=logging.WARNING, log_to_driver=False, **options)
-        if not is_token_auth_enabled():
-            say(UNGUARDED, sys.stderr)
+        init()
     except (ConnectionError, TimeoutError, socket.gaierror) as error:
-        raise ConnectionError(f"no Ray cluster answers at RAY_ADDRESS={address or 'local'} ({error})") from None
+        raise ConnectionError(f"no Ray cluster answers at RAY_ADDRESS={address} ({error})") from None
+    except (RuntimeError, RayError) as error:  # another version of Ray or Python, or another token
+        raise ConnectionError(f"the Ray cluster at RAY_ADDRESS={address} does not let in ({reason(error)})") from None
+    if not is_token_auth_enabled():
+        say(UNGUARDED, sys.stderr)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray keeps this process's handler of SIGTERM, if it has one: Ray's own prints stacks and ends it in the middle."""
+    from ray._private import utils
+
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    with replaced(utils, "set_sigterm_handler", lambda _: None):
+        yield
+    signal.signal(signal.SIGTERM, before)  # Ray's C++ code took it too
+
+
+@contextmanager
+def _without_worker_warnings() -> Iterator[None]:
+    """Ray counts worker processes and warns of many or late ones; a sweep has many, and a busy machine late ones."""
+    from ray._private import worker
+
+    shown = worker.print_to_stdstream
+
+    def show(data: Mapping[str, Any], **options: Any) -> None:
+        if data.get("pid") != "raylet" or not any("worker process" in line for line in data["lines"]):
+            shown(data, **options)
+
+    with replaced(worker, "print_to_stdstream", show):
+        yield
+
+
+def check_gpu(wanted: bool, setting: str) -> None:
+    """Raises ValueError if a GPU of this machine is wanted that PyTorch does not find; a cluster tells its own."""
+    if wanted and "RAY_ADDRESS" not in os.environ:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError(
+                f"{setting}=true, but PyTorch finds no GPU on this machine; leave {setting} out to use the CPUs, "
+                "or see what nvidia-smi and CUDA_VISIBLE_DEVICES say"
+            )
 
 
 def _private_options(folder: str, num_cpus: int, trains: bool) -> dict[str, Any]:

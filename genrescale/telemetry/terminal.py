@@ -16,6 +16,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in JOINERS else c.encode("unicode_escape").decode() for c in text)
 
 
+def utf8_text(text: str) -> str:
+    """Return ``text`` with what UTF-8 cannot write as escapes: bytes of file names that are no UTF-8 (``\\udce9``)."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print lines of text to ``stream`` (default: stdout), each made ``printable``. Every job prints with this."""
     print("\n".join(map(printable, text.split("\n"))), file=stream or sys.stdout, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,24 @@ def test_quotes_around_a_whole_text_are_taken_off():
             "'corpus' is no setting; allowed here: run, site, store, cpus; did you mean site.corpus?",
         ),
         (("shard_corpus", "adio=x"), "did you mean audio?"),
+        (("train", "copus=x"), "; did you mean site.corpus"),
+        (("train", "model=waveform"), "; did you mean run.model.name"),
+        (("train", "run.model=waveform"), "run.model is a group of settings: run.model.name, run.model.dials"),
+        (("scale_sweep", "size=[3]"), "; did you mean data.size or sizes?"),
+        (
+            ("scale_sweep", "data.size=5"),
+            "data.size has no effect here: a sweep takes its numbers of songs from sizes=",
+        ),
+        (("scale_sweep", "data.size=1000"), "data.size has no effect here"),
+        (("scale_sweep", "site.corpus=x"), "site.corpus has no effect here: give the corpus of a sweep as corpus="),
+        (("scale_sweep", "site.out=x"), "site.out has no effect here: give the folder of a sweep as out="),
+        (("scale_sweep", "site.parents=x"), "site.parents has no effect here"),
+        (
+            ("scale_sweep", "sweep=demo", "corpus=/x", "shards.seed=2"),
+            "shards.seed has no effect here: corpus=/x is not",
+        ),
+        (("scale_sweep", "synthesis.songs=5"), "settings of synthesis need a sweep that has it, such as sweep=demo"),
+        (("tag", "x.wav", "model=m", "cpus=2"), "cpus= is of a sharded corpus"),
         (("shard_corpus", "-x"), "'-x' is no option; options are --help and --version, settings are NAME=VALUE"),
     ],
 )
@@ -74,6 +93,49 @@ def test_songs_may_begin_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "a=b.wav").touch()
     given = ["-take 2.wav", "a=b.wav", "model=m", "x.wav", "--", "-other.wav", "c=d"]
     assert positional_apart(given) == (["-take 2.wav", "a=b.wav", "x.wav", "-other.wav", "c=d"], ["model=m"])
+
+
+SLEEPER = """
+import os, signal, sys, threading
+sys.path.insert(0, "jobs")
+from _signals import stoppable
+with stoppable("inventory"):
+    child = os.fork()
+    if not child:  # such as a decoder's, which its parent may end
+        signal.raise_signal(signal.SIGTERM)
+        os._exit(3)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_answered_at_once_and_both_kinds_end_alike(sent: signal.Signals):
+    job = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert job.stdout is not None
+    assert int(job.stdout.readline()) == -signal.SIGTERM  # a forked child ends as usual, and nothing is said
+    job.send_signal(sent)
+    assert job.communicate() == ("interrupted\n", "inventory: stopping\n")
+    assert job.returncode == 0
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_job_that_is_stopped_says_how_it_goes_on(
+    sent: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("genrescale.launch.cluster._init", lambda options: None)  # without a cluster
+    monkeypatch.setattr("genrescale.data.sharding.synthetic.run_tasks", lambda *_: signal.raise_signal(sent))
+    ended = run("synthesize_corpus", f"out={tmp_path}")
+    assert ended.returncode == 130
+    assert "synthesize_corpus: stopping\n" in ended.stderr
+    assert ended.stderr.endswith("synthesize_corpus: stopped; the same command continues where it was\n")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_reader_that_has_enough_ends_the_job_without_a_word(tmp_path: Path):

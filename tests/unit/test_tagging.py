@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,12 @@ from genrescale.data.decoding.decode import decode_pcm
 from genrescale.export import Exported, ModelSpec, export_model, load_exported
 from genrescale.export.card import Origin
 from genrescale.models import build_model
+from genrescale.results.embeddings import read_embeddings
+from genrescale.storage.errors import StoreError
 from genrescale.storage.store import Store
-from genrescale.tagging.files import list_audio
+from genrescale.tagging.files import list_audio, tag_files
 from genrescale.tagging.output import Show, bar, lines
-from genrescale.tagging.scores import SongTags, tag_clip, tags_by_second
+from genrescale.tagging.scores import SongTags, Untagged, tag_clip, tags_by_second
 
 DIALS = {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 8}
 TAGS = ["bright", "dark", "odd, tag"]
@@ -187,7 +191,78 @@ def test_a_request_that_cannot_be_is_one_line(folder: Path, arguments: list[str]
 def test_a_folder_without_songs_is_refused(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(ValueError, match="holds no song"):
-        list_audio([Store(str(tmp_path))])
+        list_audio([str(tmp_path)])
+
+
+ODD = os.fsdecode(b"caf\xe9.wav")
+ODD_SHOWN = r"caf\udce9.wav"
+
+
+@pytest.fixture
+def odd_names(songs: Path, tmp_path: Path) -> Path:
+    """Three songs: a plain one, one with a name in Latin-1, and one in a folder with such a name."""
+    place = tmp_path / "odd"
+    (place / os.fsdecode(b"\xe9t\xe9")).mkdir(parents=True)
+    for name in ("z.wav", ODD, os.fsdecode(b"\xe9t\xe9/b.wav")):
+        shutil.copy(songs / "a.wav", place / name)
+    return place
+
+
+@pytest.mark.parametrize("format", ["text", "csv", "json"])
+def test_a_name_that_is_no_utf8_is_escaped_and_ends_nothing(format: str, folder: Path, odd_names: Path, tmp_path: Path):
+    out, kept = tmp_path / "tags", tmp_path / "e.parquet"
+    ended = tag(folder, str(odd_names), f"format={format}", f"out={out}", f"embeddings={kept}")
+    names = [f"{odd_names}/{name}" for name in ("z.wav", ODD_SHOWN, r"\udce9t\udce9/b.wav")]
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (0, f"3 of 3 songs tagged; {out}")
+    text = out.read_text()
+    if format == "json":
+        assert [json.loads(line)["song"] for line in text.splitlines()] == names
+    else:
+        assert all(f"{name}{',' if format == 'csv' else '  ('}" in text for name in names)
+    assert read_embeddings(kept.read_bytes())[0] == names
+
+
+def test_a_picture_of_a_song_with_an_odd_name(folder: Path, odd_names: Path, tmp_path: Path):
+    ended = tag(folder, str(odd_names / ODD), f"picture={tmp_path}/tags.png")
+    assert (ended.returncode, (tmp_path / "tags.png").exists()) == (0, True), ended.stderr
+    assert ODD_SHOWN in ended.stdout
+
+
+def test_an_address_that_nothing_can_read_is_an_error_of_that_song_alone(folder: Path, odd_names: Path, tmp_path: Path):
+    (odd_names / ODD).write_bytes(b"no music at all" * 50)
+    (tmp_path / "empty").mkdir()
+    bad = [str(odd_names / ODD), "spotify://a/1.mp3", "/nowhere/b.mp3", "http://127.0.0.1:9/c.mp3", f"{tmp_path}/empty"]
+    ended = tag(folder, *bad[:3], str(odd_names / "z.wav"), *bad[3:], "format=csv", "top=1", f"out={tmp_path}/tags.csv")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == f"1 of 6 songs tagged; {tmp_path}/tags.csv"
+    for song in [f"{odd_names}/{ODD_SHOWN}", *bad[1:]]:
+        assert sum(line.startswith(f"tag: {song}: ") for line in ended.stderr.splitlines()) == 1, song
+    assert [line.split(",")[0] for line in (tmp_path / "tags.csv").read_text().splitlines()[1:]] == [
+        f"{odd_names}/z.wav"
+    ]
+
+
+def test_a_server_that_is_down_is_waited_for_once(
+    exported: Exported, songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    patient: list[str] = []
+
+    def down(address: str, internal: bool = False) -> Path:
+        if address.startswith("http"):
+            raise StoreError(f"{address} cannot be reached")
+        return Path(address)
+
+    def patiently(address: str, internal: bool = False) -> Path:
+        patient.append(address)
+        return down(address)
+
+    monkeypatch.setattr("genrescale.tagging.files.fetch_bytes", patiently)
+    monkeypatch.setattr("genrescale.tagging.files.fetch_once", down)
+    good = str(songs / "a.wav")
+    asked = ["http://x/1.mp3", "http://x/2.mp3", good, "http://x/3.mp3"]
+    results = list(tag_files(exported, asked))
+    assert [isinstance(result, Untagged) for result in results] == [True, True, False, True]
+    assert patient == ["http://x/1.mp3", "http://x/3.mp3"]
 
 
 def test_threshold_and_top_choose_and_none_is_said(exported: Exported):

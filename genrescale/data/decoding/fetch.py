@@ -47,10 +47,10 @@ def fetch_bytes(address: str, internal: bool = False) -> bytes | Path:
             time.sleep(pause)
 
 
-def fetch_once(address: str, internal: bool = False) -> None:
-    """Fetch a song once, to see whether that works. Raises what ``fetch_bytes`` raises, without its patience."""
+def fetch_once(address: str, internal: bool = False) -> bytes | Path:
+    """Return and raise what ``fetch_bytes`` does, without its patience."""
     _check_address(address)
-    _fetch(address, internal)
+    return _fetch(address, internal)
 
 
 def _check_address(address: str) -> None:
