@@ -126,7 +126,8 @@ def _coordinates(sweep: SweepConfig) -> list[tuple[str, RunConfig, dict[str, int
     """(axis, run, layer counts) of every cell; the base value of an axis is a cell of it too."""
     cells: list[tuple[str, RunConfig, dict[str, int]]] = []
     for size in sorted(sweep.sizes):
-        for seed in sweep.seeds:
+        seeds = sweep.seeds if size == max(sweep.sizes) else sweep.seeds[: sweep.seeds_below_largest or None]
+        for seed in seeds:
             cells += [("grid", _run(sweep, family, size, seed), {}) for family in sweep.families]
     smallest, seed = min(sweep.sizes), sweep.seeds[0]
     for family in sweep.families:

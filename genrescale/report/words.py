@@ -103,7 +103,7 @@ def _growth(fit: FamilyFit) -> str | None:
         return None
     small, large = min(fit.seeds_by_size), max(fit.seeds_by_size)
     first, last = (sum(fit.seeds_by_size[size]) / len(fit.seeds_by_size[size]) for size in (small, large))
-    times = f", {abs(last - first) / fit.spread:.1f} times its seed spread" if (fit.spread or 0) > SAME else ""
+    times = f", {abs(last - first) / fit.spread:.1f} times its seed spread" if fit.spread and fit.spread > SAME else ""
     return (
         f"From {small:,} to {count_text(large, 'song')} the {fit.metric.label} of {fit.family} goes from {first:.4f} "
         f"to {last:.4f}, a change of {abs(last - first):.4f}{times}."
