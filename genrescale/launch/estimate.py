@@ -17,6 +17,7 @@ from genrescale.training.measure import StepCost, measure_step
 
 START_S = 40.0  # the processes of a run, and their imports, on two cores (benchmarks/LOG.md)
 SCORING = 3.0  # windows are scored so many times as fast as clips are trained
+LIBRARIES = 1e9  # bytes of a worker's PyTorch, Ray and read tasks
 _ROW_BYTES = 12  # of a label and a score in a score table
 
 
@@ -44,9 +45,18 @@ class Rate:
 
 
 def estimate_text(
-    trials: Sequence[Planned], site: SiteConfig, num_tags: int, num_test: int, concurrent: int, gpu_here: bool
+    trials: Sequence[Planned],
+    site: SiteConfig,
+    num_tags: int,
+    num_test: int,
+    concurrent: int,
+    gpu_here: bool,
+    memory_here: float = 0.0,
 ) -> str:
-    """A sentence for each of time, disk and memory; where a rate cannot be told here, why."""
+    """A sentence for each of time, disk and memory; where a rate cannot be told here, why.
+
+    ``memory_here`` are the bytes of the machine that trains, 0 if they are not known.
+    """
     rows = read_sound_results(Store(site.out))[0]
     missing = [trial for trial in trials if trial.run_id not in rows]
     if not missing:
@@ -63,7 +73,7 @@ def estimate_text(
     lines = [f"At most about {_hours(seconds)} for {len(missing)} runs ({sources}); early stopping makes it less."]
     costs = {name: rate.cost for name, rate in rates.items() if rate.cost}
     if len(costs) == len(rates):
-        lines.append(_space(missing, costs, num_tags, num_test))
+        lines += _space(missing, costs, num_tags, num_test, memory_here / site.workers / concurrent)
     return "\n".join(lines)
 
 
@@ -97,13 +107,21 @@ def _seconds(trial: Planned, rate: Rate) -> float:
     return rate.start_s + (trial.clips + scored) / rate.clips_per_s
 
 
-def _space(trials: Sequence[Planned], costs: Mapping[str, StepCost], num_tags: int, num_test: int) -> str:
+def _space(
+    trials: Sequence[Planned], costs: Mapping[str, StepCost], num_tags: int, num_test: int, room: float
+) -> list[str]:
     left = sum(costs[trial.run.model.name].checkpoint_bytes + num_test * num_tags * _ROW_BYTES for trial in trials)
     memory = max(costs[trial.run.model.name].memory(trial.run.data.group) for trial in trials)
-    return (
+    lines = [
         f"They leave about {_bytes(left)} of checkpoints, models and scores; a worker needs about {_bytes(memory)} of "
         "memory for weights and activations, besides its libraries."
-    )
+    ]
+    if 0 < room < memory + LIBRARIES:
+        lines.append(
+            f"[check] That is more than this machine has for it, {_bytes(room)} with {_bytes(LIBRARIES)} for "
+            "libraries: lower data.crop_s or data.group, or give fewer cpus."
+        )
+    return lines
 
 
 def _hours(seconds: float) -> str:

@@ -195,10 +195,12 @@ def format_trials(trials: Sequence[Trial], site: SiteConfig, nodes: Sequence[Nod
     Console(
         file=sink, width=max(TRIALS_WIDTH, shutil.get_terminal_size().columns), highlight=False, markup=False
     ).print(table)
-    gpu_here = any(node.get("GPU", 0) for node in nodes) and "RAY_ADDRESS" not in os.environ
+    here = "RAY_ADDRESS" not in os.environ
+    gpu_here = here and any(node.get("GPU", 0) for node in nodes)
+    memory_here = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) if here and not site.use_gpu else 0.0
     data = load_run(trials[0].ticket).data
     num_tags, num_test = len(data.manifest.vocabulary), len(data.rows["test"])
-    return sink.getvalue() + estimate_text(trials, site, num_tags, num_test, room.concurrent, gpu_here)
+    return sink.getvalue() + estimate_text(trials, site, num_tags, num_test, room.concurrent, gpu_here, memory_here)
 
 
 def format_outcome(outcome: SweepOutcome) -> str:

@@ -62,6 +62,14 @@ def test_hours_disk_and_memory_follow_from_a_measured_rate(trials: list[Trial]) 
     assert "about 1.2 GB of memory" in space  # 4 copies, and the activations of 4 clips
 
 
+def test_a_group_that_this_machine_cannot_hold_is_told(trials: list[Trial]) -> None:
+    small, large = (
+        estimate.estimate_text(trials, site_of(trials), 50, 1000, 2, False, memory) for memory in (4e9, 6e9)
+    )
+    assert "[check] That is more than this machine has for it, 2.0 GB" in small  # half of it: two runs at a time
+    assert "[check]" not in large
+
+
 def test_finished_runs_tell_the_rate_and_are_not_counted(trials: list[Trial]) -> None:
     files, first = Store(site_of(trials).out), trials[0]
     write_result(
