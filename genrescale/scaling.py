@@ -22,6 +22,7 @@ LEVEL = 0.95
 RESAMPLES = 4000
 POWER_LAW_MIN_SIZES = 4
 EXPONENT_RANGE = (0.01, 3.0)
+SAME = 1e-9  # values that differ by no more are equal but for rounding
 Interval = tuple[float, float]
 
 
@@ -155,16 +156,21 @@ def power_law_fit(sizes: ArrayLike, values: ArrayLike) -> PowerLawFit:
 
 
 def welch_interval(values_a: Sequence[float], values_b: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """Interval of mean(a) - mean(b) by Welch's t-test; None if a side has fewer than two seeds.
+    """Interval of mean(a) - mean(b) by Welch's t-test; None if a side has fewer than two seeds, or no seeds differ.
 
-    With few seeds it is wide, as it should be: two seeds say little about the spread of a third.
+    With few seeds it is wide, as it should be: two seeds say little about the spread of a third. Seeds that agree to
+    the last digit, by chance or because songs are few, say nothing about it.
     """
-    if min(len(values_a), len(values_b)) < 2:
+    if min(len(values_a), len(values_b)) < 2 or max(np.ptp(values_a), np.ptp(values_b)) <= SAME:
         return None
-    if np.ptp(values_a) == 0 and np.ptp(values_b) == 0:
-        return (equal := float(np.mean(values_a) - np.mean(values_b))), equal
-    ci = stats.ttest_ind(values_a, values_b, equal_var=False).confidence_interval(level)  # type: ignore[union-attr]
-    return float(ci.low), float(ci.high)
+    parts = [float(np.var(values, ddof=1)) / len(values) for values in (values_a, values_b)]
+    spread = sum(parts)
+    freedom = spread**2 / sum(
+        part**2 / (len(values) - 1) for part, values in zip(parts, (values_a, values_b), strict=True)
+    )
+    half = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(spread)
+    difference = float(np.mean(values_a) - np.mean(values_b))
+    return difference - half, difference + half
 
 
 def pooled_spread(groups: Sequence[Sequence[float]]) -> float | None:
@@ -177,20 +183,9 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(sum(float((group**2).sum()) for group in deviations) / freedom) if freedom else None
 
 
-def bootstrap_difference(
-    values_a: Sequence[float], values_b: Sequence[float], level: float = LEVEL, seed: int = 0
-) -> Interval | None:
-    """Percentile interval of mean(a) - mean(b) over resampled seeds; None if a side has fewer than two seeds.
-
-    It never exceeds the range of the seeds that were run, so with two or three seeds it is too narrow: report
-    ``welch_interval`` as well.
-    """
-    if min(len(values_a), len(values_b)) < 2:
-        return None
-    rng = np.random.default_rng(seed)
-    means = [rng.choice(values, size=(RESAMPLES, len(values))).mean(axis=1) for values in (values_a, values_b)]
-    low, high = np.quantile(means[0] - means[1], [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def smallest_difference(num_songs: int) -> float:
+    """The difference in accuracy that two models need on so many songs: about twice its standard error."""
+    return 1.96 * math.sqrt(2 * 0.25 / num_songs)
 
 
 @dataclass(frozen=True)

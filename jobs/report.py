@@ -1,15 +1,17 @@
 #!/usr/bin/env python
-"""The report of a sweep, from its plan and its finished runs; seconds, no GPU, nothing is trained.
+"""The report of a sweep, or of any finished runs; seconds, no GPU, nothing is trained.
 
 python jobs/report.py out=demo/sweep
+python jobs/report.py out=/data/runs runs=[3f2a,9c41]            these runs alone, also of jobs/train.py
 
-Writes report.html, figure.png, table.csv and runs.csv into the sweep's folder (a local folder or any store URI) and
-prints the comparison. It can be run while the sweep still runs: what has not finished shows as missing.
+Writes report.html, figure.png, table.csv and runs.csv and prints the comparison: of a sweep into its folder (a local
+folder or any store URI), of chosen runs into OUT/evaluations/report-RUNS. It can be run while the sweep still runs:
+what has not finished shows how far it is. Runs are given by their ids, or the beginnings of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from _cli import place, run_job
 from omegaconf import MISSING
@@ -19,16 +21,23 @@ from genrescale.telemetry.terminal import say
 
 @dataclass
 class ReportJob:
-    """``out`` is the sweep's folder, where ``sweep.json`` and ``runs/`` lie; below ``store`` where it is relative."""
+    """``out`` is the folder where ``runs/`` lies, and of a sweep ``sweep.json``; below ``store`` if it is relative."""
 
     out: str = MISSING
+    runs: list[str] = field(default_factory=list)
     store: str = ""
 
 
 def main(job: ReportJob) -> None:
-    from genrescale.report import report_sweep
+    from genrescale.report import comparison_folder, report_sweep
+    from genrescale.report.trials import find_runs
 
-    say(report_sweep(place(job.store, job.out, "out")))
+    files = place(job.store, job.out, "out")
+    if not job.runs:
+        say(report_sweep(files))
+        return
+    runs = find_runs(files, job.runs)
+    say(report_sweep(files, runs, comparison_folder(runs)))
 
 
 if __name__ == "__main__":

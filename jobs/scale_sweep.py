@@ -20,7 +20,7 @@ from _idle import refuse_idle
 from genrescale.config import SiteConfig
 from genrescale.config.corpus import ShardSettings, SynthesisConfig
 from genrescale.config.sweep import SweepConfig
-from genrescale.launch.cluster import check_gpu, cluster_nodes, connect
+from genrescale.launch.cluster import check_gpu, connect
 from genrescale.telemetry.terminal import say
 
 
@@ -41,7 +41,8 @@ def main(job: ScaleSweepJob) -> int:
     from genrescale.data.manifest import read_manifest
     from genrescale.data.sharding.synthetic import embedded_corpus
     from genrescale.launch import sweep
-    from genrescale.report import report_sweep
+    from genrescale.launch.capacity import nodes_ahead
+    from genrescale.report import live_report, report_sweep
     from genrescale.results.changes import show_outdated
 
     sweep.check_families(job)
@@ -55,17 +56,19 @@ def main(job: ScaleSweepJob) -> int:
         return 0
     check_gpu(site.use_gpu and not job.dry_run, "site.use_gpu")
     # with a corpus at hand, the impossible is refused before Ray starts
-    trials = sweep.plan_trials(job, site, read_manifest(corpus.uri)) if job.corpus else []
+    trials = sweep.plan_checked(job, site, read_manifest(corpus.uri)) if job.corpus or job.dry_run else []
+    if job.dry_run:
+        show_outdated(files, sweep.planned_trials(trials), allowed=True)
+        say(sweep.format_trials(trials, site, nodes_ahead(job.cpus)))
+        return 0
     say("[scale_sweep] connecting to Ray", sys.stderr)
     with connect(job.cpus, trains=True):
         if not job.corpus and job.synthesis is not None:
             embedded_corpus(files, job.synthesis, job.shards)
-            trials = sweep.plan_trials(job, site, read_manifest(corpus.uri))
-        show_outdated(files, sweep.planned_trials(trials), allowed=job.rerun or job.dry_run)
-        if job.dry_run:
-            say(sweep.format_trials(trials, site, cluster_nodes()))
-            return 0
-        outcome = sweep.run_sweep(trials, site)
+            trials = sweep.plan_checked(job, site, read_manifest(corpus.uri))
+        show_outdated(files, sweep.planned_trials(trials), allowed=job.rerun)
+        with live_report(files):
+            outcome = sweep.run_sweep(trials, site)
     say(report_sweep(files))
     say(f"{sweep.format_outcome(outcome)}\nresults in {files.child('runs').uri}")
     if outcome.unfinished:

@@ -30,8 +30,9 @@ class TrainJob:
 
 def main(job: TrainJob) -> int:
     from genrescale.data.manifest import read_manifest
-    from genrescale.launch.sweep import plan_trial, run_trials
-    from genrescale.results import read_result
+    from genrescale.launch.sweep import plan_trial, run_trials, tell_doubts
+    from genrescale.report import live_report, report_sweep
+    from genrescale.results import read_result, run_folder
 
     if not (job.site.corpus and job.site.out):
         raise ValueError("site.corpus= (made by jobs/shard_corpus.py) and site.out= are needed")
@@ -39,8 +40,11 @@ def main(job: TrainJob) -> int:
     parents = place(job.store, job.site.parents, "site.parents").uri if job.site.parents else ""
     site = replace(job.site, corpus=corpus.uri, out=files.uri, parents=parents)
     check_gpu(site.use_gpu, "site.use_gpu")
-    trial = plan_trial(job.run, site, read_manifest(site.corpus), job.run.data.size)
-    with connect(job.cpus, trains=True):
+    manifest = read_manifest(site.corpus)
+    trial = plan_trial(job.run, site, manifest, job.run.data.size)
+    tell_doubts([trial], manifest)
+    report = {"compared": trial.planned, "folder": run_folder(trial.run_id)}
+    with connect(job.cpus, trains=True), live_report(files, **report):
         failures = run_trials([trial], site)
     row = read_result(files, trial.run_id)
     if row is None:
@@ -50,6 +54,7 @@ def main(job: TrainJob) -> int:
         say(f"weights that run {trial.run.init.run} did not give: {', '.join(row.fresh_weights)}")
     scores = {name: getattr(row, name) for name in ROW_METRICS} | row.pretext
     text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
+    say(report_sweep(files, **report))
     say(f"run {row.run_id}: {text}  on {row.test_songs} test songs; best at step {row.best_step} of {row.steps}")
     return 0
 

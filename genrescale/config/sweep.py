@@ -14,13 +14,16 @@ FAMILIES = ("waveform", "spectrogram")  # what a sweep compares unless it says o
 class SweepConfig:
     """Axes and recipe of a sweep.
 
-    Every family is trained at every size with every seed. The ``lrs`` and layer counts are tried at the smallest size
-    with the first seed, one axis at a time. ``dials`` are the models' other dials, by family.
+    Every family is trained at every size with every seed. Sizes below the largest take the first
+    ``seeds_below_largest`` seeds only (0: all), where the largest is the question. The ``lrs`` and layer counts are
+    tried at the smallest size with the first seed, one axis at a time. ``dials`` are the models' other dials, by
+    family.
     """
 
     families: list[str] = field(default_factory=lambda: list(FAMILIES))
     sizes: list[int] = field(default_factory=lambda: [100_000, 500_000, 1_000_000])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    seeds_below_largest: int = 0
     lrs: list[float] = field(default_factory=list)
     backend_layers: list[int] = field(default_factory=list)
     frontend_layers: list[int] = field(default_factory=list)
@@ -37,3 +40,8 @@ class SweepConfig:
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name}={values} must hold at least one value, and none twice")
+        if not 0 <= self.seeds_below_largest <= len(self.seeds):
+            raise ValueError(
+                f"seeds_below_largest={self.seeds_below_largest} must be from 1 to the number of seeds, "
+                f"{len(self.seeds)}, or 0 for all of them"
+            )

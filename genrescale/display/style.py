@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import colorsys
 import io
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -32,6 +35,10 @@ CURVE_INCHES = (5.4, 3.4)
 
 
 PNG_DPI = 160
+
+
+_SVG_COLOR = re.compile(rb"((?:fill|stroke): )(#[0-9a-f]{6})")
+_DARKEST = 0.91  # white becomes the paper of a dark page
 
 
 _STYLE: dict[Any, Any] = {
@@ -85,6 +92,16 @@ def svg_bytes(figure: Figure) -> bytes:
     sink = io.BytesIO()
     figure.savefig(sink, format="svg", metadata={"Date": None})
     return sink.getvalue()
+
+
+def dark_svg(svg: bytes) -> bytes:
+    """The same figure for a dark page: each colour keeps its hue, and light becomes dark."""
+    return _SVG_COLOR.sub(lambda found: found[1] + _turned(found[2].decode()).encode(), svg)
+
+
+def _turned(color: str) -> str:
+    hue, light, saturation = colorsys.rgb_to_hls(*to_rgb(color))
+    return to_hex(colorsys.hls_to_rgb(hue, 1 - _DARKEST * light, saturation))
 
 
 def panel_svg(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +26,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.launch.capacity import DRIVER_CPUS, Node, capacity
 from genrescale.launch.cluster import STORE_PREFIX, cluster_nodes
 from genrescale.launch.errors import error_sentence
+from genrescale.launch.estimate import estimate_text
 from genrescale.launch.train import launch, read_error
 from genrescale.launch.watch import Watch, trial_name
 from genrescale.models import MODELS, full_dials
@@ -31,7 +34,9 @@ from genrescale.results import PlannedTrial, ResultRow, read_result, write_plann
 from genrescale.storage.errors import StoreError
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
+from genrescale.telemetry.terminal import say
 from genrescale.training.resolve import RunTicket, load_run, resolve, resolve_site
+from genrescale.training.sanity import doubts
 
 TRIALS_WIDTH = 200  # characters of the list of trials, so that no cell is cut
 # layer counts that the axes backend_layers and frontend_layers vary; other models have none
@@ -85,6 +90,13 @@ def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> lis
     return list(trials.values())
 
 
+def plan_checked(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> list[Trial]:
+    """``plan_trials``, with what is doubtful about them said on stderr."""
+    trials = plan_trials(sweep, site, manifest)
+    tell_doubts(trials, manifest)
+    return trials
+
+
 def plan_trial(
     run: RunConfig,
     site: SiteConfig,
@@ -104,11 +116,18 @@ def plan_trial(
     return Trial(ticket, (planned,), clips, (clips + windows) * plan.train.crop_len * SAMPLE_BYTES)
 
 
+def tell_doubts(trials: Sequence[Trial], manifest: Manifest) -> None:
+    """Say on stderr, a line each, what makes the results of these runs doubtful before they are there."""
+    for line in doubts([trial.run for trial in trials], manifest):
+        say(f"[check] {line}", sys.stderr)
+
+
 def _coordinates(sweep: SweepConfig) -> list[tuple[str, RunConfig, dict[str, int]]]:
     """(axis, run, layer counts) of every cell; the base value of an axis is a cell of it too."""
     cells: list[tuple[str, RunConfig, dict[str, int]]] = []
     for size in sorted(sweep.sizes):
-        for seed in sweep.seeds:
+        seeds = sweep.seeds if size == max(sweep.sizes) else sweep.seeds[: sweep.seeds_below_largest or None]
+        for seed in seeds:
             cells += [("grid", _run(sweep, family, size, seed), {}) for family in sweep.families]
     smallest, seed = min(sweep.sizes), sweep.seeds[0]
     for family in sweep.families:
@@ -176,7 +195,12 @@ def format_trials(trials: Sequence[Trial], site: SiteConfig, nodes: Sequence[Nod
     Console(
         file=sink, width=max(TRIALS_WIDTH, shutil.get_terminal_size().columns), highlight=False, markup=False
     ).print(table)
-    return sink.getvalue()
+    here = "RAY_ADDRESS" not in os.environ
+    gpu_here = here and any(node.get("GPU", 0) for node in nodes)
+    memory_here = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) if here and not site.use_gpu else 0.0
+    data = load_run(trials[0].ticket).data
+    num_tags, num_test = len(data.manifest.vocabulary), len(data.rows["test"])
+    return sink.getvalue() + estimate_text(trials, site, num_tags, num_test, room.concurrent, gpu_here, memory_here)
 
 
 def format_outcome(outcome: SweepOutcome) -> str:

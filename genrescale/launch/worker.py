@@ -33,6 +33,7 @@ def train_and_score(job: WorkerJob) -> None:
     def report(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:
         if rank == 0:
             write_streams(files, job.run_id, loop.state.streams)
+            write_curve(files, job.run_id, loop.state.curve)  # for the report, while the run trains
         _report_to_ray(metrics, save)
 
     with checkpoint.as_directory() if checkpoint else TemporaryDirectory() as folder:

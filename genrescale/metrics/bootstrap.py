@@ -83,6 +83,22 @@ def bootstrap_interval(
     return Interval(value, low, high, resamples, int(np.isnan(part_RK).any(axis=1).sum()))
 
 
+def resampled_values(
+    metric: str, y_true_NK: np.ndarray, y_score_NK: np.ndarray, resamples: int, seed: int = 0
+) -> np.ndarray | None:
+    """Return the metric on resampled songs (R,), the same songs for every run on them; None if it is undefined.
+
+    NaN marks a resample in which no tag has both classes.
+    """
+    parts = weighted_metric(metric, y_true_NK, y_score_NK)
+    if parts is None:
+        return None
+    part_RK = np.concatenate([parts(weight_RN) for weight_RN in _bootstrap_weights(len(y_true_NK), seed, resamples)])
+    known_RK = ~np.isnan(part_RK)
+    sum_R, count_R = np.where(known_RK, part_RK, 0).sum(axis=1), known_RK.sum(axis=1)
+    return np.divide(sum_R, count_R, out=np.full(len(part_RK), np.nan), where=count_R > 0)
+
+
 def paired_test(
     metric: str,
     y_true_NK: np.ndarray,

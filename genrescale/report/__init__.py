@@ -1,14 +1,14 @@
 """Write a sweep's report: a page, a figure, two CSV files and a table, from the sweep's plan and result rows.
 
-``build_report`` only reads; ``write_report`` writes ``report.html``, ``figure.png``, ``table.csv`` and ``runs.csv`` to
-the sweep's folder. The same rows give the same bytes.
+Or that of any runs. ``build_report`` only reads; ``write_report`` writes ``report.html``, ``figure.png``, ``table.csv``
+and ``runs.csv`` to the sweep's folder. The same rows give the same bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -18,28 +18,27 @@ from rich.table import Table
 from genrescale.display.text import count_text, csv_bytes
 from genrescale.report.axes import AxisLine, Run, axis_lines, list_runs
 from genrescale.report.checks import ConfigDifference, config_values, facts, notes, planned_only
-from genrescale.report.figure import CurveLine, scaling_png
+from genrescale.report.curves import Begun, CurveLine, begun_runs, curve_lines, read_curves
+from genrescale.report.figure import scaling_png
 from genrescale.report.fits import Crossing, FamilyFit, crossings, family_fit
+from genrescale.report.live import LiveReport
 from genrescale.report.page import render_page
+from genrescale.report.songs import Baseline, TestSongs, baseline
 from genrescale.report.tables import (
-    ACCURACY,
-    MISSING,
-    TABLE_1_METRICS,
     Difference,
     Line,
     Metric,
-    TrialOutcome,
     comparison_lines,
     differences,
     order_families,
-    read_trials,
+    shown_metrics,
 )
-from genrescale.report.words import Answer, answer
-from genrescale.results import ResultRow, read_curve
+from genrescale.report.trials import MISSING, TrialOutcome, read_trials
+from genrescale.report.words import Answer, answer, answer_alone, main_metric
+from genrescale.results import PlannedTrial, ResultRow
 from genrescale.storage.store import Store
 
 REPORT_FILES = ("report.html", "figure.png", "table.csv", "runs.csv")
-CURVES = ("val_loss", "val_pr_auc")
 TERMINAL_WIDTH = 100  # characters
 _NOT_IN_CSV = {"run_id", "model", "size", "seed", "lr", "config"}
 
@@ -51,14 +50,17 @@ class Report:
     uri: str
     trials: list[TrialOutcome]
     metrics: list[Metric]
+    main: Metric
     families: list[str]
     lines: list[Line]
+    baseline: Baseline | None
     differences: list[Difference]
     fits: list[FamilyFit]
     crossings: list[Crossing]
     lr_lines: list[AxisLine]
     layer_lines: list[AxisLine]
     curves: dict[str, list[CurveLine]]
+    begun: dict[str, Begun]
     answer: Answer
     notes: list[str]
     facts: list[tuple[str, str]]
@@ -68,52 +70,43 @@ class Report:
     failures: dict[str, str]
 
 
-def _curves(files: Store, grid: Sequence[TrialOutcome]) -> dict[str, list[CurveLine]]:
-    """Read the validation curves of finished grid runs, by curve column."""
-    lines_of: dict[str, list[CurveLine]] = {name: [] for name in CURVES}
-    for trial in grid:
-        table = read_curve(files, trial.planned.run_id) if trial.row else None
-        if table is None:
-            continue
-        for name in CURVES:
-            pairs = zip(table["step"].to_pylist(), table[name].to_pylist(), strict=True)
-            known = [(step, value) for step, value in pairs if value is not None and not math.isnan(value)]
-            if known:
-                steps, values = zip(*known, strict=True)
-                lines_of[name].append(CurveLine(trial.family, trial.planned.size, trial.planned.seed, steps, values))
-    return lines_of
-
-
 def _left_out(refused: Mapping[str, str]) -> list[str]:
     if not refused:
         return []
     return [f"{count_text(len(refused), 'result row')} left out that cannot be read: {'; '.join(refused.values())}."]
 
 
-def build_report(files: Store) -> Report:
-    """Build the report of the sweep in ``files``. Raises FileNotFoundError if no sweep was planned there."""
-    trials, errors, refused = read_trials(files)
+def build_report(files: Store, compared: Sequence[PlannedTrial] | None = None) -> Report:
+    """Build the report of the sweep in ``files``, or of the ``compared`` runs alone (``find_runs``).
+
+    Raises FileNotFoundError if no sweep was planned there and no run has finished.
+    """
+    trials, errors, refused = read_trials(files, compared)
     grid = [trial for trial in trials if trial.planned.axis == "grid"]
-    scored = any(trial.value(ACCURACY) is not None for trial in planned_only(trials))
-    metrics = [*TABLE_1_METRICS, *([ACCURACY] if scored else [])]
+    metrics, songs = shown_metrics(planned_only(trials)), TestSongs(files)
     families, lines = order_families(grid), comparison_lines(grid, metrics)
-    compared = differences(lines, metrics)
+    compared_families = differences(lines, metrics, songs)
     fits = [family_fit(family, metric, lines) for metric in metrics for family in families]
-    crossed = crossings(fits, compared)
+    crossed = crossings(fits, compared_families)
     same, differ = config_values(trials)
+    tables = read_curves(files, planned_only(trials))
+    main = main_metric(metrics)
     return Report(
         uri=files.uri,
         trials=trials,
         metrics=metrics,
+        main=main,
         families=families,
         lines=lines,
-        differences=compared,
+        baseline=baseline(grid, songs),
+        differences=compared_families,
         fits=fits,
         crossings=crossed,
         lr_lines=axis_lines(trials, "lr", metrics),
         layer_lines=axis_lines(trials, "layers", metrics),
-        curves=_curves(files, grid),
-        answer=answer(compared, fits, crossed),
+        curves=curve_lines(grid, tables),
+        begun=begun_runs(trials, tables),
+        answer=answer(compared_families, fits, crossed, main) or answer_alone(lines, main, songs),
         notes=[*_left_out(refused), *notes(trials, lines, differ)],
         facts=facts(trials),
         same_config=same,
@@ -154,25 +147,43 @@ def runs_csv(report: Report) -> bytes:
     return csv_bytes(header, rows)
 
 
-def write_report(files: Store) -> Report:
-    """Build the report and write REPORT_FILES beside the sweep's plan."""
-    report = build_report(files)
+def write_report(files: Store, compared: Sequence[PlannedTrial] | None = None, folder: str = "") -> Report:
+    """Build the report and write REPORT_FILES beside the sweep's plan, or into a folder below it."""
+    report = build_report(files, compared)
     panels = [
         ([fit for fit in report.fits if fit.metric == metric], [c for c in report.crossings if c.metric == metric])
         for metric in report.metrics
+        if any(fit.points for fit in report.fits if fit.metric == metric)
     ]
-    files.write_bytes("figure.png", scaling_png(panels if report.families else [], report.families))
-    files.write_bytes("table.csv", table_csv(report))
-    files.write_bytes("runs.csv", runs_csv(report))
+    target = files.child(folder) if folder else files
+    target.write_bytes("figure.png", scaling_png(panels, report.families))
+    target.write_bytes("table.csv", table_csv(report))
+    target.write_bytes("runs.csv", runs_csv(report))
     # The page is written last: if it exists, all four files do.
-    files.write_bytes("report.html", render_page(report).encode())
+    target.write_bytes("report.html", render_page(report).encode())
     return report
 
 
-def report_sweep(files: Store) -> str:
+def report_sweep(files: Store, compared: Sequence[PlannedTrial] | None = None, folder: str = "") -> str:
     """Write the report; returns its table and the addresses of its files, for a terminal."""
-    table = format_table(write_report(files))
-    return "\n".join([table, *(files.child(name).uri for name in REPORT_FILES)])
+    table = format_table(write_report(files, compared, folder))
+    target = files.child(folder) if folder else files
+    return "\n".join([table, *(target.child(name).uri for name in REPORT_FILES)])
+
+
+def live_report(files: Store, compared: Sequence[PlannedTrial] | None = None, folder: str = "") -> LiveReport:
+    """A context in which the report is written as runs validate and finish. Its address is said first."""
+    target = files.child(folder) if folder else files
+    page = target.child("report.html").uri
+    return LiveReport(files, page, lambda: write_report(files, compared, folder))
+
+
+def comparison_folder(runs: Sequence[PlannedTrial]) -> str:
+    """The folder of the report of some runs, below theirs: the same runs, in any order, have the same."""
+    ids = sorted(trial.run_id for trial in runs)
+    if len(ids) > 3:
+        ids = [f"{len(ids)}-runs", hashlib.sha256(" ".join(ids).encode()).hexdigest()[:12]]
+    return f"evaluations/report-{'-'.join(ids)}"
 
 
 def format_table(report: Report) -> str:
@@ -186,9 +197,15 @@ def format_table(report: Report) -> str:
         cells = [line.cells[metric.key] for metric in report.metrics]
         texts = [f"{cell.text} {cell.spread_text}".strip() for cell in cells]
         table.add_row(line.family, f"{line.size:,}", *texts, line.seeds_text)
+    if report.baseline:
+        table.add_section()
+        known = report.baseline.values
+        values = [f"{known[m.key]:.4f}" if m.key in known else "" for m in report.metrics]
+        table.add_row(report.baseline.name, "", *values, "")
     sink = io.StringIO()
     console = Console(file=sink, width=TERMINAL_WIDTH, highlight=False, markup=False)
     console.print(table)
+    console.print(f"{report.answer.headline}.")
     console.print(report.answer.lead)
     for note in report.notes:
         console.print(f"Note: {note}")

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genrescale.report.tables import VAL_LOSS, Cell, Metric, TrialOutcome, cell, flat_config, order_families
+from genrescale.report.tables import VAL_LOSS, Cell, Metric, cell, order_families
+from genrescale.report.trials import TrialOutcome, flat_config
 
 _AXIS_ORDER = ("grid", "lr", "layers")
 

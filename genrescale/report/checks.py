@@ -9,9 +9,13 @@ from typing import Any
 
 from genrescale.config.data import parse_scoring
 from genrescale.display.text import count_text
-from genrescale.report.tables import UNPLANNED, Line, TrialOutcome, flat_config
+from genrescale.report.tables import ACCURACY, Line
+from genrescale.report.trials import UNPLANNED, TrialOutcome, flat_config
 from genrescale.results import ResultRow
+from genrescale.scaling import SAME, smallest_difference
 
+FEW_TEST_SONGS = 100
+COARSE = 0.1  # a difference in accuracy that a test should show
 _COORDINATES = {"data.size", "seed", "model.name"}
 _DIALS = "model.dials."
 
@@ -154,6 +158,35 @@ def _data_notes(rows: Sequence[ResultRow]) -> list[str]:
     return notes
 
 
+def _chance_notes(rows: Sequence[ResultRow], lines: Sequence[Line]) -> list[str]:
+    """Few test songs and few seeds: what may make a difference chance."""
+    texts = []
+    num_songs = min((row.test_songs for row in rows), default=0)
+    smallest = smallest_difference(num_songs) if num_songs else 0.0
+    if any(row.accuracy is not None for row in rows) and smallest > COARSE:
+        texts.append(
+            f"Only {count_text(num_songs, 'test song')}: two runs must differ by about {smallest:.2f} in accuracy, or "
+            "it may be chance."
+        )
+    elif 0 < num_songs < FEW_TEST_SONGS:
+        texts.append(f"Only {count_text(num_songs, 'test song')}: other songs might have given another answer.")
+    largest = [line for line in lines if line.size == max(line.size for line in lines)]
+    if any(line.finished == 2 for line in largest):
+        texts.append(
+            f"Two seeds at {count_text(largest[0].size, 'song')}: they may agree or differ by chance, so the interval "
+            "over seeds is wide."
+        )
+    agreeing = [line for line in lines if (spread := line.cells[_main(line)].spread) is not None and spread <= SAME]
+    if agreeing:
+        places = ", ".join(f"{line.family} at {line.size:,}" for line in agreeing)
+        texts.append(f"Seeds agree to the last digit ({places}): that says nothing about other seeds.")
+    return texts
+
+
+def _main(line: Line) -> str:
+    return "accuracy" if ACCURACY.key in line.cells else next(iter(line.cells))
+
+
 def notes(trials: Sequence[TrialOutcome], lines: Sequence[Line], differ: Sequence[ConfigDifference]) -> list[str]:
     """List the limitations of the comparison, most severe first."""
     unique = list({trial.planned.run_id: trial for trial in planned_only(trials)}.values())
@@ -163,6 +196,7 @@ def notes(trials: Sequence[TrialOutcome], lines: Sequence[Line], differ: Sequenc
         texts.append(
             f"Outside the axes the runs differ in: {', '.join(change.key for change in differ)} (see Configuration)."
         )
+    texts += _chance_notes(rows, lines)
     single = sorted({line.size for line in lines if line.finished == 1})
     if single:
         sizes = ", ".join(f"{size:,}" for size in single)

@@ -7,8 +7,6 @@ logarithmic but the fit is linear in songs, as in Pons et al. 2018, so straight 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,18 +28,10 @@ from genrescale.display.style import (
     style,
 )
 from genrescale.display.text import song_text
+from genrescale.report.curves import CurveLine
 from genrescale.report.fits import Crossing, FamilyFit
 
-
-@dataclass(frozen=True)
-class CurveLine:
-    """One run's validation curve: a value for each validated step."""
-
-    family: str
-    size: int
-    seed: int
-    steps: tuple[float, ...]
-    values: tuple[float, ...]
+_TRAINING = (0, (2, 1.5))
 
 
 def color_of(families: Sequence[str], family: str) -> str:
@@ -51,12 +41,16 @@ def color_of(families: Sequence[str], family: str) -> str:
 def _draw_family(axes: Axes, fit: FamilyFit, position: int, shift: float, sizes: Sequence[int]) -> None:
     """Draw one family. ``shift`` multiplies the sizes, so that points of different families do not overlap."""
     color = COLORS[position % len(COLORS)]
-    if fit.line:
+    if fit.line and not fit.unsupported:
         grid = np.geomspace(min(sizes), max(sizes), 120)
         axes.plot(grid, fit.line.predict(grid), color=color, linewidth=1.6, linestyle=DASHES[position % len(DASHES)])
         if band := fit.line.band(grid):
             axes.fill_between(grid, *band, color=color, alpha=0.10, linewidth=0)
     points = fit.points
+    half = (max(sizes) / min(sizes)) ** 0.025
+    for size, values in fit.seeds_by_size.items():
+        mean, middle = sum(values) / len(values), size * shift
+        axes.plot([middle / half, middle * half], [mean, mean], color=color, linewidth=2.2, solid_capstyle="butt")
     axes.plot(
         [size * shift for size, _ in points],
         [value for _, value in points],
@@ -72,41 +66,37 @@ def _draw_family(axes: Axes, fit: FamilyFit, position: int, shift: float, sizes:
 def _limit_values(axes: Axes, fits: Sequence[FamilyFit]) -> None:
     """Set the value axis by points and lines only, because a band from three points may be much wider."""
     values = [value for fit in fits for _, value in fit.points]
-    values += [float(v) for fit in fits if fit.line for v in fit.line.predict(list(fit.seeds_by_size))]
+    values += [
+        float(v) for fit in fits if fit.line and not fit.unsupported for v in fit.line.predict(list(fit.seeds_by_size))
+    ]
     margin = 0.12 * (max(values) - min(values)) or 0.01
     axes.set_ylim(min(values) - margin, max(values) + margin)
 
 
-def _mark_crossing(axes: Axes, c: Crossing, row: int, rising: bool) -> None:
-    """Draw a vertical line at the crossing; or write text if it is outside the measured sizes or not evidence."""
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
-    common: dict[str, Any] = {"va": "bottom", "fontsize": 8, "bbox": box, "textcoords": "offset points"}
-    height = 0.02 + 0.13 * row
-    if c.inside and c.at is not None and c.evidence:
-        axes.axvline(c.at, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
-        offset, side = (4, "left") if c.at < (c.smallest * c.largest) ** 0.5 else (-4, "right")
-        text = f"lines cross at\nabout {song_text(c.at)}" + (" (one seed)" if c.num_seeds < 2 else "")
-        axes.annotate(text, (c.at, height), xycoords=("data", "axes fraction"), xytext=(offset, 0), ha=side, **common)
-    elif c.at is not None and (c.inside or (c.at > 0 and c.evidence)):
-        # the corner that a rising or falling metric leaves free
-        place, side = (0.99, "right") if rising else (0.01, "left")
-        text = f"lines would cross at about\n{song_text(c.at)}: not measured"
-        if not c.evidence:
-            text = "two sizes only: the crossing\nis not evidence"
-        axes.annotate(
-            text,
-            (place, height),
-            xycoords="axes fraction",
-            xytext=(0, 0),
-            ha=side,
-            color=MUTED,
-            multialignment=side,
-            **common,
-        )
+def _mark_crossing(axes: Axes, c: Crossing, row: int) -> None:
+    """Draw a vertical line at a crossing within the measured sizes that the points support."""
+    if c.at is None or not c.inside or c.unsupported:
+        return
+    axes.axvline(c.at, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
+    offset, side = (4, "left") if c.at < (c.smallest * c.largest) ** 0.5 else (-4, "right")
+    axes.annotate(
+        f"lines cross at\nabout {song_text(c.at)}",
+        (c.at, 0.02 + 0.13 * row),
+        xycoords=("data", "axes fraction"),
+        xytext=(offset, 0),
+        textcoords="offset points",
+        ha=side,
+        va="bottom",
+        fontsize=8,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1},
+    )
 
 
 def draw_scaling(axes: Axes, fits: Sequence[FamilyFit], crossed: Sequence[Crossing]) -> None:
-    """Draw one metric against songs: points for seeds, a line with its 95 % band per family, and the crossing."""
+    """Draw one metric against songs: points for seeds, a bar at each mean, and what the points support.
+
+    That is a line with its 95 % band per family, and the crossing.
+    """
     metric = fits[0].metric
     sizes = sorted({size for fit in fits for size in fit.seeds_by_size})
     if sizes:
@@ -124,7 +114,7 @@ def draw_scaling(axes: Axes, fits: Sequence[FamilyFit], crossed: Sequence[Crossi
         axes.set_xticks([])
         axes.set_yticks([])
     for row, c in enumerate(crossed):
-        _mark_crossing(axes, c, row, rising=any(fit.line and fit.line.slope > 0 for fit in fits))
+        _mark_crossing(axes, c, row)
     finish(axes, metric.label, metric.better, "training songs (log scale)")
 
 
@@ -135,16 +125,20 @@ def _shade(color: str, strength: float) -> tuple[float, float, float]:
 
 
 def draw_curves(axes: Axes, lines: Sequence[CurveLine], title: str, note: str, color: str) -> None:
-    """Draw validation against steps, one line per run; more songs give a darker, thicker line."""
+    """Draw validation against steps, one line per run, the training loss dotted; more songs: a darker, thicker line."""
     sizes = sorted({line.size for line in lines})
     for line in lines:
         rank = (sizes.index(line.size) + 1) / len(sizes)
         shade = _shade(color, 0.35 + 0.65 * rank)
         axes.plot(line.steps, line.values, color=shade, linewidth=0.9 + 0.8 * rank)
+        if line.train_values:
+            axes.plot(line.train_steps, line.train_values, color=shade, linewidth=0.9, linestyle=_TRAINING)
     handles = [
         Line2D([], [], color=_shade(color, 0.35 + 0.65 * rank), linewidth=0.9 + 0.8 * rank, label=short_count(size))
         for rank, size in ((((i + 1) / len(sizes)), size) for i, size in enumerate(sizes))
     ]
+    if any(line.train_values for line in lines):
+        handles.append(Line2D([], [], color=MUTED, linewidth=0.9, linestyle=_TRAINING, label="training"))
     if handles:
         axes.legend(handles=handles, title="songs", frameon=False, fontsize=8.5, title_fontsize=8.5, labelcolor=MUTED)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))

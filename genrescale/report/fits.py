@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genrescale import scaling
 from genrescale.report.tables import Difference, Line, Metric
+
+MIN_SIZES = 3  # of a line that its points could contradict
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +18,8 @@ class FamilyFit:
     """The fits of one family and metric, over the values of all seeds.
 
     ``line`` is None for fewer than two sizes, ``power`` for fewer than four. ``departure`` is the largest distance of a
-    size's mean from the line; ``spread`` is the pooled standard deviation over seeds.
+    size's mean from the line; ``spread`` is the pooled standard deviation over seeds. ``unsupported`` says why the
+    points do not support the line, "" if they do: it is drawn, and its crossing is told, in that case only.
     """
 
     family: str
@@ -31,9 +35,18 @@ class FamilyFit:
         return [(size, value) for size, values in self.seeds_by_size.items() for value in values]
 
     @property
-    def departs(self) -> bool:
-        """Whether a straight line is too simple: some mean is further from it than the seeds' spread."""
-        return self.departure is not None and self.spread is not None and self.departure > self.spread
+    def unsupported(self) -> str:
+        if self.line is None or len(self.seeds_by_size) < MIN_SIZES:
+            return f"a line needs {MIN_SIZES} sizes, because one fits any two"
+        margin = scaling.SAME + (self.spread or 0.0)
+        if self.spread is not None and self.departure is not None and self.departure > margin:
+            return (
+                f"a mean lies {self.departure:.4f} beside a straight line, more than seeds differ ({self.spread:.4f})"
+            )
+        interval = self.line.slope_interval()
+        if interval is None or interval[0] <= 0 <= interval[1]:
+            return "its slope cannot be told from 0"
+        return ""
 
 
 def family_fit(family: str, metric: Metric, lines: Sequence[Line]) -> FamilyFit:
@@ -54,28 +67,20 @@ class Crossing:
     """Where the lines of two families cross for one metric. ``at`` is None if a line is missing or they are parallel.
 
     ``smallest`` and ``largest`` are the extreme sizes measured for both. ``lead_changes`` are the pairs of neighbouring
-    sizes between which the lead in the raw means changes, None if a size is missing. ``rough`` means that some mean is
-    further from its line than the seeds' spread. ``num_sizes`` and ``num_seeds`` are the minimum over both lines.
+    sizes between which the lead in the raw means changes, None if a size is missing. ``unsupported`` says why no
+    crossing may be told: the points do not support a line, or the seeds do not fix the crossing; "" if they do.
     """
 
     metric: Metric
     first: str
     second: str
-    fitted: bool
+    unsupported: str
     at: float | None
     interval: scaling.CrossingInterval | None
     smallest: int
     largest: int
     ahead_above: str | None
     lead_changes: list[tuple[int, int]] | None
-    rough: bool
-    num_sizes: int
-    num_seeds: int
-
-    @property
-    def evidence(self) -> bool:
-        """Whether the lines are tested by the data: a line through two sizes fits exactly, whatever the truth is."""
-        return self.num_sizes > 2
 
     @property
     def inside(self) -> bool:
@@ -95,17 +100,27 @@ def _crossing(a: FamilyFit, b: FamilyFit, all_differences: Sequence[Difference])
         metric=a.metric,
         first=a.family,
         second=b.family,
-        fitted=bool(a.line and b.line),
+        unsupported=_unsupported(a, b, at, interval),
         at=at,
         interval=interval,
         smallest=common[0],
         largest=common[-1],
         ahead_above=ahead,
         lead_changes=scaling.lead_changes(list(raw), known) if known and len(known) == len(raw) else None,
-        rough=a.departs or b.departs,
-        num_sizes=min(len(a.seeds_by_size), len(b.seeds_by_size)),
-        num_seeds=min(len(values) for fit in (a, b) for values in fit.seeds_by_size.values()),
     )
+
+
+def _unsupported(a: FamilyFit, b: FamilyFit, at: float | None, interval: scaling.CrossingInterval | None) -> str:
+    for fit in (a, b):
+        if reason := fit.unsupported:
+            return f"{fit.family}: {reason}"
+    if at is None or at <= 0:
+        return ""
+    if interval is None:
+        return "a size has one seed only, so nothing tells how far seeds move the crossing"
+    if not math.isfinite(interval.high):
+        return "with other seeds the lines might not cross at all"
+    return ""
 
 
 def crossings(fits: Sequence[FamilyFit], all_differences: Sequence[Difference]) -> list[Crossing]:

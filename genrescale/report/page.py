@@ -8,28 +8,29 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from genrescale.display.html import data_uri, render_template
-from genrescale.display.style import CURVE_INCHES, DASHES, MARKERS, PANEL_INCHES, panel_svg
+from genrescale.display.style import CURVE_INCHES, DASHES, MARKERS, PANEL_INCHES, dark_svg, panel_svg
 from genrescale.display.text import count_text
 from genrescale.report.checks import capped, planned_only
-from genrescale.report.figure import CurveLine, color_of, draw_curves, draw_scaling
+from genrescale.report.curves import CurveLine
+from genrescale.report.figure import color_of, draw_curves, draw_scaling
 from genrescale.report.fits import FamilyFit
-from genrescale.report.tables import PR_AUC, VAL_LOSS, Metric, TrialOutcome
-from genrescale.report.words import crossing_text
+from genrescale.report.tables import VAL_LOSS, Metric
+from genrescale.report.trials import TrialOutcome
+from genrescale.report.words import chance, crossing_text
 from genrescale.results.stream_stats import COLUMNS, LEGEND, slow_sentence, slow_stage_of, stream_cells, streams_of
 from genrescale.telemetry.progress import format_duration
 
 if TYPE_CHECKING:
     from genrescale.report import Report
 
-_CURVE_LABELS = {"val_loss": ("Validation loss", VAL_LOSS.better), "val_pr_auc": ("Validation PR-AUC", PR_AUC.better)}
-
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure of the page: a data URI, an alternative text and a caption."""
+    """One figure of the page: data URIs for a light and a dark page, an alternative text and a caption."""
 
     key: str
     uri: str
+    dark_uri: str
     alt: str
     caption: str
 
@@ -53,22 +54,29 @@ def _scaling_alt(metric: Metric, fits: Sequence[FamilyFit]) -> str:
     return f"{metric.label} ({metric.better}) against training songs. " + ". ".join(parts) + "."
 
 
+def _picture(key: str, svg: bytes, alt: str, caption: str) -> Picture:
+    return Picture(key, data_uri(svg), data_uri(dark_svg(svg)), alt, caption)
+
+
 def scaling_pictures(report: Report) -> list[Picture]:
+    """A picture of each metric that has values."""
     pictures = []
-    for metric in report.metrics if report.families else []:
+    for metric in report.metrics:
         fits = [fit for fit in report.fits if fit.metric == metric]
+        if not any(fit.points for fit in fits):
+            continue
         crossed = [c for c in report.crossings if c.metric == metric]
         several = len(crossed) > 1
         captions = [f"{c.first} and {c.second}: {crossing_text(c)}" if several else crossing_text(c) for c in crossed]
         svg = panel_svg(partial(draw_scaling, fits=fits, crossed=crossed), PANEL_INCHES)
-        caption = " ".join(captions) or "No finished run defines this metric for two families."
-        pictures.append(Picture(metric.key, data_uri(svg), _scaling_alt(metric, fits), caption))
+        caption = " ".join(captions) or "One family: there is nothing to compare it with."
+        pictures.append(_picture(metric.key, svg, _scaling_alt(metric, fits), caption))
     return pictures
 
 
 def _curve_limits(lines: Sequence[CurveLine]) -> tuple[float, float] | None:
     """Return value limits common to all families, so that their panels can be compared."""
-    values = [value for line in lines for value in line.values]
+    values = [value for line in lines for value in (*line.values, *line.train_values)]
     if not values:
         return None
     margin = 0.06 * (max(values) - min(values)) or 0.01
@@ -77,7 +85,9 @@ def _curve_limits(lines: Sequence[CurveLine]) -> tuple[float, float] | None:
 
 def curve_pictures(report: Report) -> list[Picture]:
     pictures = []
-    for name, (label, better) in _CURVE_LABELS.items():
+    for metric in (VAL_LOSS, report.main):
+        name = VAL_LOSS.key if metric == VAL_LOSS else f"val_{metric.key}"
+        label = VAL_LOSS.label if metric == VAL_LOSS else f"Validation {metric.label}"
         limits = _curve_limits(report.curves[name])
         for family in report.families:
             lines = [line for line in report.curves[name] if line.family == family]
@@ -87,13 +97,13 @@ def curve_pictures(report: Report) -> list[Picture]:
                 draw_curves,
                 lines=lines,
                 title=f"{label}, {family}",
-                note=better,
+                note=metric.better,
                 color=color_of(report.families, family),
             )
             ends = [f"{line.values[-1]:.4f} ({count_text(line.size, 'song')}, seed {line.seed})" for line in lines]
             alt = f"{label} of {family} against training steps, one line per run. Last values: {', '.join(ends)}."
             caption = f"{label} of {family}, {count_text(len(lines), 'run')}"
-            pictures.append(Picture(f"{name}-{family}", data_uri(panel_svg(draw, CURVE_INCHES, limits)), alt, caption))
+            pictures.append(_picture(f"{name}-{family}", panel_svg(draw, CURVE_INCHES, limits), alt, caption))
     return pictures
 
 
@@ -133,6 +143,7 @@ def slope_scale(report: Report) -> int:
 
 def render_page(report: Report) -> str:
     """Render the whole page as text."""
+    pictures = scaling_pictures(report)
     filters = {
         "size": bytes_text,
         "slow_stage": slow_stage_of,
@@ -145,7 +156,8 @@ def render_page(report: Report) -> str:
         filters,
         report=report,
         capped=capped,
-        scaling=scaling_pictures(report),
+        first=next((picture for picture in pictures if picture.key == report.main.key), None),
+        scaling=[picture for picture in pictures if picture.key != report.main.key],
         curves=curve_pictures(report),
         swatches=_swatches(report),
         cost=cost_text(report.trials),
@@ -153,5 +165,6 @@ def render_page(report: Report) -> str:
         stream_legend=" ".join(LEGEND),
         scale=slope_scale(report),
         many_pairs=len({(d.first, d.second) for d in report.differences}) > 1,
+        chance=chance,
         has_power=any(fit.power for fit in report.fits),
     )

@@ -1,28 +1,22 @@
-"""The numbers of a report: trials with their result rows, cells over seeds, the comparison and its differences.
+"""The numbers of a report: cells over seeds, the comparison and its differences.
 
 A cell is one metric over the seeds of one setting. Its spread is the standard deviation over seeds (n - 1), None with
-one seed. A planned trial without a result row is shown as missing, not as zero, and is not left out.
+one seed.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from genrescale import scaling
 from genrescale.config.metrics import METRICS, Metric
-from genrescale.results import PlannedTrial, ResultRow, read_planned, read_sound_results
-from genrescale.results.typed import read_typed
-from genrescale.storage.json_bytes import JSON_BYTES
-from genrescale.storage.store import Store
+from genrescale.report.songs import TestSongs
+from genrescale.report.trials import MISSING, TrialOutcome
 
-MISSING = "missing"
 UNDEFINED = "–"  # noqa: RUF001
-UNPLANNED = "unplanned"
 FIRST_FAMILY = "waveform"  # differences are waveform - spectrogram, as the paper discusses them
 
 
@@ -30,63 +24,14 @@ PR_AUC, ACCURACY, VAL_LOSS = METRICS["pr_auc"], METRICS["accuracy"], METRICS["va
 TABLE_1_METRICS = (METRICS["roc_auc"], PR_AUC, METRICS["rmse"])
 
 
-def flat_config(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten a config: ``{"data": {"size": 1}}`` -> ``{"data.size": 1}``."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= flat_config(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+def shown_metrics(trials: Sequence[TrialOutcome]) -> list[Metric]:
+    """The metrics that some finished run defines, in the paper's order; accuracy first, which has one label a song.
 
-
-@dataclass(frozen=True)
-class TrialOutcome:
-    """A planned trial, its result row (None if not finished), and its last error, if any."""
-
-    planned: PlannedTrial
-    row: ResultRow | None
-    error: str = ""
-
-    @property
-    def family(self) -> str:
-        labels = self.planned.config.get("data", {}).get("labels", "true")
-        return self.planned.model if labels == "true" else f"{self.planned.model} ({labels} labels)"
-
-    @property
-    def status(self) -> str:
-        return "finished" if self.row else MISSING
-
-    def value(self, metric: Metric) -> float | None:
-        """Return the metric's value; None if the run is missing or the metric is undefined."""
-        value = getattr(self.row, metric.key) if self.row else None
-        return None if value is None or math.isnan(value) else float(value)
-
-
-def _unplanned(row: ResultRow) -> PlannedTrial:
-    return PlannedTrial(row.run_id, UNPLANNED, row.model, row.size, row.seed, row.lr, {}, row.config)
-
-
-def read_trials(files: Store) -> tuple[list[TrialOutcome], dict[str, str], dict[str, str]]:
-    """Read the planned trials in the order of the plan, then the rows of unplanned runs.
-
-    Also returns the errors of runs, and the part of them that is about unreadable rows, both by run id. A run whose row
-    cannot be read is shown as not finished.
+    Before a run has finished, those of the paper.
     """
-    rows, refused = read_sound_results(files)
-    errors = read_failures(files) | refused
-    planned = read_planned(files)
-    extra = [_unplanned(rows[run_id]) for run_id in sorted(set(rows) - {trial.run_id for trial in planned})]
-    all_trials = [*planned, *extra]
-    trials = [TrialOutcome(trial, rows.get(trial.run_id), errors.get(trial.run_id, "")) for trial in all_trials]
-    return trials, errors, refused
-
-
-def read_failures(files: Store) -> dict[str, str]:
-    """Read the last error of each failed run (run id -> error) from ``failures.json``; empty if there is none."""
-    if not files.exists("failures.json"):
-        return {}
-    data = files.read_bytes("failures.json", JSON_BYTES)
-    failures = read_typed(list[dict[str, str]], data, f"{files.uri}/failures.json")
-    return {failure.get("run_id", ""): failure.get("error", "") for failure in failures}
+    candidates = [ACCURACY, *TABLE_1_METRICS]
+    known = [metric for metric in candidates if any(trial.value(metric) is not None for trial in trials)]
+    return known or list(TABLE_1_METRICS)
 
 
 @dataclass(frozen=True)
@@ -160,8 +105,8 @@ def comparison_lines(grid: Sequence[TrialOutcome], metrics: Sequence[Metric]) ->
 class Difference:
     """Mean of ``first`` minus mean of ``second`` at one size; ``value`` is None if either is missing.
 
-    ``spread`` is the standard deviation over seeds, pooled over both. ``t_interval`` is Welch's; ``bootstrap``
-    resamples the seeds.
+    ``spread`` is the standard deviation over seeds, pooled over both. ``seed_interval`` is Welch's, over seeds;
+    ``song_interval`` is over resampled test songs. ``num_seeds`` is the smaller number of the two.
     """
 
     metric: Metric
@@ -170,9 +115,11 @@ class Difference:
     size: int
     value: float | None
     missing: bool
+    num_seeds: int
+    test_songs: int
     spread: float | None
-    t_interval: scaling.Interval | None
-    bootstrap: scaling.Interval | None
+    seed_interval: scaling.Interval | None
+    song_interval: scaling.Interval | None
 
     @property
     def leader(self) -> str | None:
@@ -185,12 +132,31 @@ class Difference:
         return abs(self.value) / self.spread if self.value is not None and self.spread else None
 
     @property
+    def seeds_agree(self) -> bool:
+        """Whether there are several seeds without any spread, which says nothing about the next seed."""
+        return self.num_seeds > 1 and self.seed_interval is None
+
+    @property
+    def few_songs(self) -> bool:
+        """Whether other test songs might have given no difference."""
+        return self.song_interval is not None and not _excludes_zero(self.song_interval)
+
+    @property
+    def few_seeds(self) -> bool:
+        """Whether other seeds might have given no difference: the one seed, or the 95 % interval, does not tell."""
+        return self.seed_interval is None or not _excludes_zero(self.seed_interval)
+
+    @property
     def clear(self) -> bool:
-        """Whether Welch's 95 % interval excludes zero, i.e. the difference exceeds the variation over seeds."""
-        return self.t_interval is not None and self.t_interval[0] * self.t_interval[1] > 0
+        """Whether neither the choice of seeds nor that of test songs, where known, explains the difference."""
+        return not self.few_seeds and not self.few_songs
 
 
-def _difference(metric: Metric, first: Line, second: Line) -> Difference:
+def _excludes_zero(interval: scaling.Interval) -> bool:
+    return interval[0] * interval[1] > 0
+
+
+def _difference(metric: Metric, first: Line, second: Line, songs: TestSongs | None) -> Difference:
     a, b = first.cells[metric.key], second.cells[metric.key]
     value = None if a.mean is None or b.mean is None else a.mean - b.mean
     return Difference(
@@ -200,13 +166,15 @@ def _difference(metric: Metric, first: Line, second: Line) -> Difference:
         first.size,
         value,
         missing=not (a.finished and b.finished),
+        num_seeds=min(len(a.values), len(b.values)),
+        test_songs=min((trial.row.test_songs for trial in (*first.trials, *second.trials) if trial.row), default=0),
         spread=scaling.pooled_spread([a.values, b.values]) if value is not None else None,
-        t_interval=scaling.welch_interval(a.values, b.values),
-        bootstrap=scaling.bootstrap_difference(a.values, b.values),
+        seed_interval=scaling.welch_interval(a.values, b.values),
+        song_interval=songs.interval(metric, first.trials, second.trials) if songs and value is not None else None,
     )
 
 
-def differences(lines: Sequence[Line], metrics: Sequence[Metric]) -> list[Difference]:
+def differences(lines: Sequence[Line], metrics: Sequence[Metric], songs: TestSongs | None = None) -> list[Difference]:
     """Compute the differences for each pair of families, size (ascending) and metric."""
     computed = []
     by_place = {(line.family, line.size): line for line in lines}
@@ -216,5 +184,5 @@ def differences(lines: Sequence[Line], metrics: Sequence[Metric]) -> list[Differ
     ):
         if (first, size) in by_place and (second, size) in by_place:
             pair = by_place[first, size], by_place[second, size]
-            computed.extend(_difference(metric, *pair) for metric in metrics)
+            computed.extend(_difference(metric, *pair, songs) for metric in metrics)
     return computed

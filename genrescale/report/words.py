@@ -1,20 +1,23 @@
 """State a report's findings in words, and no more than the numbers support.
 
-A family "leads" if Welch's 95 % interval of the difference over seeds excludes zero; otherwise it is only "ahead". If a
-number is missing, the sentence says so.
+A family "leads" if the 95 % interval of the difference excludes zero, over seeds (Welch) and over test songs; otherwise
+it is only "ahead", with what cannot rule out chance. If a number is missing, the sentence says so.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from genrescale.display.text import count_text, song_text
 from genrescale.report.fits import Crossing, FamilyFit
-from genrescale.report.tables import Difference
+from genrescale.report.songs import TestSongs
+from genrescale.report.tables import Difference, Line, Metric
+from genrescale.scaling import SAME, Interval
 
 PAPER_SMALLEST = 100_000  # songs, Pons et al. 2018, Table 1
+MINUS = "\N{MINUS SIGN}"
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _TIMES = {1: "once", 2: "twice"}
 
 
@@ -31,12 +34,16 @@ def _amount(d: Difference) -> str:
     return f"{abs(d.value or 0):.4f} in {d.metric.label}"
 
 
-def _against_spread(d: Difference) -> str:
-    if d.times_spread is None:
-        return (
-            "with one seed per family there is no spread to compare with" if d.spread is None else "seeds agree exactly"
-        )
-    return f"{d.times_spread:.1f} times the seed spread"
+def number_word(number: int) -> str:
+    return _NUMBERS[number] if number < len(_NUMBERS) else f"{number:,}"
+
+
+def chance(d: Difference) -> str:
+    """What cannot rule out that a difference is chance: ``two seeds``, ``6 test songs``, or both; "" if it is clear."""
+    seeds = f"{number_word(d.num_seeds)} seed{'' if d.num_seeds == 1 else 's'}"
+    reasons = [seeds] if d.few_seeds else []
+    reasons += [count_text(d.test_songs, "test song")] if d.few_songs else []
+    return " and ".join(reasons)
 
 
 def _verdict(d: Difference) -> str:
@@ -46,33 +53,48 @@ def _verdict(d: Difference) -> str:
         return "undefined"
     if d.leader is None:
         return "both families are equal"
-    verb = "leads by" if d.clear else "ahead by"
-    doubt = "" if d.clear or d.spread is None else ", not clear"
-    return f"{d.leader} {verb} {_amount(d)} ({_against_spread(d)}{doubt})"
+    if d.clear:
+        return f"{d.leader} leads by {_amount(d)}"
+    return f"{d.leader} ahead by {_amount(d)}, but {chance(d)} cannot rule out chance"
 
 
-def _headline(d: Difference) -> tuple[str, str]:
-    at = count_text(d.size, "song")
+def _short(value: float) -> str:
+    """A difference as a headline has it: two decimals, or the first digits of a small one."""
+    return f"{value:.2f}" if round(value, 2) else f"{value:.1g}"
+
+
+def _headline(d: Difference, means: Mapping[str, float]) -> tuple[str, str]:
+    """The answer in one plain sentence, and its figures with their intervals."""
+    at = f"with {count_text(d.size, 'song')}"
+    figures = ", ".join(f"{family} {means[family]:.4f}" for family in (d.first, d.second))
     if d.leader is None:
-        return f"No difference at {at}", f"With {at} both families have the same mean {d.metric.label}."
-    other = d.second if d.leader == d.first else d.first
-    ahead = f"the {d.leader} model is ahead of the {other} model by {_amount(d)}"
-    if d.clear and d.t_interval:
-        low, high = sorted(abs(end) for end in d.t_interval)
-        return (
-            f"{d.leader.capitalize()} leads {other} at {at}",
-            f"With {at} {ahead}, {_against_spread(d)} (95 % interval {low:.4f} to {high:.4f}).",
-        )
-    if d.spread is None:
-        return (
-            f"{d.leader.capitalize()} is ahead at {at}, with a single seed",
-            f"With {at} {ahead}. Without a second seed, this cannot be told from chance.",
-        )
-    reason = "the seeds do not rule out chance"
-    if d.t_interval:
-        ends = sorted(d.t_interval if d.leader == d.first else (-end for end in d.t_interval))
-        reason = f"but the 95 % interval of so few seeds ({ends[0]:.4f} to {ends[1]:.4f}) contains 0"
-    return f"No clear leader at {at}", f"With {at} {ahead}, {_against_spread(d)}, {reason}."
+        return f"No difference {at}", f"{d.metric.label} {at}: {figures}."
+    more = "higher" if d.metric.higher_is_better else "better"
+    headline = f"{d.leader.capitalize()} scored {_short(abs(d.value or 0))} {more} {at}"
+    headline += "" if d.clear else f", but {chance(d)} cannot rule out chance"
+    return headline, f"{d.metric.label} {at}: {figures}. {interval_text(d)}"
+
+
+def interval_text(d: Difference) -> str:
+    """The 95 % intervals of a difference, as the leader's lead, over seeds and over test songs."""
+    seeds = f"{number_word(d.num_seeds)} seed{'' if d.num_seeds == 1 else 's'} a family"
+    if d.num_seeds == 1:
+        text = "One seed a family tells nothing about other seeds"
+    elif d.seeds_agree:
+        text = f"The {seeds} agree to the last digit, which tells nothing about other seeds"
+    else:
+        text = f"The 95 % interval of the difference is {_ends(d, d.seed_interval)} over {seeds}"
+    if d.song_interval is None:
+        return f"{text}."
+    songs = f"{_ends(d, d.song_interval)} over the {count_text(d.test_songs, 'test song')}"
+    joined = ", and " if d.seed_interval else "; the 95 % interval of the difference is "
+    return f"{text}{joined}{songs}."
+
+
+def _ends(d: Difference, interval: Interval | None) -> str:
+    low, high = interval or (0.0, 0.0)
+    ends = (low, high) if (d.value or 0) > 0 else (-high, -low)
+    return f"{ends[0]:.4f} to {ends[1]:.4f}".replace("-", MINUS)
 
 
 def _growth(fit: FamilyFit) -> str | None:
@@ -81,7 +103,7 @@ def _growth(fit: FamilyFit) -> str | None:
         return None
     small, large = min(fit.seeds_by_size), max(fit.seeds_by_size)
     first, last = (sum(fit.seeds_by_size[size]) / len(fit.seeds_by_size[size]) for size in (small, large))
-    times = f", {abs(last - first) / fit.spread:.1f} times its seed spread" if fit.spread else ""
+    times = f", {abs(last - first) / fit.spread:.1f} times its seed spread" if fit.spread and fit.spread > SAME else ""
     return (
         f"From {small:,} to {count_text(large, 'song')} the {fit.metric.label} of {fit.family} goes from {first:.4f} "
         f"to {last:.4f}, a change of {abs(last - first):.4f}{times}."
@@ -89,9 +111,12 @@ def _growth(fit: FamilyFit) -> str | None:
 
 
 def crossing_text(c: Crossing, brief: bool = False) -> str:
-    """Describe where the fitted lines cross, with its interval (unless ``brief``), and the raw means' lead changes."""
-    if not c.fitted:
-        return "There are no fitted lines: each family needs finished runs at two sizes."
+    """Describe where the fitted lines cross, with its interval (unless ``brief``), and the raw means' lead changes.
+
+    Where the points do not support it, no number of songs is told, only why.
+    """
+    if c.unsupported:
+        return f"No crossing is fitted: {c.unsupported}. {_raw_text(c)}"
     measured = f"{c.smallest:,} to {count_text(c.largest, 'song')}"
     if c.at is None:
         text = "The fitted lines are parallel, so they do not cross."
@@ -104,31 +129,14 @@ def crossing_text(c: Crossing, brief: bool = False) -> str:
             f"The fitted lines would cross at about {song_text(c.at)}. That is outside the measured range, {measured}: "
             "an extrapolation, not a finding."
         )
-    parts = (text, _caution_text(c), "" if brief else _interval_text(c), _raw_text(c))
-    return " ".join(part for part in parts if part)
-
-
-def _caution_text(c: Crossing) -> str:
-    """State why the lines may be less reliable than they look."""
-    if not c.evidence:
-        return (
-            "That is not evidence: each line is fitted to two sizes only, so it passes through both means exactly, "
-            "whatever happens at other sizes."
-        )
-    if c.rough:
-        return "This is a rough estimate: some means are further from the lines than the seed spread."
-    if c.num_seeds < 2 and c.at is not None and c.at > 0:
-        return "With one seed, its uncertainty is unknown."
-    return ""
+    return " ".join(part for part in (text, "" if brief else _interval_text(c), _raw_text(c)) if part)
 
 
 def _interval_text(c: Crossing) -> str:
     if c.interval is None or c.at is None or c.at <= 0:
         return ""
-    high = "no crossing at all" if math.isinf(c.interval.high) else song_text(c.interval.high)
-    low = "no crossing at all" if math.isinf(c.interval.low) else song_text(c.interval.low)
     return (
-        f"The 95 % interval over resampled seeds is {low} to {high}; "
+        f"The 95 % interval over resampled seeds is {song_text(c.interval.low)} to {song_text(c.interval.high)}; "
         f"{c.interval.share_inside:.0%} of the resamples cross within the measured sizes."
     )
 
@@ -143,20 +151,37 @@ def _raw_text(c: Crossing) -> str:
     return f"In the raw means the lead changes {often}, between {', and between '.join(places)} songs."
 
 
-def answer(differences: Sequence[Difference], fits: Sequence[FamilyFit], crossed: Sequence[Crossing]) -> Answer:
-    """State the answer by PR-AUC, or by the first metric that has values.
+def main_metric(metrics: Sequence[Metric]) -> Metric:
+    """The metric of the headline: accuracy where each song has one label, else PR-AUC, else the first that there is.
 
-    PR-AUC says more about rare tags (section 5.1 of Pons et al. 2018). ``differences`` are sorted by size; the first
-    pair of families in them is that of the headline.
+    PR-AUC says more about rare tags (section 5.1 of Pons et al. 2018).
     """
-    known = [d for d in differences if d.value is not None]
+    by_key = {metric.key: metric for metric in metrics}
+    return by_key.get("accuracy") or by_key.get("pr_auc") or metrics[0]
+
+
+def answer(
+    differences: Sequence[Difference],
+    fits: Sequence[FamilyFit],
+    crossed: Sequence[Crossing],
+    metric: Metric,
+) -> Answer | None:
+    """State the answer by ``metric``; None if no two families can be compared.
+
+    ``differences`` are sorted by size; the first pair of families in them is that of the headline.
+    """
+    known = [d for d in differences if d.value is not None and d.metric == metric]
     if not known:
-        return Answer("No comparison yet", "No size has finished runs of two families.", _range_points(differences))
-    metric = next((d.metric for d in known if d.metric.key == "pr_auc"), known[0].metric)
+        return None
     pair = (known[0].first, known[0].second)
     chosen = [d for d in differences if (d.metric, d.first, d.second) == (metric, *pair)]
     top = [d for d in chosen if d.value is not None][-1]
-    headline, lead = _headline(top)
+    means = {
+        fit.family: sum(values) / len(values)
+        for fit in fits
+        if fit.metric == metric and (values := fit.seeds_by_size.get(top.size, ()))
+    }
+    headline, lead = _headline(top, means)
     rest = [d for d in differences if d.size == top.size and d.metric != metric and (d.first, d.second) == pair]
     points = [f"At {count_text(d.size, 'song')}: {_verdict(d)}." for d in reversed(chosen) if d is not top]
     others = "; ".join(_verdict(d) for d in rest if d.value is not None or d.missing)
@@ -167,11 +192,29 @@ def answer(differences: Sequence[Difference], fits: Sequence[FamilyFit], crossed
         for c in crossed
         if (c.metric, c.first, c.second) == (metric, *pair)
     ]
-    return Answer(headline, lead, (*points, *_range_points(differences)))
+    return Answer(headline, lead, (*points, *_range_points(fits)))
 
 
-def _range_points(differences: Sequence[Difference]) -> tuple[str, ...]:
-    largest = max((d.size for d in differences), default=0)
+def answer_alone(lines: Sequence[Line], metric: Metric, songs: TestSongs) -> Answer:
+    """State what the largest finished size scored, where no two families can be compared."""
+    known = [line for line in lines if line.cells[metric.key].mean is not None]
+    if not known:
+        return Answer("No comparison yet", "No run has finished that a metric is defined for.", ())
+    top = max(known, key=lambda line: line.size)
+    cell = top.cells[metric.key]
+    at = f"with {count_text(top.size, 'song')}"
+    seeds = f"{number_word(len(cell.values))} seed{'' if len(cell.values) == 1 else 's'}"
+    lead = f"{metric.label} {at}, {seeds}: {cell.mean:.4f}."
+    num_songs = max(trial.row.test_songs for trial in top.trials if trial.row)
+    if interval := songs.interval(metric, top.trials):
+        ends = f"{interval[0]:.4f} to {interval[1]:.4f}"
+        lead += f" Other {num_songs:,} test songs would have given {ends} (95 % interval)."
+    points = [f"At {count_text(line.size, 'song')}, {line.family}: {line.cells[metric.key].text}." for line in known]
+    return Answer(f"{top.family.capitalize()} scored {cell.mean:.2f} {at}", lead, tuple(points) if points[1:] else ())
+
+
+def _range_points(fits: Sequence[FamilyFit]) -> tuple[str, ...]:
+    largest = max((size for fit in fits for size in fit.seeds_by_size), default=0)
     if not 0 < largest < PAPER_SMALLEST:
         return ()
     return (

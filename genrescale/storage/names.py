@@ -28,7 +28,7 @@ _OURS = (
     r"(?:audio/)?synthesis\.json",
     # a sweep; Ray and DeepSpeed write below tune/ and checkpoints/ID
     *(r"(?:sweep|failures)\.json", r"report\.html", r"figure\.png", r"(?:table|runs)\.csv"),
-    *(rf"(?:runs|checkpoints)/{_RUN}/.+", "tune/.+", r"evaluations/[^/]+/[^/]+\.(?:csv|json|png|parquet)"),
+    *(rf"(?:runs|checkpoints)/{_RUN}/.+", "tune/.+", r"evaluations/[^/]+/[^/]+\.(?:csv|json|png|parquet|html)"),
 )
 _PART = re.compile(r"((?:.*/)?)\.([^/]+)\.[0-9a-f]{8}\.part")
 _NAMES = re.compile("|".join(_OURS))

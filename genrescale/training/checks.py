@@ -20,12 +20,14 @@ from genrescale.models.parts.spec_augment import check_masks, put_spec_augment
 from genrescale.results.weights import ModelHeader, read_header
 from genrescale.storage.store import Store
 from genrescale.training.parameters import choose_trained, fit_weights, match_weights
+from genrescale.training.sanity import check_learnable
 from genrescale.training.schedules import selector
 from genrescale.training.select import RunData
 
 
 def check_data(run: RunConfig, data: RunData) -> None:
-    """Refuse a run whose contrast, loss or ``best_by`` the tags and corpora of its songs do not allow."""
+    """Refuse a run whose songs teach or score nothing, or do not allow its contrast, loss or ``best_by``."""
+    check_learnable(run, data)
     if run.contrast.weight:
         check_contrast(data.manifest, data.rows["train"])
     if run.optim.best_by not in LOSS_SELECTORS:

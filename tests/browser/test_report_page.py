@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from dataclasses import asdict
 
@@ -134,6 +135,45 @@ def test_wide_tables_scroll_on_a_phone(browser: webdriver.Chrome, sweep: Store) 
     box = browser.find_element(By.CSS_SELECTOR, ".scroll:has(#run-table)")
     reached = "arguments[0].scrollLeft = 10000; return arguments[0].scrollLeft > 100"
     assert browser.execute_script(reached, box)
+
+
+@pytest.mark.parametrize(("width", "beside"), [(375, False), (1280, True)])
+def test_the_first_screen_shows_the_figure_beside_the_answer(
+    browser: webdriver.Chrome, sweep: Store, width: int, beside: bool
+) -> None:
+    _open(browser, sweep, width)
+    title, figure = (browser.find_element(By.CSS_SELECTOR, css).rect for css in ("h1", "header figure"))
+    assert (figure["x"] >= title["x"] + title["width"]) is beside
+    assert (figure["y"] < title["y"] + title["height"]) is beside
+    points = browser.find_element(By.CSS_SELECTOR, "ul.points").rect
+    assert points["y"] > title["y"] + title["height"]
+    if beside:
+        assert figure["y"] + figure["height"] < 900
+
+
+def test_tables_of_runs_start_with_the_id(browser: webdriver.Chrome, sweep: Store) -> None:
+    _open(browser, sweep)
+    for table in ("run-table", "cost-table"):
+        cells = browser.find_elements(By.CSS_SELECTOR, f"#{table} tbody tr > :first-child")
+        assert sorted(cell.text for cell in cells) == sorted(
+            {t.planned.run_id for t in report.build_report(sweep).trials}
+        )
+
+
+def test_figures_follow_dark_mode(browser: webdriver.Chrome, sweep: Store) -> None:
+    shown = "return [...document.querySelectorAll('figure img')].map(image => image.currentSrc)"
+    _open(browser, sweep)
+    light = browser.execute_script(shown)
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    _open(browser, sweep)
+    turned = browser.execute_script(shown)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    for before, after in zip(light, turned, strict=True):
+        svg, dark_svg = (base64.b64decode(uri.partition(",")[2]).decode() for uri in (before, after))
+        assert "fill: #ffffff" in svg
+        assert "fill: #ffffff" not in dark_svg
+        assert "fill: #171717" in dark_svg
 
 
 def test_text_is_readable_in_dark_mode(browser: webdriver.Chrome, sweep: Store) -> None:

@@ -22,7 +22,7 @@ DIALS = {"waveform": {"backend_layers": 3, "frontend_layers": 7}, "spectrogram":
 TAGS = ["rock", "calm", "energy"]
 # settings of jobs/scale_sweep.py: the smallest sweep that compares, one run of each family
 ONE_SIZE = [
-    *("sweep=demo", "sizes=[40]", "seeds=[0]", "lrs=[]", "backend_layers=[]", "frontend_layers=[]", "synthesis=null"),
+    *("sweep=demo", "sizes=[40]", "seeds=[0]", "synthesis=null"),
     *("data.batch=8", "data.group=4", "optim.max_steps=12", "optim.validate_every=6"),
 ]
 

@@ -15,6 +15,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from genrescale.data.manifest import read_manifest
+from genrescale.report import build_report
 from genrescale.results import ResultRow, read_planned, read_results, read_scores, run_folder
 from genrescale.storage.store import Store
 
@@ -52,7 +53,7 @@ def test_every_metric_recomputes_from_its_score_table_with_scikit_learn(demo: Pa
     files, vocabulary = Store(str(demo)), read_manifest(str(demo / "shards")).vocabulary
     classify = vocabulary.classify_K
     rows = read_results(files)
-    assert len(rows) == 17
+    assert len(rows) == 10
     for id, row in rows.items():
         scores, names = read_scores(files, f"{run_folder(id)}/scores.parquet")
         assert names == vocabulary.names
@@ -64,13 +65,17 @@ def test_every_metric_recomputes_from_its_score_table_with_scikit_learn(demo: Pa
         assert row.rmse == pytest.approx(float(np.sqrt(np.square(error).mean())), abs=1e-9)
 
 
+def test_the_verdict_at_the_largest_size_holds(demo: Path):
+    assert build_report(Store(str(demo))).answer.headline.endswith(" higher with 1,000 songs")
+
+
 @pytest.mark.parametrize("family", ["waveform", "spectrogram"])
 def test_the_largest_size_beats_the_smallest_by_more_than_the_seeds_spread(demo: Path, family: str):
     scores = {
         size: [row.pr_auc or 0.0 for row in rows] for (model, size), rows in grid(demo).items() if model == family
     }
     few, many = scores[min(scores)], scores[max(scores)]
-    spread = max(np.std(values, ddof=1) for values in scores.values())
+    spread = np.std(many, ddof=1)
     assert np.mean(many) - np.mean(few) > spread, scores
 
 
@@ -97,7 +102,7 @@ def test_killed_in_the_middle_and_run_again_it_ends_with_the_same_table(demo: Pa
 
 def test_trained_on_shuffled_labels_both_families_score_chance(demo: Path, tmp_path: Path):
     """Chance is a ROC-AUC of 0.5; 52 tags on 290 songs leave a macro mean within 0.03 of it."""
-    axes = ["sizes=[1000]", "seeds=[0]", "lrs=[]", "backend_layers=[]", "frontend_layers=[]", "synthesis=null"]
+    axes = ["sizes=[1000]", "seeds=[0]", "synthesis=null"]
     overrides = ["data.labels=shuffled", f"corpus={demo / 'shards'}", *axes]
     subprocess.run(command(tmp_path, *overrides), cwd=ROOT, check=True, timeout=600)
     rows = read_results(Store(str(tmp_path))).values()

@@ -87,7 +87,7 @@ class Sweeps:
         return SweepOutcome({}, {}, [], len(trials) - len(missing))
 
     def job(self, *overrides: str) -> Ended:
-        axes = ["sizes=[4,8]", "families=[waveform]", "lrs=[]", "backend_layers=[]", "frontend_layers=[]"]
+        axes = ["sizes=[4,8]", "families=[waveform]", "seeds=[0,1]", "seeds_below_largest=0"]
         recipe = ["sweep=demo", "synthesis=null", "data.batch=4", "data.group=4"]
         places = [f"corpus={self.folder}/out", f"out={self.folder}/sweep"]
         return run("scale_sweep", *recipe, *axes, *places, *overrides)
@@ -99,7 +99,7 @@ def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweeps:
     shard_here(songs, Store(str(tmp_path / "out")), settings=replace(SETTINGS, test_fraction=0.2))
     sweeps = Sweeps(tmp_path)
     monkeypatch.setattr("genrescale.launch.sweep.run_sweep", sweeps.run_sweep)
-    monkeypatch.setattr("genrescale.report.write_report", lambda files: None)
+    monkeypatch.setattr("genrescale.report.write_report", lambda *_: None)
     monkeypatch.setattr("genrescale.report.format_table", lambda report: "")
     monkeypatch.setattr("genrescale.launch.cluster._init", lambda options: None)  # without a cluster
     monkeypatch.setattr("genrescale.launch.cluster.cluster_nodes", lambda: [{"CPU": 4.0}])

@@ -35,6 +35,15 @@ def test_the_grid_is_every_family_size_and_seed(corpus: Manifest):
     assert set(cells.values()) == {1}
 
 
+def test_sizes_below_the_largest_may_have_fewer_seeds(corpus: Manifest):
+    cells = Counter((t.run.data.size, t.run.seed) for t in planned(corpus, seeds_below_largest=1))
+    assert cells == {(8, 0): 2, (40, 0): 2, (40, 1): 2}
+    assert {t.run_id for t in planned(corpus, seeds_below_largest=1)} < {t.run_id for t in planned(corpus)}
+    assert len(planned(corpus, sizes=[40], seeds_below_largest=1)) == 4  # one size is the largest
+    with pytest.raises(ValueError, match="seeds_below_largest=3 must be from 1 to the number of seeds, 2"):
+        sweep_config(seeds_below_largest=3)
+
+
 def test_axes_lie_at_the_smallest_size_and_share_the_grids_runs(corpus: Manifest):
     trials = planned(corpus, lrs=[1e-4], backend_layers=[2, 3], frontend_layers=[6, 7])
     assert len({trial.run_id for trial in trials}) == len(trials) == 8 + 2 + 2 + 1

@@ -1,0 +1,125 @@
+"""What the choice of test songs does to a report's figures: intervals over resampled songs, and what no model needs.
+
+Shapes: N songs, K tags, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from genrescale import scaling
+from genrescale.config.metrics import Metric
+from genrescale.metrics import macro_pr_auc, scorable_tags
+from genrescale.metrics.bootstrap import resampled_values
+from genrescale.report.trials import TrialOutcome
+from genrescale.results import ScoreTable, read_scores, run_folder
+from genrescale.storage.store import Store
+
+_WORK = 10_000_000  # labels that are resampled for one figure of one run: a second or less
+_RESAMPLES = (40, 400)
+_NORMAL = 1.96
+
+
+@dataclass(frozen=True, eq=False)
+class TestSongs:
+    """The score tables of finished runs, read once, and the metrics of each on resampled songs."""
+
+    __test__ = False  # no test of pytest's
+
+    files: Store
+    _tables: dict[str, ScoreTable | None] = field(default_factory=dict)
+    _values: dict[tuple[str, str], np.ndarray | None] = field(default_factory=dict)
+
+    def table(self, trial: TrialOutcome) -> ScoreTable | None:
+        """The score table of a run; None if it has not finished, or its table is not there or cannot be read."""
+        id = trial.planned.run_id
+        if id not in self._tables:
+            self._tables[id] = self._read(id) if trial.row and not trial.row.pretext else None
+        return self._tables[id]
+
+    def interval(
+        self, metric: Metric, first: Sequence[TrialOutcome], second: Sequence[TrialOutcome] = ()
+    ) -> scaling.Interval | None:
+        """The 95 % interval of the mean over ``first``, less that over ``second``, if other songs had been drawn.
+
+        None if a run has no score table, or the runs were scored on different songs.
+        """
+        parts = [[trial for trial in part if trial.value(metric) is not None] for part in (first, second)]
+        tables = [self.table(trial) for part in parts for trial in part]
+        if not tables or any(table is None or tables[0] is None or table.keys != tables[0].keys for table in tables):
+            return None
+        value, value_R = 0.0, np.zeros(1)
+        for sign, part in zip((1, -1), parts, strict=True):
+            for trial in part:
+                resampled_R = self._resampled(metric, trial)
+                if resampled_R is None:
+                    return None
+                value += sign * (trial.value(metric) or 0.0) / len(part)
+                value_R = value_R + sign * resampled_R / len(part)
+        half = _NORMAL * float(np.nanstd(value_R))
+        return value - half, value + half
+
+    def _read(self, id: str) -> ScoreTable | None:
+        path = f"{run_folder(id)}/scores.parquet"
+        if not self.files.exists(path):
+            return None
+        try:
+            return read_scores(self.files, path)[0]
+        except ValueError:  # of another version, or damaged: the row's figures stand, without an interval
+            return None
+
+    def _resampled(self, metric: Metric, trial: TrialOutcome) -> np.ndarray | None:
+        place = trial.planned.run_id, metric.key
+        if place not in self._values:
+            table = self.table(trial)
+            self._values[place] = None if table is None else _resampled(metric, table)
+        return self._values[place]
+
+
+def _columns(metric: Metric, true_NK: np.ndarray) -> np.ndarray:
+    """The tags (K,) that a metric is about. A score table does not say which are regressed: those with other labels."""
+    classify_K = _classify(true_NK)
+    return ~classify_K if metric.defined_by == "regress" else classify_K
+
+
+def _classify(true_NK: np.ndarray) -> np.ndarray:
+    return np.array([bool(np.isin(true_N, (0, 1)).all()) for true_N in true_NK.T])
+
+
+def _resampled(metric: Metric, table: ScoreTable) -> np.ndarray | None:
+    kept_K = _columns(metric, table.true_NK)
+    if not kept_K.any():
+        return None
+    true_NK, score_NK = table.true_NK[:, kept_K], table.score_NK[:, kept_K]
+    few, many = _RESAMPLES
+    return resampled_values(metric.key, true_NK, score_NK, max(few, min(many, _WORK // true_NK.size)))
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What an answer scores that is the same for every song: the most frequent class, the mean of each tag."""
+
+    name: str
+    values: Mapping[str, float]
+
+
+def baseline(trials: Sequence[TrialOutcome], songs: TestSongs) -> Baseline | None:
+    """The baseline on the test songs of the first run that has a score table."""
+    tables = ((trial.row, songs.table(trial)) for trial in trials)
+    row, table = next(((row, table) for row, table in tables if row and table), (None, None))
+    if row is None or table is None:
+        return None
+    true_NK = table.true_NK.astype(float)
+    classify_K = _classify(true_NK)
+    values: dict[str, float] = {}
+    if row.accuracy is not None:
+        values["accuracy"] = float(true_NK.mean(axis=0).max())
+    if classify_K.any() and scorable_tags(true_NK[:, classify_K]).any():
+        values["roc_auc"] = 0.5
+        values["pr_auc"] = macro_pr_auc(true_NK[:, classify_K], np.zeros((len(true_NK), int(classify_K.sum())))) or 0.0
+    if not classify_K.all():
+        values["rmse"] = float(np.sqrt(true_NK[:, ~classify_K].var(axis=0).mean()))
+    return Baseline("majority class" if row.accuracy is not None else "same answer for all", values)
