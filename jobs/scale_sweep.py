@@ -12,6 +12,7 @@ same command continues an interrupted sweep; a change that would run finished ru
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from _cli import EXIT_INTERRUPTED, place, place_out, run_job
@@ -42,6 +43,7 @@ def main(job: ScaleSweepJob) -> int:
     from genrescale.launch import sweep
     from genrescale.report import report_sweep
     from genrescale.results.changes import show_outdated
+    from genrescale.storage.lease import writing
 
     sweep.check_families(job)
     if not job.corpus and job.synthesis is None:
@@ -54,17 +56,18 @@ def main(job: ScaleSweepJob) -> int:
         return 0
     # with a corpus at hand, the impossible is refused before Ray starts
     trials = sweep.plan_trials(job, site, read_manifest(corpus.uri)) if job.corpus else []
-    say("[scale_sweep] connecting to Ray", sys.stderr)
-    with connect(job.cpus, trains=True):
-        if not job.corpus and job.synthesis is not None:
-            embedded_corpus(files, job.synthesis, job.shards)
-            trials = sweep.plan_trials(job, site, read_manifest(corpus.uri))
-        show_outdated(files, sweep.planned_trials(trials), allowed=job.rerun or job.dry_run)
-        if job.dry_run:
-            say(sweep.format_trials(trials, site, cluster_nodes()))
-            return 0
-        outcome = sweep.run_sweep(trials, site)
-    say(report_sweep(files))
+    with nullcontext() if job.dry_run else writing(files, "scale_sweep"):
+        say("[scale_sweep] connecting to Ray", sys.stderr)
+        with connect(job.cpus, trains=True):
+            if not job.corpus and job.synthesis is not None:
+                embedded_corpus(files, job.synthesis, job.shards)
+                trials = sweep.plan_trials(job, site, read_manifest(corpus.uri))
+            show_outdated(files, sweep.planned_trials(trials), allowed=job.rerun or job.dry_run)
+            if job.dry_run:
+                say(sweep.format_trials(trials, site, cluster_nodes()))
+                return 0
+            outcome = sweep.run_sweep(trials, site)
+        say(report_sweep(files))
     say(f"{sweep.format_outcome(outcome)}\nresults in {files.child('runs').uri}")
     if outcome.unfinished:
         say(f"stopped with {len(outcome.unfinished)} runs unfinished; the same command continues", sys.stderr)

@@ -30,7 +30,7 @@ class TrainJob:
 
 def main(job: TrainJob) -> int:
     from genrescale.data.manifest import read_manifest
-    from genrescale.launch.sweep import plan_trial, run_trials
+    from genrescale.launch.sweep import only_trainer, plan_trial, run_trials
     from genrescale.results import read_result
 
     if not (job.site.corpus and job.site.out):
@@ -39,8 +39,8 @@ def main(job: TrainJob) -> int:
     parents = place(job.store, job.site.parents, "site.parents").uri if job.site.parents else ""
     site = replace(job.site, corpus=corpus.uri, out=files.uri, parents=parents)
     trial = plan_trial(job.run, site, read_manifest(site.corpus), job.run.data.size)
-    with connect(job.cpus, trains=True):
-        failures = run_trials([trial], site)
+    with only_trainer(files, trial.run_id) as lease, connect(job.cpus, trains=True):
+        failures = run_trials([trial], site, lease.claim)
     row = read_result(files, trial.run_id)
     if row is None:
         say(f"run {trial.run_id}: {failures.get(trial.run_id, 'stopped; the same command continues')}")

@@ -21,6 +21,7 @@ from genrescale.launch.errors import error_sentence
 from genrescale.results import run_folder, write_curve, write_scores, write_summary
 from genrescale.results.stream_stats import write_streams
 from genrescale.results.weights import write_model
+from genrescale.storage.lease import Claim
 from genrescale.storage.store import Store
 from genrescale.training.assemble import build_loop, device_name, score_table
 from genrescale.training.loop import Outcome, TrainingLoop
@@ -32,7 +33,8 @@ class WorkerJob:
     """What the driver hands to every worker of a run.
 
     ``class_counts_K`` are the training songs of each tag; ``source`` is in Ray's object store, for the read tasks too;
-    ``launched`` is when the driver began, a time.time().
+    ``launched`` is when the driver began, a time.time(). ``claim`` is the right of the job to write, checked at the
+    start, before every checkpoint and before the scores.
     """
 
     run: RunConfig
@@ -42,6 +44,7 @@ class WorkerJob:
     class_counts_K: np.ndarray
     source: ray.ObjectRef[StreamSource]
     launched: float
+    claim: Claim | None = None
 
 
 def run_worker(config: dict[str, Any]) -> None:
@@ -73,6 +76,8 @@ def scores_path(id: str, rank: int) -> str:
 def _train_and_score(job: WorkerJob) -> None:
     """Stream, engine and loop, put together."""
     run, site, files = job.run, job.site, Store(job.site.out)
+    if job.claim is not None:
+        job.claim.check()
     source = ray.get(job.source)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
@@ -80,6 +85,8 @@ def _train_and_score(job: WorkerJob) -> None:
     checkpoint = ray.train.get_checkpoint()
 
     def report(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:
+        if job.claim is not None:
+            job.claim.check()
         if rank == 0:
             write_streams(files, job.run_id, loop.state.streams)
         _report_to_ray(metrics, save)
@@ -95,6 +102,8 @@ def _train_and_score(job: WorkerJob) -> None:
     groups.close()
     test_items = list(score_items(source.test, rank, world))
     scores = loop.score_best(source.test, test_items, GroupStream(source, job.source, iter(test_items), data_cpus))
+    if job.claim is not None:
+        job.claim.check()
     table = score_table(scores, source.tables["test"], source.crop_len)
     write_scores(files, scores_path(job.run_id, rank), table, loop.outputs.names)
     nodes = len(set(loop.engine.gather(context.get_node_rank())))
