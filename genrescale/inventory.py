@@ -26,6 +26,7 @@ from genrescale.data.takedowns import TAKEDOWNS_PATH
 from genrescale.results import PLANNED_PATH, finished_runs, read_planned
 from genrescale.storage.errors import OutsideError, StoreError
 from genrescale.storage.json_bytes import JSON_BYTES, read_json
+from genrescale.storage.lease import LEASE_PATH, refuse_busy, writing
 from genrescale.storage.names import RUN_ID, VERSION, is_ours
 from genrescale.storage.store import Store
 from genrescale.telemetry.terminal import printable
@@ -215,13 +216,25 @@ class Deletion:
         return sum(map(len, self.names.values()))
 
     def run(self) -> None:
-        for path, names in self.names.items():  # in this order: what makes the folder a corpus or sweep goes last
-            self.files.delete(*names)
-            if (folder := self.files.local_path(path)) is not None:
-                for below, _, _ in os.walk(folder, topdown=False):
-                    _remove_if_empty(below)
+        """Delete the files. Raises BusyError if a job writes to the corpus or sweep, or trains one of its runs."""
+        with writing(self.files, "inventory"):
+            for folder in _written_runs(self.files):
+                refuse_busy(self.files.child(folder))
+            for path, names in self.names.items():  # in this order: what makes the folder a corpus or sweep goes last
+                self._delete(path, names)
         if (root := self.files.local_path()) is not None:
             _remove_if_empty(str(root))
+
+    def _delete(self, path: str, names: Sequence[str]) -> None:
+        self.files.delete(*names)
+        if (folder := self.files.local_path(path)) is not None:
+            for below, _, _ in os.walk(folder, topdown=False):
+                _remove_if_empty(below)
+
+
+def _written_runs(files: Store) -> list[str]:
+    """The folders of runs with a lease, which a job that trains one has there."""
+    return [path.rpartition("/")[0] for path in files.list("runs") if path.endswith(f"/{LEASE_PATH}")]
 
 
 def _remove_if_empty(folder: str) -> None:

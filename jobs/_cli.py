@@ -29,7 +29,7 @@ from genrescale.config import RUN_ID_LEN
 from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
 from genrescale.launch.cluster import SUBMITTED, UNDER_WAY
 from genrescale.launch.private_ray import RayStartError
-from genrescale.storage.errors import DISK_FULL, StoreError
+from genrescale.storage.errors import DISK_FULL, LeaseLostError, StoreError
 from genrescale.storage.store import Store
 from genrescale.telemetry.terminal import say
 
@@ -67,7 +67,8 @@ def run_job(
 
     Errors end in one line on stderr. Exit status 2: a wrong key, type or value, a ValueError of ``main`` (a request
     that cannot be met), and a folder or store that cannot be used. Exit status 1, for a job that had started: a failing
-    store, a full disk, too many failed songs, a corpus that another job changed, or Ray. Ctrl-C and SIGTERM: 130.
+    store, a full disk, too many failed songs, a corpus that another job changed or has taken over, or Ray. Ctrl-C and
+    SIGTERM: 130.
     """
     named, overrides = positional_apart(sys.argv[1:]) if positional else ([], sys.argv[1:])
     try:
@@ -97,7 +98,7 @@ def run_job(
         _end(job, _sentence(error) + details, EXIT_FAILED if began else EXIT_BAD_CONFIG)
     except ValueError as error:
         _refuse(job, _sentence(error))
-    except (FailureBudgetError, CorpusChangedError, RayStartError) as error:
+    except (FailureBudgetError, CorpusChangedError, LeaseLostError, RayStartError) as error:
         _end(job, str(error), EXIT_FAILED)
     except KeyboardInterrupt:
         say(f"{job}: stopped; the same command continues where it was", sys.stderr)

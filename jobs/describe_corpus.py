@@ -52,7 +52,7 @@ def main(job: DescribeCorpusJob) -> None:
             heard.append(answer)
             progress.advance()
     say(describe_text(manifest))
-    say(write_page(out, render_page(manifest, settings, loudness, clips, heard)))
+    say(write_page(out, render_page(manifest, settings, loudness, clips, heard), manifest))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def main(job: ScaleSweepJob) -> int:
     from genrescale.launch.capacity import nodes_ahead
     from genrescale.report import live_report, report_sweep
     from genrescale.results.changes import show_outdated
+    from genrescale.storage.lease import writing
 
     sweep.check_families(job)
     if not job.corpus and job.synthesis is None:
@@ -61,15 +62,16 @@ def main(job: ScaleSweepJob) -> int:
         show_outdated(files, sweep.planned_trials(trials), allowed=True)
         say(sweep.format_trials(trials, site, nodes_ahead(job.cpus)))
         return 0
-    say("[scale_sweep] connecting to Ray", sys.stderr)
-    with connect(job.cpus, trains=True):
-        if not job.corpus and job.synthesis is not None:
-            embedded_corpus(files, job.synthesis, job.shards)
-            trials = sweep.plan_checked(job, site, read_manifest(corpus.uri))
-        show_outdated(files, sweep.planned_trials(trials), allowed=job.rerun)
-        with live_report(files):
-            outcome = sweep.run_sweep(trials, site)
-    say(report_sweep(files))
+    with writing(files, "scale_sweep"):
+        say("[scale_sweep] connecting to Ray", sys.stderr)
+        with connect(job.cpus, trains=True):
+            if not job.corpus and job.synthesis is not None:
+                embedded_corpus(files, job.synthesis, job.shards)
+                trials = sweep.plan_checked(job, site, read_manifest(corpus.uri))
+            show_outdated(files, sweep.planned_trials(trials), allowed=job.rerun)
+            with live_report(files):
+                outcome = sweep.run_sweep(trials, site)
+        say(report_sweep(files))
     say(f"{sweep.format_outcome(outcome)}\nresults in {files.child('runs').uri}")
     if outcome.unfinished:
         say(f"stopped with {len(outcome.unfinished)} runs unfinished; the same command continues", sys.stderr)

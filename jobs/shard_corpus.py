@@ -42,6 +42,7 @@ def main(job: ShardCorpusJob) -> None:
     from genrescale.data.sharding.plan_file import fix_plan
     from genrescale.data.sharding.related import related_lines
     from genrescale.describe.words import describe_text
+    from genrescale.storage.lease import writing
 
     settings = ShardSettings(**{entry.name: getattr(job, entry.name) for entry in fields(ShardSettings)})
     renamed = job.columns.renamed()
@@ -50,6 +51,7 @@ def main(job: ShardCorpusJob) -> None:
     with ExitStack() as cluster:
         with Waiting("shard_corpus", "listing the songs") as waiting:
             listing = list_corpus(job.corpus, audio, **({"columns": renamed} if renamed else {}) | job.options)
+            cluster.enter_context(writing(out, "shard_corpus"))
             waiting.note(f"planning {len(listing.songs):,} songs")
             plan = fix_plan(listing.songs, listing.vocabulary, settings, out, job.append, listing.rejected)
             waiting.note("connecting to Ray")

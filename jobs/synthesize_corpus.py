@@ -27,9 +27,10 @@ class SynthesizeCorpusJob(SynthesisConfig):
 
 def main(job: SynthesizeCorpusJob) -> None:
     from genrescale.data.sharding.synthetic import synthesize_corpus
+    from genrescale.storage.lease import writing
 
     out = place_out(job.store, job.out, "out")
-    with connect(job.cpus):
+    with writing(out, "synthesize_corpus"), connect(job.cpus):
         synthesize_corpus(out, job)
     say(f"{job.songs} songs in {out.uri}; shard them: jobs/shard_corpus.py corpus=synthetic audio={out.uri} out=...")
 

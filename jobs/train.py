@@ -30,7 +30,7 @@ class TrainJob:
 
 def main(job: TrainJob) -> int:
     from genrescale.data.manifest import read_manifest
-    from genrescale.launch.sweep import plan_trial, run_trials, tell_doubts
+    from genrescale.launch.sweep import only_trainer, plan_trial, run_trials, tell_doubts
     from genrescale.report import live_report, report_sweep
     from genrescale.results import read_result, run_folder
 
@@ -44,8 +44,12 @@ def main(job: TrainJob) -> int:
     trial = plan_trial(job.run, site, manifest, job.run.data.size)
     tell_doubts([trial], manifest)
     report = {"compared": trial.planned, "folder": run_folder(trial.run_id)}
-    with connect(job.cpus, trains=True), live_report(files, **report):
-        failures = run_trials([trial], site)
+    with (
+        only_trainer(files, trial.run_id) as lease,
+        connect(job.cpus, trains=True),
+        live_report(files, **report),
+    ):
+        failures = run_trials([trial], site, lease.claim)
     row = read_result(files, trial.run_id)
     if row is None:
         say(f"run {trial.run_id}: {failures.get(trial.run_id, 'stopped; the same command continues')}")

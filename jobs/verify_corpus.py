@@ -11,6 +11,7 @@ It also names songs whose labels differ between shard and manifest, and songs wi
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from _cli import place, run_job
@@ -38,15 +39,21 @@ def main(job: VerifyCorpusJob) -> int:
     from genrescale.data.upkeep.mix import refuse_mix
     from genrescale.data.upkeep.verify import sample_shards
     from genrescale.data.upkeep.verify_corpus import verify_corpus
+    from genrescale.storage.lease import writing
 
-    manifest = read_manifest(place(job.store, job.corpus, "corpus").uri)
+    corpus = place(job.store, job.corpus, "corpus")
+    manifest = read_manifest(corpus.uri)
     refuse_mix(manifest, "verify")
     if job.inspect:
         lines = list(inspect(manifest, job.inspect))
         say("\n".join(lines))
         return int(shows_problem(lines))
     shards = sample_shards(manifest.shards.num_rows, job.sample, job.seed)
-    with connect(job.cpus):
+    with ExitStack() as stack:
+        if job.rebuild:
+            stack.enter_context(writing(corpus, "verify_corpus"))
+            manifest = read_manifest(corpus.uri)  # no other job writes from here on
+        stack.enter_context(connect(job.cpus))
         found = verify_corpus(manifest, shards, job.deep, job.rebuild)
     for line in found.lines():
         say(line)

@@ -41,6 +41,7 @@ from genrescale.data.summary import (
     read_summary,
 )
 from genrescale.storage.json_bytes import JSON_BYTES, read_object
+from genrescale.storage.lease import publish
 from genrescale.storage.parquet import MissingColumnError, table_bytes
 from genrescale.storage.store import Store
 
@@ -201,7 +202,7 @@ def write_manifest(
     settings: dict[str, Any],
     checksums: np.ndarray | None = None,
 ) -> Manifest:
-    """Write the tables, then ``manifest.json``, which makes them current.
+    """Write the tables, then ``manifest.json``, which makes them current: by the lease of the job that holds one.
 
     ``checksums`` (uint32) has every started second of every song, in the order of ``songs``; else indexes are read.
     The tables of earlier versions are kept for the results that refer to them.
@@ -224,7 +225,7 @@ def write_manifest(
         "tables": {path: hashlib.sha256(data).hexdigest() for path, data in tables.items()},
         "checksums": dict([checksums_file] if checksums_file else []),
     }
-    out.write_bytes(MANIFEST_PATH, json.dumps(summary, indent=1).encode())
+    publish(out, MANIFEST_PATH, json.dumps(summary, indent=1).encode())
     return Manifest(out.uri, version, vocabulary, songs, labels_NK, shards, settings, checksums_file)
 
 
@@ -257,7 +258,7 @@ def with_indexes(manifest: Manifest, index_sha256: Mapping[int, str]) -> Manifes
     store.write_bytes(path, data)
     songs_path, songs_sha256 = read_summary(store).songs
     summary["tables"] = {songs_path: songs_sha256, path: sha256}
-    store.write_bytes(MANIFEST_PATH, json.dumps(summary, indent=1).encode())
+    publish(store, MANIFEST_PATH, json.dumps(summary, indent=1).encode())
     return replace(manifest, shards=shards)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from genrescale.audio import SAMPLE_RATE
 from genrescale.data.manifest import PAGE_PATH, Manifest
+from genrescale.data.sharding.errors import CorpusChangedError
+from genrescale.data.summary import read_summary
 from genrescale.describe.facts import (
     co_occurrence,
     imbalance,
@@ -32,6 +34,7 @@ from genrescale.describe.reading import ClipChoice, DescribeSettings, HeardSong,
 from genrescale.describe.words import listed, notes
 from genrescale.display.html import data_uri, render_template
 from genrescale.display.text import count_text
+from genrescale.storage.lease import writing
 from genrescale.storage.store import Store
 
 MAX_ROWS = 200
@@ -180,7 +183,14 @@ def _clip_views(manifest: Manifest, clips: Sequence[ClipChoice], songs: dict[int
     return [TagClips(manifest.vocabulary.names[tag], clips_of_tag) for tag, clips_of_tag in views.items()]
 
 
-def write_page(out: Store, page: str) -> str:
-    """Write the page and return its address."""
-    out.write_bytes(PAGE_PATH, page.encode())
+def write_page(out: Store, page: str, manifest: Manifest) -> str:
+    """Write the page of a corpus and return its address.
+
+    Raises CorpusChangedError if it would lie in the corpus, and that has changed: clips of a song that was taken down
+    must not come back.
+    """
+    with writing(out, "describe_corpus") as lease:
+        if out.uri == manifest.uri and read_summary(out).version != manifest.version:
+            raise CorpusChangedError(f"{out.uri} was changed while its songs were read; run this again")
+        lease.publish(PAGE_PATH, page.encode())
     return f"{out.uri.rstrip('/')}/{PAGE_PATH}"

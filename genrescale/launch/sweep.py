@@ -12,7 +12,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from ray import tune
@@ -30,8 +31,17 @@ from genrescale.launch.estimate import estimate_text
 from genrescale.launch.train import launch, read_error
 from genrescale.launch.watch import Watch, trial_name
 from genrescale.models import MODELS, full_dials
-from genrescale.results import PlannedTrial, ResultRow, read_result, write_planned
-from genrescale.storage.errors import StoreError
+from genrescale.results import (
+    PLANNED_PATH,
+    PlannedTrial,
+    ResultRow,
+    read_planned,
+    read_result,
+    run_folder,
+    write_planned,
+)
+from genrescale.storage.errors import LeaseLostError, StoreError
+from genrescale.storage.lease import LEASE_PATH, Claim, Lease, refuse_busy, writing
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
 from genrescale.telemetry.terminal import say
@@ -210,11 +220,24 @@ def format_outcome(outcome: SweepOutcome) -> str:
 
 
 def run_sweep(trials: Sequence[Trial], site: SiteConfig) -> SweepOutcome:
-    """Run what is missing of a sweep on the connected Ray cluster and record what was planned and what failed."""
+    """Run what is missing of a sweep on the connected Ray cluster and record what was planned and what failed.
+
+    Raises BusyError if another job writes to the sweep's folder, or trains one of its runs.
+    """
+    with writing(Store(site.out), "scale_sweep") as lease:
+        return _run_sweep(trials, site, lease.claim)
+
+
+def _run_sweep(trials: Sequence[Trial], site: SiteConfig, claim: Claim) -> SweepOutcome:
     files = Store(site.out)
     reused = sum(read_result(files, trial.run_id) is not None for trial in trials)
     write_planned(files, planned_trials(trials))
-    failures = run_trials(trials, site)
+    folders = {run_folder(trial.run_id) for trial in trials}
+    for path in files.list("runs"):  # of jobs/train.py, which looks for the plan of a sweep after it has its lease
+        if path.endswith(f"/{LEASE_PATH}") and (folder := path.rpartition("/")[0]) in folders:
+            refuse_busy(files.child(folder))
+    failures = run_trials(trials, site, claim)
+    claim.check()
     text = json.dumps([{"run_id": id, "error": error} for id, error in failures.items()], indent=1)
     files.write_bytes("failures.json", text.encode())
     rows = {trial.run_id: row for trial in trials if (row := read_result(files, trial.run_id)) is not None}
@@ -222,8 +245,23 @@ def run_sweep(trials: Sequence[Trial], site: SiteConfig) -> SweepOutcome:
     return SweepOutcome(rows, failures, unfinished, reused)
 
 
-def run_trials(trials: Sequence[Trial], site: SiteConfig) -> dict[str, str]:
-    """Run the trials that have no result yet, under Tune; returns the error of each that failed for good."""
+@contextmanager
+def only_trainer(files: Store, run_id: str) -> Iterator[Lease]:
+    """Hold the lease of one run's folder. Raises BusyError if another job trains the run, alone or in a sweep.
+
+    Other runs may train in the same ``files``.
+    """
+    with writing(files.child(run_folder(run_id)), "train") as lease:
+        if files.exists(PLANNED_PATH) and run_id in {planned.run_id for planned in read_planned(files)}:
+            refuse_busy(files)
+        yield lease
+
+
+def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = None) -> dict[str, str]:
+    """Run the trials that have no result yet, under Tune; returns the error of each that failed for good.
+
+    ``claim`` is the right of the job to write, which every run checks before it leaves anything.
+    """
     site = resolve_site(site)
     files = Store(site.out)
     concurrent = capacity(site, cluster_nodes()).concurrent
@@ -236,7 +274,7 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig) -> dict[str, str]:
     steps = sum(trial.run.optim.max_steps for trial in missing.values())
     with Progress("train" if len(trials) == 1 else "scale_sweep", steps, "steps") as progress:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trial, tickets=tickets), {"CPU": DRIVER_CPUS}),
+            tune.with_resources(tune.with_parameters(_trial, tickets=tickets, claim=claim), {"CPU": DRIVER_CPUS}),
             param_space={"run_id": tune.grid_search(list(missing))},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=min(concurrent, len(missing)),
@@ -275,7 +313,7 @@ def _keep_keys_out_of_logs() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE - logged
 
 
-def _trial(config: dict[str, str], tickets: Mapping[str, RunTicket]) -> None:
+def _trial(config: dict[str, str], tickets: Mapping[str, RunTicket], claim: Claim | None) -> None:
     """One trial: a training of its own, by the run's ticket, whose reports go on to Tune.
 
     A run that fails has been restarted by Ray Train often enough, so its error is a result. Other exceptions are
@@ -286,10 +324,10 @@ def _trial(config: dict[str, str], tickets: Mapping[str, RunTicket]) -> None:
 
     launched = time.time()
     try:
-        row = launch(load_run(tickets[config["run_id"]]), launched, [TuneReportCallback()])
+        row = launch(load_run(tickets[config["run_id"]]), launched, [TuneReportCallback()], claim)
     except StoreError:
         raise
-    except (WorkerGroupError, ValueError) as error:
+    except (WorkerGroupError, ValueError, LeaseLostError) as error:
         tune.report({"error": error_sentence(error)})
     else:
         tune.report({"step": row.steps, "val_loss": row.val_loss})

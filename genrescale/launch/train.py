@@ -28,6 +28,7 @@ from genrescale.results import (
     write_scores,
 )
 from genrescale.results.stream_stats import streams_path
+from genrescale.storage.lease import Claim
 from genrescale.storage.store import Store
 from genrescale.training.outputs import outputs_of
 from genrescale.training.resolve import ResolvedRun, resolve
@@ -42,17 +43,24 @@ def launch_training(run: RunConfig, site: SiteConfig, callbacks: list[Any] | Non
     return launch(resolve(run, site, read_manifest(Store(site.corpus).uri)), launched, callbacks)
 
 
-def launch(resolved: ResolvedRun, launched: float, callbacks: list[Any] | None = None) -> ResultRow:
-    """``launch_training`` of a run that is resolved. ``launched`` is when the caller began, a time.time()."""
+def launch(
+    resolved: ResolvedRun, launched: float, callbacks: list[Any] | None = None, claim: Claim | None = None
+) -> ResultRow:
+    """``launch_training`` of a run that is resolved. ``launched`` is when the caller began, a time.time().
+
+    Raises LeaseLostError if the job that has ``claim`` to write lost it, before anything of another job is overwritten.
+    """
     ticket = resolved.ticket
     if (finished := read_result(Store(ticket.site.out), ticket.run_id)) is not None:
         return finished
     capacity(ticket.site, cluster_nodes())
-    _fit(resolved, launched, callbacks or [])
+    _fit(resolved, launched, callbacks or [], claim)
+    if claim is not None:
+        claim.check()
     return finish_run(resolved, launched)
 
 
-def _fit(resolved: ResolvedRun, launched: float, callbacks: list[Any]) -> None:
+def _fit(resolved: ResolvedRun, launched: float, callbacks: list[Any], claim: Claim | None) -> None:
     """Run the loop on Ray Train workers, which leave their scores and rank 0's summary in the run's folder."""
     from ray.train import CheckpointConfig, FailureConfig, ScalingConfig
     from ray.train import RunConfig as RayRunConfig
@@ -69,6 +77,7 @@ def _fit(resolved: ResolvedRun, launched: float, callbacks: list[Any]) -> None:
         data.class_counts_K,
         ray.put(data.source(site)),
         launched,
+        claim,
     )
     trainer = TorchTrainer(
         run_worker,

@@ -24,6 +24,8 @@ from genrescale.training.state import loop_summary
 def train_and_score(job: WorkerJob) -> None:
     """Stream, engine and loop, put together."""
     run, site, files = job.run, job.site, Store(job.site.out)
+    if job.claim is not None:
+        job.claim.check()
     source = ray.get(job.source)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
@@ -31,6 +33,8 @@ def train_and_score(job: WorkerJob) -> None:
     checkpoint = ray.train.get_checkpoint()
 
     def report(metrics: dict[str, float | None], save: Callable[[Path], None]) -> None:
+        if job.claim is not None:
+            job.claim.check()
         if rank == 0:
             write_streams(files, job.run_id, loop.state.streams)
             write_curve(files, job.run_id, loop.state.curve)  # for the report, while the run trains
@@ -47,6 +51,8 @@ def train_and_score(job: WorkerJob) -> None:
     groups.close()
     test_items = list(score_items(source.test, rank, world))
     scores = loop.score_best(source.test, test_items, GroupStream(source, job.source, iter(test_items), data_cpus))
+    if job.claim is not None:
+        job.claim.check()
     table = score_table(scores, source.tables["test"], source.crop_len)
     write_scores(files, scores_path(job.run_id, rank), table, loop.outputs.names)
     nodes = len(set(loop.engine.gather(context.get_node_rank())))

@@ -16,6 +16,7 @@ from genrescale.audio import Vocabulary
 from genrescale.config import RunConfig, SiteConfig
 from genrescale.launch.errors import error_sentence
 from genrescale.results import run_folder
+from genrescale.storage.lease import Claim
 from genrescale.storage.store import Store
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class WorkerJob:
     """What the driver hands to every worker of a run.
 
     ``class_counts_K`` are the training songs of each tag; ``source`` is in Ray's object store, for the read tasks too;
-    ``launched`` is when the driver began, a time.time().
+    ``launched`` is when the driver began, a time.time(). ``claim`` is the right of the job to write, checked at the
+    start, before every checkpoint and before the scores.
     """
 
     run: RunConfig
@@ -37,6 +39,7 @@ class WorkerJob:
     class_counts_K: np.ndarray
     source: ray.ObjectRef[StreamSource]
     launched: float
+    claim: Claim | None = None
 
 
 def run_worker(config: dict[str, Any]) -> None:

@@ -22,3 +22,11 @@ class OutsideError(ValueError):
 
 class TooLargeError(ValueError):
     """A file has more bytes than are read of such a file."""
+
+
+class BusyError(ValueError):
+    """Another job writes to the same store at the moment."""
+
+
+class LeaseLostError(RuntimeError):
+    """This job may not write to a store any more, because another one has taken over."""

@@ -20,6 +20,7 @@ SHARDS_PATH = re.compile(rf"manifest/{VERSION.pattern}/shards(?:\.{VERSION.patte
 CHECKSUMS_PATH = re.compile(rf"manifest/{VERSION.pattern}/checksums\.npy")
 
 _OURS = (
+    r"lease\.json",  # of a job that writes to the store
     # a corpus
     *(r"manifest\.json", "(?:plan|quarantine|takedowns|odd_lengths)" + r"\.parquet", r"describe\.html"),
     *(rf"{_SHARD}\.(?:tar|index\.parquet)", SONGS_PATH.pattern, SHARDS_PATH.pattern, CHECKSUMS_PATH.pattern),

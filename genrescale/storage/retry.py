@@ -51,14 +51,18 @@ def service_code(error: BaseException) -> str:
     return _answer(error).get("Error", {}).get("Code", "")
 
 
+def status_of(error: BaseException) -> int:
+    """Return the HTTP status of an object store's answer; 0 for any other error."""
+    return _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
 def is_passing(error: BaseException) -> bool:
     """Return whether the same read may succeed later: the store is busy, or the connection failed.
 
     A missing object, a refused key and a wrong request will not.
     """
-    if answer := _answer(error):
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return is_passing_status(status) or service_code(error) in _PASSING_CODES
+    if _answer(error):
+        return is_passing_status(status_of(error)) or service_code(error) in _PASSING_CODES
     return any(kind.__name__ in _CONNECTION_ERRORS for kind in type(error).__mro__)
 
 

@@ -26,6 +26,7 @@ from genrescale.storage.places import check_path, checked_uri, file_system, loca
 from genrescale.storage.range_file import range_file
 from genrescale.storage.retry import CLIENTS, PATIENCE, Patience, is_passing, outage, service_code
 from genrescale.storage.s3_ranges import read_s3_ranges
+from genrescale.storage.versions import Version, age_s, read_version, write_if
 
 MAX_BYTES = 4 << 30
 """The largest file that is read at once, unless the caller gives another limit."""
@@ -274,6 +275,21 @@ class Store:
             yield file
             file.flush()
             os.fsync(file.fileno())
+
+    def read_version(self, path: str, limit: int = MAX_BYTES) -> Version | None:
+        """Return a file that ``write_if`` writes; None if there is none."""
+        with self._at(path) as (fs, full):
+            return read_version(fs, full, limit)
+
+    def write_if(self, path: str, data: bytes, before: Version | None) -> bool:
+        """Write a small file if it still is ``before`` (None: if there is none); return whether it was."""
+        with self._at(path) as (fs, full):
+            return write_if(fs, full, data, before)
+
+    def age_s(self, path: str) -> float:
+        """Return how many seconds ago a file was written, by the clock of the store."""
+        with self._at(path) as (fs, full):
+            return age_s(fs, full)
 
     def delete(self, *paths: str) -> None:
         """Delete files by their exact names; wildcards have no meaning.

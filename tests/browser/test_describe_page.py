@@ -22,7 +22,7 @@ def page(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> str:
     loudness, clips = choose_loudness(corpus, settings), choose_clips(corpus, settings)
     heard = [hear_shard(request) for request in plan_reads(corpus, loudness, clips, settings)]
     text = render_page(corpus, settings, loudness, clips, heard)
-    return Path(write_page(Store(str(tmp_path_factory.mktemp("page"))), text)).as_uri()
+    return Path(write_page(Store(str(tmp_path_factory.mktemp("page"))), text, corpus)).as_uri()
 
 
 def _open(browser: webdriver.Chrome, page: str, width: int = 1280) -> None:

@@ -201,6 +201,6 @@ def test_damaged_songs_are_named_and_the_page_is_made(tmp_path: Path):
     damaged = 1 + len(manifest.shard_rows(1))
     assert f"{damaged} songs could not be read" in text
     assert manifest.songs["key"][0].as_py() in text.split("could not be read")[1]
-    address = write_page(Store(str(tmp_path / "page")), text)
+    address = write_page(Store(str(tmp_path / "page")), text, manifest)
     assert Path(address).name == PAGE_PATH
     assert Path(address).read_text() == text

@@ -8,6 +8,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -198,14 +199,15 @@ def test_a_killed_takedown_is_finished_by_the_same_call(
     whole = contents(out.uri)
     for copy, dies_at in zip(copies, (index_path(manifest.shard_name(0)), MANIFEST_PATH, QUARANTINE_PATH), strict=True):
         with monkeypatch.context() as patch:
-            write = Store.write_bytes
+            name = "write_if" if dies_at == MANIFEST_PATH else "write_bytes"
+            whole_write = getattr(Store, name)
 
-            def dying(store: Store, path: str, data: bytes, end: str = dies_at, write=write) -> None:
+            def dying(store: Store, path: str, *what: Any, end: str = dies_at, write: Any = whole_write) -> Any:
                 if path.endswith(end):
                     raise KeyboardInterrupt
-                write(store, path, data)
+                return write(store, path, *what)
 
-            patch.setattr(Store, "write_bytes", dying)
+            patch.setattr(Store, name, dying)
             with pytest.raises(KeyboardInterrupt):
                 take_down(copy, gone, "withdrawn")
         assert contents(copy.uri) != whole

@@ -24,6 +24,7 @@ from genrescale.data.sharding.result import ShardingResult
 from genrescale.data.sharding.writer import ShardTask, write_shard
 from genrescale.data.takedowns import read_takedowns
 from genrescale.data.tasks import run_tasks
+from genrescale.storage.lease import Lease, claim, writing
 from genrescale.storage.names import is_part
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress, Waiting
@@ -35,8 +36,14 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
     """Write the plan's missing shards to ``out``, as Ray tasks, then the manifest.
 
     ``retry_quarantined`` rewrites the shards with quarantined songs (other than those that were taken down). Raises
-    FailureBudgetError, after writing the quarantine, if too many songs fail.
+    FailureBudgetError, after writing the quarantine, if too many songs fail, BusyError if another job writes to
+    ``out``, and LeaseLostError if another job has taken over since.
     """
+    with writing(out, "shard_corpus") as lease:
+        return _write_corpus(plan, out, retry_quarantined, lease)
+
+
+def _write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool, lease: Lease) -> ShardingResult:
     with Waiting("shard_corpus", "looking for finished shards"):
         _remove_parts(out)
         takedowns = read_takedowns(out)
@@ -57,6 +64,7 @@ def write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool = False) -
             _write_missing(missing, reasons, budget, len(finished))
             _remove_parts(out)  # left by tasks whose process died
     finally:
+        lease.check()
         quarantined = _quarantined(plan, reasons, takedowns)
         write_quarantine(out, quarantined)
     with Waiting("shard_corpus", "writing the manifest"):
@@ -125,6 +133,7 @@ def _recover_indexes(out: Store, tasks: Iterable[ShardTask]) -> None:
 
 def shard_tasks(plan: ShardPlan, out: Store, takedowns: Mapping[str, str]) -> list[ShardTask]:
     """Make one task for each shard of the plan. ``takedowns`` (key -> reason) must not be in any shard."""
+    claimed = claim(out)
     return [
         ShardTask(
             store=out,
@@ -137,6 +146,7 @@ def shard_tasks(plan: ShardPlan, out: Store, takedowns: Mapping[str, str]) -> li
             plan_digest=plan.digest(rows),
             settings=plan.settings,
             taken_down={song.key: takedowns[song.key] for song in plan.songs[rows] if song.key in takedowns},
+            claim=claimed,
         )
         for name, split, rows in plan.shards()
     ]

@@ -21,6 +21,7 @@ from genrescale.data.sharding.writer import decode_song
 from genrescale.data.takedowns import read_takedowns
 from genrescale.storage.errors import StoreError
 from genrescale.storage.json_bytes import read_object
+from genrescale.storage.lease import writing
 from genrescale.storage.parquet import ParquetTable, table_bytes
 from genrescale.storage.store import Store
 
@@ -53,8 +54,21 @@ def fix_plan(
     ``rejected`` are the rejected rows of the listing, each recorded with the addition that it came with.
 
     Raises ValueError, saying what changed, if songs, labels or settings differ from the begun plan. Raises
-    FailureBudgetError, after writing the quarantine but no plan, if too many rows were rejected.
+    FailureBudgetError, after writing the quarantine but no plan, if too many rows were rejected. Raises BusyError if
+    another job writes to ``out``.
     """
+    with writing(out, "shard_corpus"):
+        return _fix_plan(songs, vocabulary, settings, out, append, rejected)
+
+
+def _fix_plan(
+    songs: Sequence[Song],
+    vocabulary: Vocabulary,
+    settings: ShardSettings,
+    out: Store,
+    append: bool,
+    rejected: Sequence[Rejected],
+) -> ShardPlan:
     if not out.exists(PLAN_PATH):
         if out.list("shards"):
             raise ValueError(f"{out.uri} holds shards but no {PLAN_PATH}; choose an empty folder for out")

@@ -19,6 +19,7 @@ from genrescale.data.sharding.plan_file import fix_plan
 from genrescale.data.synthesis.write import FACTS_FILE, SongRow, write_song, write_table
 from genrescale.data.tasks import run_tasks
 from genrescale.storage.json_bytes import JSON_BYTES, read_object
+from genrescale.storage.lease import writing
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
 from genrescale.telemetry.terminal import say
@@ -29,6 +30,11 @@ ENCODED_BYTES_PER_S = 92_000  # measured over the mix of formats; most of it is 
 
 def synthesize_corpus(folder: Store, config: SynthesisConfig) -> None:
     """Write the songs as MP3, FLAC and OGG files, and their table, to ``folder``; existing files are kept."""
+    with writing(folder, "synthesize_corpus"):
+        _synthesize(folder, config)
+
+
+def _synthesize(folder: Store, config: SynthesisConfig) -> None:
     _refuse_other_songs(folder, config)
     indices = iter(range(config.songs))
     chunks = iter(lambda: (folder, config, list(islice(indices, SONGS_PER_TASK))), (folder, config, []))

@@ -33,6 +33,7 @@ from genrescale.data.index import (
 )
 from genrescale.data.sharding.scan import scan_shard
 from genrescale.storage.errors import StoreError
+from genrescale.storage.lease import Claim
 from genrescale.storage.store import Store
 
 _BLOCK = 512
@@ -44,7 +45,8 @@ class ShardTask:
     """All inputs of the task that writes one shard.
 
     ``first_order`` is the position of its first song in the split. ``labels_nK`` has a row for every song.
-    ``taken_down`` maps the keys of songs that must not be read any more to the reasons.
+    ``taken_down`` maps the keys of songs that must not be read any more to the reasons. ``claim`` is the right of its
+    job to write, checked before the shard appears.
     """
 
     store: Store
@@ -57,6 +59,7 @@ class ShardTask:
     plan_digest: str
     settings: ShardSettings
     taken_down: Mapping[str, str] = field(default_factory=dict)
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,8 @@ def write_shard(task: ShardTask) -> ShardReport:
             labelled = replace(song, labels=task.vocabulary.decode(task.labels_nK[i]))
             writer.add(labelled, task.split, task.first_order + i, clip)
         writer.close()
+        if task.claim is not None:
+            task.claim.check()
         if task.store.exists(index_path(task.name)):
             # the old index of a rewritten shard must not be taken for that of the new tar
             task.store.delete(index_path(task.name))

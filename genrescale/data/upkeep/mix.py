@@ -18,6 +18,7 @@ from genrescale.data.checksums import gather_checksums
 from genrescale.data.manifest import PARTS, SONG_SCHEMA, Manifest, write_manifest
 from genrescale.data.sharding.plan import PLAN_PATH
 from genrescale.data.summary import check_part
+from genrescale.storage.lease import writing
 from genrescale.storage.store import Store
 
 
@@ -35,8 +36,14 @@ def mix_corpora(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, li
 
     Labels are matched by the names of the tags. A song of a further corpus is left out if none of its tags is a tag of
     the first corpus, if several are but the first has one per song, if the mix already has its audio (it may be a test
-    song), or if its artist has validation or test songs. Raises ValueError for corpora that cannot be mixed.
+    song), or if its artist has validation or test songs. Raises ValueError for corpora that cannot be mixed, and
+    BusyError if another job writes to ``out``.
     """
+    with writing(out, "mix_corpora"):
+        return _mix(manifests, out)
+
+
+def _mix(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, list[LeftOut]]:
     first, *others = manifests
     _check(manifests, out)
     seen = set(_audio(first, np.arange(len(first))))

@@ -25,6 +25,7 @@ from genrescale.data.sharding.scan import scan_shard
 from genrescale.data.sharding.writer import ShardWriter
 from genrescale.data.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS_PATH, read_takedowns
 from genrescale.data.upkeep.mix import refuse_mix
+from genrescale.storage.lease import Lease, writing
 from genrescale.storage.parquet import table_bytes
 from genrescale.storage.store import Store
 
@@ -48,8 +49,14 @@ def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
 
     Songs that are not in a shard (in quarantine, held out, or of an unfinished addition) can be taken down too; then no
     shard will contain them. Raises ValueError, and changes nothing, for a key that the corpus does not know and if a
-    shard to be rewritten is damaged; FileNotFoundError if there is no finished corpus or no such shard.
+    shard to be rewritten is damaged; FileNotFoundError if there is no finished corpus or no such shard; BusyError if
+    another job writes to it.
     """
+    with writing(store, "take_down") as lease:
+        return _take_down(store, keys, reason, lease)
+
+
+def _take_down(store: Store, keys: Sequence[str], reason: str, lease: Lease) -> TakedownResult:
     manifest = read_manifest(store.uri)
     refuse_mix(manifest, "take songs down from")
     takedowns, quarantine = read_takedowns(store), read_quarantine(store)
@@ -66,11 +73,13 @@ def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
     shards = np.unique(manifest.column("shard")[gone_N]).tolist()
     for shard in shards:  # all before anything is written: half a takedown would leave a broken corpus
         _check(store, manifest, shard, takedowns)
+    lease.check()
     columns = {"key": list(takedowns), "reason": list(takedowns.values())}
     store.write_bytes(TAKEDOWNS_PATH, table_bytes(pa.table(columns, schema=TAKEDOWN_SCHEMA)))
     if page_deleted := bool(shards) and store.exists(PAGE_PATH):
         store.delete(PAGE_PATH)
-    indexes = {shard: _rewrite(store, manifest, shard, takedowns) for shard in shards}
+    indexes = {shard: _rewrite(store, manifest, shard, takedowns, lease) for shard in shards}
+    lease.check()
     others = [song for song in quarantine if song.key not in takedowns]
     write_quarantine(store, [*others, *(Quarantined(key, "", why) for key, why in takedowns.items())])
     gone = manifest.songs.filter(pa.array(gone_N))
@@ -83,7 +92,7 @@ def take_down(store: Store, keys: Sequence[str], reason: str) -> TakedownResult:
     )
 
 
-def _rewrite(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, str]) -> ShardIndex:
+def _rewrite(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, str], lease: Lease) -> ShardIndex:
     """Rewrite a shard without the songs taken down, as if it had never had them, and then its index.
 
     The places of the songs are read from the tar, not from the manifest. So a shard that a killed takedown has already
@@ -100,6 +109,7 @@ def _rewrite(store: Store, manifest: Manifest, shard: int, takedowns: dict[str, 
             split, order = manifest.shards["split"][shard].as_py(), manifest.songs["order"][row].as_py()
             writer.add(facts, split, order, clip)
         writer.close()
+        lease.check()
     keys = manifest.songs["key"].take(manifest.shard_rows(shard)).to_pylist()
     gone = {key: takedowns[key] for key in keys if key in takedowns}
     index = writer.index(before.plan_digest, before.quarantined | gone)

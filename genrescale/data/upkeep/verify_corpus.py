@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from genrescale.data.manifest import Manifest, with_indexes
@@ -16,6 +17,8 @@ from genrescale.data.upkeep.verify import (
     verify_exclusions,
     verify_manifest,
 )
+from genrescale.storage.lease import writing
+from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
 
 
@@ -52,8 +55,13 @@ def verify_corpus(manifest: Manifest, shards: Sequence[int], deep: bool, rebuild
     """Check ``shards`` (rows of the manifest's table) on the connected Ray cluster, and the manifest.
 
     ``deep`` reads every byte, otherwise sizes and indexes are compared. ``rebuild`` writes indexes that are missing or
-    damaged anew where their shards are intact.
+    damaged anew where their shards are intact. Raises BusyError if another job writes to the corpus meanwhile.
     """
+    with writing(Store(manifest.uri), "verify_corpus") if rebuild else nullcontext():
+        return _verify_corpus(manifest, shards, deep, rebuild)
+
+
+def _verify_corpus(manifest: Manifest, shards: Sequence[int], deep: bool, rebuild: bool) -> VerifiedCorpus:
     problems: set[Problem] = set()
     rebuilt: dict[int, str] = {}
     with Progress("verify_corpus", len(shards), "shards") as progress:
