@@ -60,8 +60,14 @@ def test_a_library_is_compiled_once_in_a_folder_of_its_owner(source: Path, tmp_p
     assert library.stat().st_ino == before
 
 
-def writable_for_all(library: Path, payload: Path) -> None:
+def put(payload: Path, library: Path) -> None:
+    """In its place as another file: this process has loaded the library, and would crash if its bytes changed."""
+    library.unlink()
     library.write_bytes(payload.read_bytes())
+
+
+def writable_for_all(library: Path, payload: Path) -> None:
+    put(payload, library)
     library.chmod(0o666)
 
 
@@ -71,7 +77,7 @@ def a_link(library: Path, payload: Path) -> None:
 
 
 def somebody_elses(library: Path, payload: Path) -> None:
-    library.write_bytes(payload.read_bytes())
+    put(payload, library)
     os.chown(library, NOBODY, NOBODY)
 
 
@@ -99,7 +105,7 @@ def test_a_cache_folder_of_another_user_is_not_used(
 ):
     answer(source)
     [library] = kept(tmp_path)
-    library.write_bytes(payload.read_bytes())
+    put(payload, library)
     os.chown(library.parent, NOBODY, NOBODY)
     assert answer(source) == 42
     assert not (tmp_path / "marker").exists()
