@@ -177,6 +177,36 @@ def test_keys_of_names_in_any_script_hold_ten_million_songs():
     assert earlier_key(song_key("a/b.mp3")) == song_key("a/b.mp3")
 
 
+def test_names_whose_hashes_begin_alike_are_different_songs(tmp_path: Path):
+    """The first 32 bits of the hashes of these two names are the same."""
+    paths = [f"рок/{name}.wav" for name in ("изта", "мбтс", "ель", "мир")]
+    assert earlier_key(song_key(paths[0])) == earlier_key(song_key(paths[1]))
+    make(tmp_path, *paths)
+    assert len({song.key for song in list_corpus("folder", str(tmp_path)).songs}) == 4
+    listing = list_corpus("table", table(tmp_path, "path,labels\n" + "".join(f"{path},rock\n" for path in paths)))
+    assert len({song.key for song in listing.songs}) == 4
+    assert listing.rejected == ()
+
+
+def test_every_suffix_that_can_be_decoded_is_listed(tmp_path: Path):
+    suffixes = ("m4b", "caf", "aifc", "tta", "ac3", "mkv", "w64", "amr", "3gp", "mp3", "MP3", "opus", "dts", "webm")
+    make(tmp_path, *(f"rock/{i}.{suffix}" for i, suffix in enumerate(suffixes)))
+    for corpus in ("folder", "audiofolder"):
+        listing = list_corpus(corpus, str(tmp_path))
+        assert len(listing.songs) == len(suffixes)
+        assert listing.passed.account() == f"{len(suffixes)} files found: {len(suffixes)} of songs, 0 passed over"
+
+
+def test_an_audiofolder_tells_of_linked_folders_too(tmp_path: Path):
+    make(tmp_path / "music", "rock/a.mp3", "rock/b.mp3")
+    make(tmp_path / "other", "c.mp3")
+    (tmp_path / "music/jazz").symlink_to(tmp_path / "other")
+    for corpus in ("folder", "audiofolder"):
+        listing = list_corpus(corpus, str(tmp_path / "music"))
+        assert listing.passed.account() == "3 files found: 2 of songs, 1 passed over"
+        assert any("linked folders, which are not followed" in line and "jazz" in line for line in listing.lines())
+
+
 def test_a_corpus_of_before_keeps_its_keys(tmp_path: Path):
     make(tmp_path, *(f"music/{label}/{i}.mp3" for label in ("рок", "джаз") for i in range(8)))
     out, settings = Store(str(tmp_path / "out")), ShardSettings(songs_per_shard=4, val_fraction=0.2, test_fraction=0.2)

@@ -93,6 +93,10 @@ def middle_excerpt(clip: Clip, max_s: float) -> Clip:
     return Clip(clip.key, clip.pcm_T[start : start + max_len], clip.notes)
 
 
+def too_short(duration_s: float, min_s: float) -> str:
+    return f"{duration_s:.2f} s is shorter than min_s={min_s:g}"
+
+
 def check_size(num_bytes: int, name: str) -> None:
     """Raises DecodeError for an encoded file that is larger than MAX_ENCODED_BYTES."""
     if num_bytes > MAX_ENCODED_BYTES:
@@ -141,7 +145,7 @@ def _checked(decoded: Decoded, name: str, min_s: float) -> np.ndarray:
     if not len(pcm_T):
         raise DecodeError(name, "it holds no audio samples")
     if duration_s < min_s:
-        raise DecodeError(name, f"{duration_s:.2f} s is shorter than min_s={min_s:g}")
+        raise DecodeError(name, too_short(duration_s, min_s))
     if duration_s > MAX_SONG_S:
         raise DecodeError(name, f"it is longer than {MAX_SONG_S:g} s")
     if max(int(pcm_T.max()), -int(pcm_T.min())) <= SILENT_PEAK:

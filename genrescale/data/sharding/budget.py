@@ -64,6 +64,9 @@ class Budget:
     def _refuse(self, failed: Mapping[str, str], size: int, limit: int, what: str, remedy: str) -> None:
         path_of = {song.key: song.path for song in (*self._plan.songs, *self._plan.rejected) if song.key in failed}
         first = "; ".join(f"{path_of[key]}: {failed[key]}" for key in sorted(failed)[:3])
+        min_s = self._plan.settings.min_s
+        if short := sum(reason.endswith(f"is shorter than min_s={min_s:g}") for reason in failed.values()):
+            remedy = f"{short} of them are too short, and a lower min_s keeps them (also in a begun corpus). {remedy}"
         raise FailureBudgetError(
             f"{len(failed)} of {size} {what} failed, more than the {limit} that "
             f"max_failure_rate={self._plan.settings.max_failure_rate:g} allows. The first: {first}. "

@@ -13,6 +13,7 @@ from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.manifest import DECODERS, MANIFEST_PATH, SONG_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
 from genrescale.data.sharding.budget import Budget
+from genrescale.data.sharding.census import take_census
 from genrescale.data.sharding.duplicates import with_exclusions
 from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
 from genrescale.data.sharding.lengths import odd_lengths, write_odd_lengths
@@ -28,6 +29,7 @@ from genrescale.storage.lease import Lease, claim, writing
 from genrescale.storage.names import is_part
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress, Waiting
+from genrescale.telemetry.terminal import say
 
 _READERS = 16
 
@@ -60,6 +62,7 @@ def _write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool, lease: L
     try:
         budget.check(reasons)
         if missing:
+            _foresee(missing, plan.settings.min_s, reasons, budget)
             plan = note_decoders(plan, out)
             _write_missing(missing, reasons, budget, len(finished))
             _remove_parts(out)  # left by tasks whose process died
@@ -82,6 +85,19 @@ def _write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool, lease: L
     written, before = len(missing), len(finished)
     warnings = related_lines(plan)
     return ShardingResult(manifest, quarantined, written, before, held_out, plan.overlap, num_rows, noted, warnings)
+
+
+def _foresee(missing: Sequence[ShardTask], min_s: float, reasons: dict[str, str], budget: Budget) -> None:
+    """Raise FailureBudgetError, before anything is decoded, if headers tell that too many songs are too short."""
+    with Waiting("shard_corpus", "reading the songs' headers"):
+        census = take_census([song for task in missing for song in task.songs if song.key not in task.taken_down])
+    if told := census.sentence(min_s):
+        say(f"note: {told}")
+    try:
+        budget.check(reasons | census.short(min_s))
+    except FailureBudgetError:
+        reasons |= census.short(min_s)  # for the quarantine
+        raise
 
 
 def _finished_manifest(
@@ -145,6 +161,7 @@ def shard_tasks(plan: ShardPlan, out: Store, takedowns: Mapping[str, str]) -> li
             vocabulary=plan.vocabulary,
             plan_digest=plan.digest(rows),
             settings=plan.settings,
+            earlier_digests=plan.earlier_digests(rows),
             taken_down={song.key: takedowns[song.key] for song in plan.songs[rows] if song.key in takedowns},
             claim=claimed,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -37,8 +37,8 @@ class ShardPlan:
 
     ``order`` is the position in the split's nested order. ``generation`` is 0 for the initial songs, 1 for the first
     addition, and so on. HELD_OUT songs come last and are in no shard. ``rejected`` are rows of the corpus's tables
-    without a song, and ``decoders`` the versions of the decoders of all runs that wrote shards; no digest depends on
-    either.
+    without a song, ``decoders`` the versions of the decoders of all runs that wrote shards, and ``earlier_min_s`` what
+    ``min_s`` was before it was changed; no digest depends on these.
     """
 
     songs: list[Song]
@@ -50,6 +50,7 @@ class ShardPlan:
     settings: ShardSettings
     rejected: tuple[Rejected, ...] = ()
     decoders: tuple[str, ...] = ()
+    earlier_min_s: tuple[float, ...] = ()
 
     @property
     def num_held_out(self) -> int:
@@ -80,6 +81,12 @@ class ShardPlan:
                 listed.append((f"shards/{split}{added}-{i:06d}.tar", split, slice(first, min(first + size, end))))
             start = end
         return listed
+
+    def earlier_digests(self, rows: slice) -> tuple[str, ...]:
+        """The digests that these rows had with other values of ``min_s``, on which no song's samples depend."""
+        return tuple(
+            replace(self, settings=replace(self.settings, min_s=min_s)).digest(rows) for min_s in self.earlier_min_s
+        )
 
     def digest(self, rows: slice) -> str:
         """SHA-256 of all that determines the bytes of a shard with these rows; not of paths, because files may move."""

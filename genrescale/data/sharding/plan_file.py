@@ -26,7 +26,7 @@ from genrescale.storage.parquet import ParquetTable, table_bytes
 from genrescale.storage.store import Store
 
 _META = b"genrescale"
-_REJECTED, _DECODERS = "rejected", "decoders"
+_REJECTED, _DECODERS, _EARLIER = "rejected", "decoders", "earlier_min_s"
 _SCHEMA = pa.schema(
     [
         *(pa.field(name, pa.string(), nullable=False) for name in ("key", "artist")),
@@ -50,8 +50,9 @@ def fix_plan(
     """Return the plan that ``out`` was begun with, or make a new one and write it there.
 
     A begun plan is kept unchanged, even if another machine or version would break ties differently. With ``append``,
-    songs that it does not have become its next generation. Songs that were taken down need not be listed any more.
-    ``rejected`` are the rejected rows of the listing, each recorded with the addition that it came with.
+    songs that it does not have become its next generation. ``min_s`` may be another one, since no order depends on it.
+    Songs that were taken down need not be listed any more. ``rejected`` are the rejected rows of the listing, each
+    recorded with the addition that it came with.
 
     Raises ValueError, saying what changed, if songs, labels or settings differ from the begun plan. Raises
     FailureBudgetError, after writing the quarantine but no plan, if too many rows were rejected. Raises BusyError if
@@ -91,6 +92,7 @@ def _fix_plan(
     added = [song for song in songs if song.key not in row_of] if append else []
     listed, labels_NK = checked([song for song in songs if song.key in row_of] if added else songs, vocabulary)
     changes = _changes(table, begun_settings, begun, row_of, listed, labels_NK, vocabulary, settings)
+    was = float(begun_settings.get("min_s", settings.min_s))
     if changes:
         remedy = "" if append else "add songs with append=true, "
         raise ValueError(
@@ -106,8 +108,9 @@ def _fix_plan(
     # rows that were bad before belong to what they came with; a row that the plan does not know came last
     known, last = plan_file.rejected, int(plan.generation.max())
     came = [replace(row, generation=known.get(row.key, last)) for row in rejected if row.key not in row_of]
-    plan = replace(plan, rejected=tuple(came), decoders=plan_file.decoders)
-    return _written(plan, out) if added else plan
+    earlier = [min_s for min_s in dict.fromkeys((*plan_file.earlier_min_s, was)) if min_s != settings.min_s]
+    plan = replace(plan, rejected=tuple(came), decoders=plan_file.decoders, earlier_min_s=tuple(earlier))
+    return _written(plan, out) if added or was != settings.min_s else plan
 
 
 def _refuse_divided(plan: ShardPlan, out: Store) -> None:
@@ -145,7 +148,7 @@ def note_decoders(plan: ShardPlan, out: Store) -> ShardPlan:
     plan = replace(plan, decoders=(*plan.decoders, ours))
     if out.exists(PLAN_PATH):
         stored = read_plan_file(out)
-        meta = _meta(stored.settings, stored.vocabulary, stored.rejected, plan.decoders)
+        meta = _meta(stored.settings, stored.vocabulary, stored.rejected, plan.decoders, stored.earlier_min_s)
         out.write_bytes(PLAN_PATH, table_bytes(stored.table.replace_schema_metadata(meta)))
     return plan
 
@@ -163,6 +166,7 @@ class PlanFile:
     settings: dict[str, Any]
     rejected: dict[str, int]
     decoders: tuple[str, ...]
+    earlier_min_s: tuple[float, ...]
 
 
 def read_plan_file(out: Store) -> PlanFile:
@@ -175,10 +179,11 @@ def read_plan_file(out: Store) -> PlanFile:
         ShardSettings(**meta["settings"])
         rejected = {str(key): int(generation) for key, generation in meta.get(_REJECTED, {}).items()}
         decoders = tuple(map(str, meta.get(_DECODERS, ())))
+        earlier = tuple(map(float, meta.get(_EARLIER, ())))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{where} is no plan that this version reads ({error!r})") from None
     labels = pa.field("labels", pa.list_(pa.float32(), len(vocabulary)), nullable=False)
-    return PlanFile(file.select(_SCHEMA.append(labels)), vocabulary, meta["settings"], rejected, decoders)
+    return PlanFile(file.select(_SCHEMA.append(labels)), vocabulary, meta["settings"], rejected, decoders, earlier)
 
 
 def read_plan(out: Store) -> ShardPlan:
@@ -241,17 +246,22 @@ def _taken_down(table: pa.Table, listed: set[str], takedowns: dict[str, str], vo
 
 
 def _meta(
-    settings: dict[str, Any], vocabulary: Vocabulary, rejected: dict[str, int], decoders: Sequence[str]
+    settings: dict[str, Any],
+    vocabulary: Vocabulary,
+    rejected: dict[str, int],
+    decoders: Sequence[str],
+    earlier_min_s: Sequence[float],
 ) -> dict[bytes, str]:
-    """Return what is stored beside the rows: settings, tags, the addition of each rejected row by its key, decoders."""
+    """Return what is stored beside the rows; ``rejected`` is the addition of each rejected row by its key."""
+    optional = {_REJECTED: rejected, _DECODERS: decoders, _EARLIER: earlier_min_s}
     meta: dict[str, Any] = {"settings": settings, "vocabulary": vocabulary.to_json()}
-    meta |= {name: value for name, value in ((_REJECTED, rejected), (_DECODERS, decoders)) if value}
+    meta |= {name: value for name, value in optional.items() if value}
     return {_META: json.dumps(meta, sort_keys=True)}
 
 
 def _plan_bytes(plan: ShardPlan) -> bytes:
     rejected = {row.key: row.generation for row in plan.rejected}
-    meta = _meta(plan.settings.of_plan(), plan.vocabulary, rejected, plan.decoders)
+    meta = _meta(plan.settings.of_plan(), plan.vocabulary, rejected, plan.decoders, plan.earlier_min_s)
     labels = pa.FixedSizeListArray.from_arrays(pa.array(plan.labels_NK.ravel()), len(plan.vocabulary))
     columns = {
         "key": pa.array([song.key for song in plan.songs], pa.string()),
@@ -277,7 +287,11 @@ def _changes(
 ) -> list[str]:
     """Describe what differs from the begun plan."""
     now = settings.of_plan()
-    changes = [f"{name} was {value} and is {now[name]}" for name, value in begun_settings.items() if value != now[name]]
+    changes = [
+        f"{name} was {value} and is {now[name]}"
+        for name, value in begun_settings.items()
+        if value != now[name] and name != "min_s"
+    ]
     if begun != vocabulary:
         return [*changes, _tag_changes(begun, vocabulary, songs)]
     added = [song.key for song in songs if song.key not in row_of]

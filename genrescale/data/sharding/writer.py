@@ -20,7 +20,7 @@ from genrescale.audio import PCM_DTYPE, SAMPLE_BYTES, SAMPLE_RATE, Clip, Song, V
 from genrescale.config import canonical_json
 from genrescale.config.corpus import ShardSettings
 from genrescale.config.numbers import ceil_div
-from genrescale.data.decoding.decode import decode_pcm, middle_excerpt
+from genrescale.data.decoding.decode import decode_pcm, middle_excerpt, too_short
 from genrescale.data.decoding.decoders import DecodeError
 from genrescale.data.decoding.fetch import fetch_bytes, fetch_once
 from genrescale.data.index import (
@@ -45,8 +45,9 @@ class ShardTask:
     """All inputs of the task that writes one shard.
 
     ``first_order`` is the position of its first song in the split. ``labels_nK`` has a row for every song.
-    ``taken_down`` maps the keys of songs that must not be read any more to the reasons. ``claim`` is the right of its
-    job to write, checked before the shard appears.
+    ``taken_down`` maps the keys of songs that must not be read any more to the reasons. A shard that was written for
+    one of ``earlier_digests`` has the right samples, but may lack songs, or have some that are now too short.
+    ``claim`` is the right of its job to write, checked before the shard appears.
     """
 
     store: Store
@@ -59,6 +60,7 @@ class ShardTask:
     plan_digest: str
     settings: ShardSettings
     taken_down: Mapping[str, str] = field(default_factory=dict)
+    earlier_digests: Sequence[str] = ()
     claim: Claim | None = None
 
 
@@ -185,6 +187,8 @@ def write_shard(task: ShardTask) -> ShardReport:
                 continue
             try:
                 clip = _stored_clip(task, song, stored) or decode_song(song, task.settings)
+                if clip.duration_s < task.settings.min_s:  # it was stored for a lower one
+                    raise DecodeError(song.path, too_short(clip.duration_s, task.settings.min_s))
             except DecodeError as error:
                 quarantined[song.key] = error.reason
                 continue
@@ -251,7 +255,7 @@ def _stored_songs(task: ShardTask) -> dict[str, _Stored]:
         index = index_from_bytes(task.store.read_bytes(index_path(task.name)))
     except ValueError:
         return {}
-    if index.plan_digest != task.plan_digest:
+    if index.plan_digest not in (task.plan_digest, *task.earlier_digests):
         return {}
     known = dict(zip(index.keys, index.crc32.tolist(), strict=True))
     songs = scan_shard(task.store, task.name).songs
