@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -11,6 +10,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from genrescale.display.fonts import saved
 
 INK, MUTED, RULE = "#1d1d1b", "#66645e", "#dcd9d0"
 
@@ -37,6 +38,7 @@ PNG_DPI = 160
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
+    "text.parse_math": False,  # a $ in a name is a dollar
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
     "axes.linewidth": 0.8,
@@ -75,16 +77,12 @@ def finish(axes: Axes, title: str, note: str, xlabel: str) -> None:
 
 def png_bytes(figure: Figure) -> bytes:
     """The figure as a PNG file, the same bytes for the same figure."""
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    return sink.getvalue()
+    return saved(figure, format="png", dpi=PNG_DPI, metadata={"Software": None})
 
 
 def svg_bytes(figure: Figure) -> bytes:
     """The figure as an SVG file, the same bytes for the same figure."""
-    sink = io.BytesIO()
-    figure.savefig(sink, format="svg", metadata={"Date": None})
-    return sink.getvalue()
+    return saved(figure, format="svg", metadata={"Date": None})
 
 
 def panel_svg(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 
 from genrescale.audio import Vocabulary
 from genrescale.display.text import csv_text
@@ -115,12 +116,12 @@ def _shown(tags: SongTags, vocabulary: Vocabulary, show: Show) -> Iterator[tuple
 def _text(tags: SongTags, shown: list[tuple[str, float, float | None]]) -> str:
     windows = "1 window" if tags.windows == 1 else f"mean of {tags.windows} windows"
     rows = [f"{tags.song}  ({tags.seconds:.1f} s, {windows}{', padded with silence' if tags.padded else ''})"]
-    width = max((len(tag) for tag, _, _ in shown), default=0)
+    width = max((cell_len(tag) for tag, _, _ in shown), default=0)
     if tags.whole_K is not None and shown:
         rows.append(f"  {'':{width}}  {'windows':{BAR + 6}}  whole song")
     for tag, score, whole in shown:
         at_once = "" if whole is None else f"  {whole:.2f}"
-        rows.append(f"  {tag:{width}}  {score:.2f}  {bar(score):{BAR}}{at_once}".rstrip())
+        rows.append(f"  {set_cell_size(tag, width)}  {score:.2f}  {bar(score):{BAR}}{at_once}".rstrip())
     if not shown:
         rows.append("  no tag reaches the threshold")
     return "\n".join(map(printable, rows)) + "\n"

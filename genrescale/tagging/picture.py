@@ -16,6 +16,7 @@ from genrescale.export import Exported
 from genrescale.storage.store import Store
 from genrescale.tagging.output import Show
 from genrescale.tagging.scores import tags_by_second
+from genrescale.telemetry.terminal import printable
 
 _ROW_INCHES, _WIDTH_INCHES, _MARGIN_INCHES = 0.27, 8.6, 1.35
 _HUES = LinearSegmentedColormap.from_list("scores", ["#f7f5ef", "#9cc3da", COLORS[0], "#06283f"])
@@ -31,7 +32,7 @@ def write_picture(to: Store, exported: Exported, clip: Clip, show: Show) -> None
     window_s = min(exported.spec.crop_s, clip.duration_s)
     note = f"{exported.spec.model}; each second is the mean of the {window_s:.3g} s windows that cover it"
     folder, _, name = to.uri.rpartition("/")
-    data = draw_tags(score_SK[:, chosen], names, clip.duration_s, clip.key.rpartition("/")[2], note)
+    data = draw_tags(score_SK[:, chosen], names, clip.duration_s, printable(clip.key.rpartition("/")[2]), note)
     Store(folder or "/").write_bytes(name, data)
 
 
