@@ -22,7 +22,7 @@ DOLLARS = ["Ba$$in", "$uicideboy$", r"A$AP \$ {x}_2"]
 EAST = ["华语流行", "케이팝", "演歌"]
 Draw = Callable[[list[str]], bytes]
 PICTURES: list[Draw] = [
-    lambda names: draw_tags(np.full((3, 3), 0.5), names, 3.0, names[0], names[1]),
+    lambda names: draw_tags(np.full((3, 3), 0.5), np.full(3, 0.5), names, 3.0, names[0], names[1]),
     lambda names: confusion_png(np.eye(3, dtype=int), names, names[0]),
     lambda names: co_occurrence_svg(names, np.eye(3, dtype=int) + 1),
     lambda names: panel_svg(lambda axes: _titled(axes, names), (3.0, 2.0)),
