@@ -33,6 +33,7 @@ class TagJob:
     embeddings: str = ""
     store: str = ""
     allow_internal_urls: bool = False
+    whole_song: bool = False
     use_gpu: bool = False
     cpus: int = 0
 
@@ -45,30 +46,29 @@ def main(job: TagJob) -> int:
     from genrescale.tagging.output import Show, write_tags
     from genrescale.tagging.picture import write_picture
 
-    show = Show(job.format, job.top, job.threshold)
+    show = Show(job.format, job.top, job.threshold, job.whole_song)
     if not job.songs:
         raise ValueError("which songs? python jobs/tag.py SONG.mp3 model=FOLDER (a file, a folder or a sharded corpus)")
-    first = place(job.store, job.songs[0], "songs") if len(job.songs) == 1 else None
     out = place(job.store, job.out, "out") if job.out else None
     kept = place(job.store, job.embeddings, "embeddings") if job.embeddings else None
     check_gpu(job.use_gpu, "use_gpu")
     model = place(job.store, job.model, "model").uri
-    if first is not None and is_corpus(first):
+    if len(job.songs) == 1 and is_corpus(first := place(job.store, job.songs[0], "songs")):
         if job.picture:
             raise ValueError("picture= is of one song; this is a corpus")
         from genrescale.tagging.corpus import tag_corpus  # with Ray, which files do not need
 
         exported, manifest = load_exported(model), read_manifest(first.uri)
         with connect(job.cpus):
-            results = tag_corpus(exported, manifest, job.use_gpu, bool(kept))
+            results = tag_corpus(exported, manifest, job.use_gpu, bool(kept), job.whole_song)
             return write_tags(keep_embeddings(results, kept), len(manifest), exported.vocabulary, show, out)
     if job.cpus:
         raise ValueError("cpus= is of a sharded corpus, which is tagged on Ray; files are tagged one by one")
     exported = load_exported(model, "cuda" if job.use_gpu else "cpu")
     songs, unlisted = list_audio(job.songs, lambda song: place(job.store, song, "songs"))
-    if job.picture and (given := len(songs) + len(unlisted)) > 1:
-        raise ValueError(f"picture= is of one song; these are {given}")
-    results = chain(unlisted, tag_files(exported, songs, bool(kept), job.allow_internal_urls))
+    if job.picture and len(songs + unlisted) > 1:
+        raise ValueError(f"picture= is of one song; these are {len(songs + unlisted)}")
+    results = chain(unlisted, tag_files(exported, songs, bool(kept), job.allow_internal_urls, job.whole_song))
     failed = write_tags(keep_embeddings(results, kept), len(songs) + len(unlisted), exported.vocabulary, show, out)
     if job.picture and not failed:
         clip = decode_song(songs[0], job.allow_internal_urls)

@@ -22,7 +22,7 @@ from scipy.spatial.distance import squareform
 from genrescale.audio import PCM_SCALE, SAMPLE_RATE
 from genrescale.display.style import COLORS, CURVE_INCHES, DASHES, MUTED, finish, panel_svg, style, svg_bytes
 from genrescale.display.text import short_name
-from genrescale.models.parts.frontend import MIN_LEN, LogMel
+from genrescale.models.parts.frontend import MIN_LEN, RawLogMel
 
 MAX_MATRIX_TAGS = 60
 _MAX_BINS = 40
@@ -96,7 +96,7 @@ def co_occurrence_svg(names: Sequence[str], count_CC: np.ndarray) -> bytes:
 
 def log_mels(clips: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Compute the spectrogram model's log-mel input, before normalisation: float32 (F, N) for each int16 clip (T,)."""
-    front_end, mels = LogMel(), []
+    front_end, mels = RawLogMel(), []
     with torch.no_grad():
         for clip_T in clips:
             wave_T = np.pad(clip_T.astype(np.float32) * PCM_SCALE, (0, max(0, MIN_LEN - len(clip_T))))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import io
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,9 +14,9 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from genrescale.display.fonts import saved
+
 INK, MUTED, RULE = "#1d1d1b", "#66645e", "#dcd9d0"
-
-
 # Darkened Okabe-Ito colours (blue, vermilion, ...), which can be distinguished with any colour vision.
 COLORS = ("#0b5c8f", "#c4500f", "#3d7a4c", "#7a4a8c", "#8a6d00")
 
@@ -44,6 +43,7 @@ _DARKEST = 0.91  # white becomes the paper of a dark page
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
+    "text.parse_math": False,  # a $ in a name is a dollar
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
     "axes.linewidth": 0.8,
@@ -82,16 +82,12 @@ def finish(axes: Axes, title: str, note: str, xlabel: str) -> None:
 
 def png_bytes(figure: Figure) -> bytes:
     """The figure as a PNG file, the same bytes for the same figure."""
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    return sink.getvalue()
+    return saved(figure, format="png", dpi=PNG_DPI, metadata={"Software": None})
 
 
 def svg_bytes(figure: Figure) -> bytes:
     """The figure as an SVG file, the same bytes for the same figure."""
-    sink = io.BytesIO()
-    figure.savefig(sink, format="svg", metadata={"Date": None})
-    return sink.getvalue()
+    return saved(figure, format="svg", metadata={"Date": None})
 
 
 def dark_svg(svg: bytes) -> bytes:

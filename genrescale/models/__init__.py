@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
+import torch
 from torch import nn
 
 from genrescale.models.choi_fcn import ChoiFcn
@@ -19,6 +20,7 @@ from genrescale.models.mediaeval_res import MediaevalRes
 from genrescale.models.mtg_fcn import MtgFcn
 from genrescale.models.musicnn import Musicnn
 from genrescale.models.musicnn_layernorm import MusicnnLayernorm
+from genrescale.models.parts.frontend import NORMALISATION_DIALS, LogMel
 from genrescale.models.parts.protocol import FixedLength, ModelDials, Tagger
 from genrescale.models.recurrent import GruTagger, LstmTagger, RnnTagger
 from genrescale.models.sample_cnn import SampleCnn
@@ -88,12 +90,26 @@ def full_dials(name: str, dials: dict[str, Any]) -> dict[str, Any]:
 def build_model(name: str, num_tags: int, **dials: Any) -> nn.Module:
     """Build a freshly initialised model of ``MODELS`` or ``PRETEXTS``.
 
-    A pretraining model ignores ``num_tags``. Raises ValueError for an unknown name, dial or value.
+    A pretraining model ignores ``num_tags``. Raises ValueError for an unknown name, dial or value, and for a model that
+    would stay without its corpus's normalisation.
     """
-    _dials(name, dials)
+    chosen = _dials(name, dials)
     model = PRETEXTS[name](**dials) if name in PRETEXTS else MODELS[name](num_tags, **dials)
     assert isinstance(model, nn.Module)
+    _check_log_mels(name, model, chosen)
     return model
+
+
+def _check_log_mels(name: str, model: nn.Module, dials: ModelDials) -> None:
+    """Raise ValueError for a LogMel without the two dials by which training gives it the corpus's normalisation."""
+    for front_end in (module for module in model.modules() if isinstance(module, LogMel)):
+        given = [getattr(dials, dial, None) for dial in NORMALISATION_DIALS]
+        used = [getattr(front_end, dial) for dial in NORMALISATION_DIALS]
+        if None in given or [torch.tensor(value) for value in given] != used:
+            raise ValueError(
+                f"model {name!r} has a LogMel that does not get {' and '.join(NORMALISATION_DIALS)} of its Dials, so "
+                "no corpus would normalise it; pass these dials to LogMel, or use RawLogMel"
+            )
 
 
 def min_crop_len(name: str, **dials: Any) -> int:

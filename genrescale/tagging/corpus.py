@@ -35,8 +35,8 @@ class _Songs:
 class _TagGroups:
     """A Ray Data actor that tags the songs of score groups."""
 
-    def __init__(self, reference: dict[str, ray.ObjectRef[_Songs]], use_gpu: bool, embed: bool) -> None:
-        self._embed, songs = embed, ray.get(reference["songs"])
+    def __init__(self, reference: dict[str, ray.ObjectRef[_Songs]], use_gpu: bool, embed: bool, whole: bool) -> None:
+        self._embed, self._whole, songs = embed, whole, ray.get(reference["songs"])
         self._table, self._plan = songs.table, songs.plan
         model = songs.exported.model.to("cuda" if use_gpu else "cpu").eval()
         self._exported = songs.exported._replace(model=model)
@@ -53,7 +53,7 @@ class _TagGroups:
             pcm_T = read_crops(self._table, np.array([song]), np.array([0]), int(self._table.len_N[song]))[0]
         except DamagedShardError as error:
             return {"song": key, "error": str(error)}
-        tags = tag_clip(self._exported, Clip(key, pcm_T), self._embed)
+        tags = tag_clip(self._exported, Clip(key, pcm_T), self._embed, self._whole)
         return {
             "song": key,
             "seconds": tags.seconds,
@@ -80,7 +80,7 @@ _SCHEMA = pa.schema(
 
 
 def tag_corpus(
-    exported: Exported, manifest: Manifest, use_gpu: bool = False, embed: bool = False
+    exported: Exported, manifest: Manifest, use_gpu: bool = False, embed: bool = False, whole: bool = False
 ) -> Iterator[SongTags | Untagged]:
     """Yield the tags of every song of a corpus, in the manifest's order. Needs a connected Ray.
 
@@ -93,7 +93,7 @@ def tag_corpus(
     actors = max(1, int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1)))
     dataset = ray.data.range(plan.num_groups, override_num_blocks=min(plan.num_groups, BLOCKS)).map_batches(
         _TagGroups,
-        fn_constructor_args=(reference, use_gpu, embed),
+        fn_constructor_args=(reference, use_gpu, embed, whole),
         batch_size=None,
         batch_format="pyarrow",
         num_gpus=1 if use_gpu else None,

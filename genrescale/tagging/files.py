@@ -91,7 +91,7 @@ def _decoded(address: str, source: bytes | Path) -> Clip:
 
 
 def tag_files(
-    exported: Exported, addresses: Sequence[str], embed: bool = False, internal_urls: bool = False
+    exported: Exported, addresses: Sequence[str], embed: bool = False, internal_urls: bool = False, whole: bool = False
 ) -> Iterator[SongTags | Untagged]:
     """Yield the tags of every song, in order; a song that cannot be fetched or decoded is Untagged."""
     fetch = fetch_bytes
@@ -105,4 +105,4 @@ def tag_files(
             yield Untagged(utf8_text(error.name), error.reason)
         else:
             fetch = fetch_bytes
-            yield tag_clip(exported, clip, embed)
+            yield tag_clip(exported, clip, embed, whole)

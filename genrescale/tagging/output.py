@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 
 from genrescale.audio import Vocabulary
 from genrescale.display.text import csv_text
@@ -19,17 +20,21 @@ from genrescale.telemetry.progress import Progress
 from genrescale.telemetry.terminal import printable, say
 
 FORMATS = ("text", "json", "csv")
-CSV_COLUMNS = ("song", "seconds", "windows", "tag", "score", "whole_song")
+CSV_COLUMNS = ("song", "seconds", "windows", "tag", "score")
 BAR = 30  # characters for a score of 1
 
 
 @dataclass(frozen=True)
 class Show:
-    """Output format, and the tags to show: at most ``top`` a song (0: all), with a score of at least ``threshold``."""
+    """Output format, and the tags to show: at most ``top`` a song (0: all), with a score of at least ``threshold``.
+
+    With ``whole``, the model's answer to the whole song at once stands beside each score.
+    """
 
     format: str = "text"
     top: int = 10
     threshold: float = 0.0
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -88,21 +93,23 @@ def _write(file: IO[bytes] | None, text: str) -> None:
 
 def head(show: Show) -> str:
     """Return the text before the first song."""
-    return csv_text([CSV_COLUMNS]) if show.format == "csv" else ""
+    return csv_text([(*CSV_COLUMNS, *(["whole_song"] if show.whole else []))]) if show.format == "csv" else ""
 
 
 def lines(tags: SongTags, vocabulary: Vocabulary, show: Show) -> str:
     """Format one song, with a final newline."""
     shown = list(_shown(tags, vocabulary, show))
     if show.format == "json":
-        rows = [{"tag": tag, "score": score, "whole_song": whole} for tag, score, whole in shown]
+        rows = [
+            {"tag": tag, "score": score, **({"whole_song": whole} if show.whole else {})} for tag, score, whole in shown
+        ]
         facts = {"song": tags.song, "seconds": round(tags.seconds, 3), "windows": tags.windows, "padded": tags.padded}
         text = json.dumps({**facts, "tags": rows}, ensure_ascii=False)
         # on a terminal, too, no control character acts; JSON escapes only some of them
         return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n"
     if show.format == "csv":
         song = (tags.song, round(tags.seconds, 3), tags.windows)
-        return csv_text((*song, tag, score, whole) for tag, score, whole in shown)
+        return csv_text((*song, tag, score, *([whole] if show.whole else [])) for tag, score, whole in shown)
     return _text(tags, shown)
 
 
@@ -115,12 +122,12 @@ def _shown(tags: SongTags, vocabulary: Vocabulary, show: Show) -> Iterator[tuple
 def _text(tags: SongTags, shown: list[tuple[str, float, float | None]]) -> str:
     windows = "1 window" if tags.windows == 1 else f"mean of {tags.windows} windows"
     rows = [f"{tags.song}  ({tags.seconds:.1f} s, {windows}{', padded with silence' if tags.padded else ''})"]
-    width = max((len(tag) for tag, _, _ in shown), default=0)
+    width = max((cell_len(tag) for tag, _, _ in shown), default=0)
     if tags.whole_K is not None and shown:
         rows.append(f"  {'':{width}}  {'windows':{BAR + 6}}  whole song")
     for tag, score, whole in shown:
         at_once = "" if whole is None else f"  {whole:.2f}"
-        rows.append(f"  {tag:{width}}  {score:.2f}  {bar(score):{BAR}}{at_once}".rstrip())
+        rows.append(f"  {set_cell_size(tag, width)}  {score:.2f}  {bar(score):{BAR}}{at_once}".rstrip())
     if not shown:
         rows.append("  no tag reaches the threshold")
     return "\n".join(map(printable, rows)) + "\n"

@@ -15,7 +15,8 @@ from genrescale.display.style import COLORS, INK, MUTED, png_bytes, style
 from genrescale.export import Exported
 from genrescale.storage.store import Store
 from genrescale.tagging.output import Show
-from genrescale.tagging.scores import tags_by_second
+from genrescale.tagging.scores import tag_clip, tags_by_second
+from genrescale.telemetry.terminal import printable
 
 _ROW_INCHES, _WIDTH_INCHES, _MARGIN_INCHES = 0.27, 8.6, 1.35
 _HUES = LinearSegmentedColormap.from_list("scores", ["#f7f5ef", "#9cc3da", COLORS[0], "#06283f"])
@@ -23,20 +24,23 @@ _HUES = LinearSegmentedColormap.from_list("scores", ["#f7f5ef", "#9cc3da", COLOR
 
 def write_picture(to: Store, exported: Exported, clip: Clip, show: Show) -> None:
     """Draw the tags that ``show`` chooses, by second, as the PNG file ``to``. Raises ValueError if it chooses none."""
-    score_SK = tags_by_second(exported, clip.pcm_T)
-    chosen = show.chosen(score_SK.mean(axis=0))
+    score_K = tag_clip(exported, clip).score_K
+    chosen = show.chosen(score_K)
     if not chosen:
         raise ValueError(f"{clip.key}: no tag reaches threshold={show.threshold:g}; the picture would be empty")
     names = [exported.vocabulary.names[k] for k in chosen]
     window_s = min(exported.spec.crop_s, clip.duration_s)
     note = f"{exported.spec.model}; each second is the mean of the {window_s:.3g} s windows that cover it"
     folder, _, name = to.uri.rpartition("/")
-    data = draw_tags(score_SK[:, chosen], names, clip.duration_s, clip.key.rpartition("/")[2], note)
+    score_SK = tags_by_second(exported, clip.pcm_T)[:, chosen]
+    data = draw_tags(score_SK, score_K[chosen], names, clip.duration_s, printable(clip.key.rpartition("/")[2]), note)
     Store(folder or "/").write_bytes(name, data)
 
 
-def draw_tags(score_SK: np.ndarray, names: list[str], seconds: float, title: str, note: str) -> bytes:
-    """Draw a row for every column of ``score_SK``, the first on top, with the mean over the song beside it, as PNG."""
+def draw_tags(
+    score_SK: np.ndarray, score_K: np.ndarray, names: list[str], seconds: float, title: str, note: str
+) -> bytes:
+    """Draw a row for every column of ``score_SK``, the first on top, with the song's score beside it, as PNG."""
     score_KS = score_SK.T
     with style():
         figure = Figure(figsize=(_WIDTH_INCHES, _MARGIN_INCHES + _ROW_INCHES * len(names)), layout="constrained")
@@ -53,9 +57,9 @@ def draw_tags(score_SK: np.ndarray, names: list[str], seconds: float, title: str
         )
         axes.set_xlim(0, seconds)
         axes.set_yticks(range(len(names)), names, color=INK)
-        for row, mean in enumerate(score_KS.mean(axis=1)):
+        for row, score in enumerate(score_K):
             axes.annotate(
-                f"{mean:.2f}", (1, row), (5, 0), ("axes fraction", "data"), "offset points", va="center", color=MUTED,
+                f"{score:.2f}", (1, row), (5, 0), ("axes fraction", "data"), "offset points", va="center", color=MUTED,
                 fontsize=9, annotation_clip=False,
             )  # fmt: skip
         axes.tick_params(length=0, axis="y")
@@ -67,7 +71,7 @@ def draw_tags(score_SK: np.ndarray, names: list[str], seconds: float, title: str
         axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{int(t) // 60}:{int(t) % 60:02d}"))
         axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=22)
         axes.annotate(note, (0, 1), (0, 8), "axes fraction", "offset points", fontsize=8.5, color=MUTED)
-        axes.annotate("mean", (1, 1), (5, 8), "axes fraction", "offset points", fontsize=8.5, color=MUTED)
+        axes.annotate("song", (1, 1), (5, 8), "axes fraction", "offset points", fontsize=8.5, color=MUTED)
         colorbar = figure.colorbar(image, ax=axes, pad=0.09, fraction=0.03, aspect=12)
         colorbar.outline.set_visible(False)  # type: ignore[attr-defined]
         colorbar.ax.tick_params(length=0, labelsize=8.5)

@@ -32,9 +32,10 @@ MAX_ATTENTION_S = 60.0
 class SongTags:
     """A song's scores: ``score_K`` is the mean over ``windows``, ``whole_K`` the scores of the whole song as one input.
 
-    ``whole_K`` is None if the architecture accepts one length only or cuts its input, and if the song is shorter than a
-    window or longer than MAX_WHOLE_S (MAX_ATTENTION_S). ``padded`` means that the song was shorter than a window and
-    was zero-padded. ``embedding_D``, if requested, is the input of the output layer, averaged over windows, float32.
+    ``whole_K``, if requested, is None if the architecture accepts one length only or cuts its input, and if the song is
+    shorter than a window or longer than MAX_WHOLE_S (MAX_ATTENTION_S). ``padded`` means that the song was shorter than
+    a window and was zero-padded. ``embedding_D``, if requested, is the input of the output layer, averaged over
+    windows, float32.
     """
 
     song: str
@@ -54,8 +55,11 @@ class Untagged:
     reason: str
 
 
-def tag_clip(exported: Exported, clip: Clip, embed: bool = False) -> SongTags:
-    """Tag one decoded song, scored as the model's test songs were; with ``embed``, also compute its embedding."""
+def tag_clip(exported: Exported, clip: Clip, embed: bool = False, whole: bool = False) -> SongTags:
+    """Tag one decoded song, scored as the model's test songs were.
+
+    With ``embed``, also compute its embedding; with ``whole``, the scores of the whole song as one input.
+    """
     plan = ScorePlan(np.array([len(clip.pcm_T)]), exported.spec.crop_len, exported.spec.scoring)
     starts_C = np.concatenate([plan.crops(0, group).starts_n for group in range(plan.num_groups)])
     embedding_D = None
@@ -71,7 +75,7 @@ def tag_clip(exported: Exported, clip: Clip, embed: bool = False) -> SongTags:
         windows=len(starts_C),
         padded=len(clip.pcm_T) < exported.spec.crop_len,
         score_K=score_CK.mean(axis=0),
-        whole_K=_whole(exported, clip),
+        whole_K=_whole(exported, clip) if whole else None,
         embedding_D=embedding_D,
     )
 

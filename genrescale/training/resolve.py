@@ -12,6 +12,7 @@ from genrescale.config import ModelConfig, RunConfig, SiteConfig, run_id
 from genrescale.config.losses import full_loss_dials
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.models import full_dials
+from genrescale.models.parts.frontend import NORMALISATION_DIALS
 from genrescale.results.code_version import code_version
 from genrescale.storage.store import Store
 from genrescale.training.checks import check_data, check_run
@@ -85,7 +86,10 @@ def complete_run(run: RunConfig, manifest: Manifest, normalisation_size: int) ->
     A model of log-mel spectrograms gets its normalisation, over the first ``normalisation_size`` train songs.
     """
     dials = full_dials(run.model.name, run.model.dials)
-    if "log_mel_mean" in dials and not {"log_mel_mean", "log_mel_std"} <= set(run.model.dials):
+    given = [name for name in NORMALISATION_DIALS if name in run.model.dials]
+    if len(given) == 1:
+        raise ValueError(f"model.dials.{given[0]} needs the other of {' and '.join(NORMALISATION_DIALS)}, or neither")
+    if "log_mel_mean" in dials and not given:
         mean, std = normalisation(manifest, normalisation_size, run.data.crop_s)
         dials |= {"log_mel_mean": mean, "log_mel_std": std}
     return replace(run, model=ModelConfig(run.model.name, dials), loss_dials=full_loss_dials(run.loss, run.loss_dials))

@@ -40,7 +40,7 @@ def one_by_one(exported: Exported, corpus: Manifest) -> dict[str, SongTags]:
     songs = {}
     for song, key in enumerate(table.keys.to_pylist()):
         pcm_T = read_crops(table, np.array([song]), np.array([0]), int(table.len_N[song]))[0]
-        songs[key] = tag_clip(exported, Clip(key, pcm_T), embed=True)
+        songs[key] = tag_clip(exported, Clip(key, pcm_T), embed=True, whole=True)
     return songs
 
 
@@ -52,7 +52,7 @@ def test_a_corpus_as_json_lines(exported: tuple[Exported, Path], corpus: Manifes
     with tar.open("r+b") as file:
         file.seek(int(corpus.column("offset")[hurt]) + 100)
         file.write(b"damage")
-    settings = (str(shards), f"model={exported[1]}", "format=json", "top=3")
+    settings = (str(shards), f"model={exported[1]}", "format=json", "top=3", "whole_song=true")
     ended = job("tag", *settings, f"out={tmp_path}/tags.jsonl", f"embeddings={tmp_path}/e.parquet")
     assert ended.returncode == 1, ended.stderr
     keys = corpus.songs["key"].to_pylist()

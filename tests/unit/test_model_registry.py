@@ -6,6 +6,7 @@ That they learn: test_learning.py.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from helpers.tiny_models import TINY, tiny_len
 from torch import nn
 
 from genrescale.models import MODELS, build_model, fixed_crop_len, full_dials, min_crop_len
+from genrescale.models.parts.frontend import LogMel
 from genrescale.models.parts.head import head_name
 
 DIALS_NO_MODEL_TAKES = [
@@ -228,3 +230,37 @@ def test_the_layer_norm_model_finds_the_threshold():
         logits_B1 = model.eval()(0.3 * tones_BT + noise("musicnn_layernorm", 4, seed=99))
     assert torch.equal(logits_B1 > 0, tags_B1 > 0)
     assert F.binary_cross_entropy_with_logits(logits_B1, tags_B1) < 0.5
+
+
+class Plain(nn.Module):
+    """A tagger with a LogMel that is not told its corpus's normalisation."""
+
+    @dataclass(frozen=True)
+    class Dials:
+        min_input_len: int = 400
+
+    def __init__(self, num_tags: int, **dials: float) -> None:
+        super().__init__()
+        self.front = LogMel()
+        self.head = nn.Linear(96, num_tags)
+
+    def forward(self, wave_BT: torch.Tensor) -> torch.Tensor:
+        return self.head(self.front(wave_BT).mean(dim=2))
+
+
+class Deaf(Plain):
+    """It has the dials, and does not pass them on."""
+
+    @dataclass(frozen=True)
+    class Dials:  # pyright: ignore[reportIncompatibleVariableOverride]
+        log_mel_mean: float = 0.0
+        log_mel_std: float = 1.0
+
+
+@pytest.mark.parametrize(("model", "dials"), [(Plain, {}), (Deaf, {"log_mel_mean": 1.5, "log_mel_std": 2.0})])
+def test_a_log_mel_that_no_corpus_would_normalise_is_refused(
+    model: type[Plain], dials: dict[str, float], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(MODELS, "mine", model)
+    with pytest.raises(ValueError, match=r"model 'mine' has a LogMel that does not get log_mel_mean and log_mel_std"):
+        build_model("mine", 3, **dials)

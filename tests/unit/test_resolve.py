@@ -53,6 +53,12 @@ def test_a_run_normalises_by_its_own_songs_unless_a_sweep_gives_another_number(c
     assert own.ticket.run_id != given.ticket.run_id
 
 
+def test_half_of_a_normalisation_is_refused(corpus: Manifest):
+    run = replace(RUN, model=ModelConfig("spectrogram", {"log_mel_mean": 1.0}))
+    with pytest.raises(ValueError, match=r"model\.dials\.log_mel_mean needs the other of log_mel_mean and log_mel_std"):
+        resolve(run, SiteConfig(corpus=corpus.uri, out="/nowhere"), corpus)
+
+
 def test_addresses_are_absolute_and_the_code_is_no_part_of_the_id(corpus: Manifest, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(Path(corpus.uri).parent)
     site = SiteConfig(corpus=Path(corpus.uri).name, out="runs", parents="others")

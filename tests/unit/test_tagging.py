@@ -25,8 +25,9 @@ from genrescale.models import build_model
 from genrescale.results.embeddings import read_embeddings
 from genrescale.storage.errors import StoreError
 from genrescale.storage.store import Store
+from genrescale.tagging import picture
 from genrescale.tagging.files import list_audio, tag_files
-from genrescale.tagging.output import Show, bar, lines
+from genrescale.tagging.output import Show, bar, head, lines
 from genrescale.tagging.scores import SongTags, Untagged, tag_clip, tags_by_second
 
 DIALS = {"frontend_width": 0.25, "backend_filters": 16, "backend_units": 8}
@@ -74,7 +75,8 @@ def probabilities(exported: Exported, *waves: np.ndarray) -> np.ndarray:
 
 def test_a_song_is_the_mean_of_its_windows_beside_the_song_at_once(exported: Exported):
     pcm_T = music(5.2)
-    tags = tag_clip(exported, Clip("a", pcm_T))
+    assert tag_clip(exported, Clip("a", pcm_T)).whole_K is None
+    tags = tag_clip(exported, Clip("a", pcm_T), whole=True)
     assert (tags.windows, tags.padded, tags.seconds) == (2, False, 5.2)
     expected = probabilities(exported, pcm_T[:32_000], pcm_T[32_000:64_000]).mean(axis=0)
     np.testing.assert_allclose(tags.score_K, expected, atol=1e-6)
@@ -84,7 +86,7 @@ def test_a_song_is_the_mean_of_its_windows_beside_the_song_at_once(exported: Exp
 
 def test_a_short_song_is_padded_and_not_given_at_once(exported: Exported):
     pcm_T = music(1.0)
-    tags = tag_clip(exported, Clip("a", pcm_T))
+    tags = tag_clip(exported, Clip("a", pcm_T), whole=True)
     assert (tags.windows, tags.padded, tags.whole_K) == (1, True, None)
     np.testing.assert_allclose(tags.score_K, probabilities(exported, np.pad(pcm_T, (0, RATE)))[0], atol=1e-6)
 
@@ -114,7 +116,8 @@ def test_one_song_without_a_key(folder: Path, songs: Path):
     ended = tag(folder, str(songs / "a.wav"))
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith(f"{songs}/a.wav  (5.2 s, mean of 2 windows)\n")
-    assert all(name in ended.stdout for name in [*TAGS, "whole song"])
+    assert all(name in ended.stdout for name in TAGS)
+    assert "whole song" not in ended.stdout
 
 
 def test_a_name_that_hydras_grammar_would_not_take(folder: Path, songs: Path):
@@ -123,7 +126,7 @@ def test_a_name_that_hydras_grammar_would_not_take(folder: Path, songs: Path):
 
 
 def test_a_folder_as_json_lines_names_and_counts_a_broken_song(folder: Path, songs: Path, exported: Exported):
-    ended = tag(folder, str(songs), "format=json", "top=2")
+    ended = tag(folder, str(songs), "format=json", "top=2", "whole_song=true")
     rows = [json.loads(line) for line in ended.stdout.splitlines()]
     assert ended.returncode == 1
     assert [row["song"] for row in rows] == [f"{songs}/a.wav", f"{songs}/b, the [second] = one/c.flac"]
@@ -131,7 +134,7 @@ def test_a_folder_as_json_lines_names_and_counts_a_broken_song(folder: Path, son
     assert passed.startswith(f"tag: {songs}: passed over (")
     assert first.startswith(f"tag: {songs}/broken.mp3: ")
     assert last == "2 of 3 songs tagged"
-    expected = tag_clip(exported, decode_pcm(songs / "a.wav", "a"))
+    expected = tag_clip(exported, decode_pcm(songs / "a.wav", "a"), whole=True)
     best = np.argsort(-expected.score_K)[:2]
     assert [row["tag"] for row in rows[0]["tags"]] == [TAGS[k] for k in best]
     assert [row["score"] for row in rows[0]["tags"]] == pytest.approx(expected.score_K[best], abs=6e-5)
@@ -165,9 +168,23 @@ def test_csv_has_a_row_for_every_tag_and_goes_to_a_file(folder: Path, songs: Pat
 def test_a_picture_of_one_song(folder: Path, songs: Path, tmp_path: Path):
     ended = tag(folder, str(songs / "a.wav"), f"picture={tmp_path}/tags.png")
     assert ended.returncode == 0, ended.stderr
-    with Image.open(tmp_path / "tags.png") as picture:
-        assert picture.width > 1000
+    with Image.open(tmp_path / "tags.png") as drawn:
+        assert drawn.width > 1000
     assert "picture= is of one song; these are 3" in tag(folder, str(songs), f"picture={tmp_path}/b.png").stderr
+
+
+def test_every_format_and_the_picture_have_one_number(
+    folder: Path, exported: Exported, songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    drawn: list[np.ndarray] = []
+    draw = picture.draw_tags
+    monkeypatch.setattr(
+        picture, "draw_tags", lambda by_s, score_K, *more: drawn.append(score_K) or draw(by_s, score_K, *more)
+    )
+    score_K = np.sort(tag_clip(exported, decode_pcm(songs / "a.wav", "a")).score_K)[::-1]
+    text = tag(folder, str(songs / "a.wav"), f"picture={tmp_path}/a.png").stdout
+    np.testing.assert_allclose(drawn[0], score_K)
+    assert [line.split()[-2] for line in text.splitlines()[1:]] == [f"{score:.2f}" for score in score_K]
 
 
 @pytest.mark.parametrize(
@@ -270,9 +287,13 @@ def test_threshold_and_top_choose_and_none_is_said(exported: Exported):
     vocabulary = exported.vocabulary
     chosen = json.loads(lines(tags, vocabulary, Show("json", top=2, threshold=0.3)))["tags"]
     assert chosen == [
-        {"tag": "dark", "score": 0.9, "whole_song": None},
-        {"tag": "odd, tag", "score": 0.5, "whole_song": None},
+        {"tag": "dark", "score": 0.9},
+        {"tag": "odd, tag", "score": 0.5},
     ]
+    both = json.loads(lines(tags, vocabulary, Show("json", top=1, whole=True)))["tags"]
+    assert both == [{"tag": "dark", "score": 0.9, "whole_song": None}]
+    assert head(Show("csv")) == "song,seconds,windows,tag,score\n"
+    assert head(Show("csv", whole=True)) == "song,seconds,windows,tag,score,whole_song\n"
     assert "no tag reaches the threshold" in lines(tags, vocabulary, Show("text", threshold=0.95))
 
 

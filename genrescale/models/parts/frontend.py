@@ -21,6 +21,7 @@ from genrescale.audio import SAMPLE_RATE
 
 LOG_GAIN = 10_000.0
 DB_FLOOR = 1e-10
+NORMALISATION_DIALS = ("log_mel_mean", "log_mel_std")
 Scale = Literal["slaney", "htk"]
 Compression = Literal["log10", "db"]
 
