@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Event
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from genrescale import report, results
 from genrescale.report import page
 from genrescale.report.figure import draw_scaling
 from genrescale.report.fits import crossings, family_fit
+from genrescale.report.live import LiveReport
 from genrescale.report.tables import PR_AUC, comparison_lines, differences
 from genrescale.report.trials import TrialOutcome, find_runs
 from genrescale.report.words import answer, crossing_text
@@ -376,6 +379,25 @@ def test_one_run_has_a_report_that_says_what_it_scored(tmp_path: Path) -> None:
     built = report.build_report(files)
     assert built.answer.headline == "Waveform scored 0.35 with 400 songs"
     assert built.answer.lead.startswith("PR-AUC with 400 songs, one seed: 0.3456.")
+
+
+def test_the_live_report_is_written_for_news_only_and_survives_a_store_that_fails(tmp_path: Path) -> None:
+    files, trials = Store(str(tmp_path)), [make_trial("waveform", 400, seed) for seed in SEEDS]
+    write_run(files, trials[0])
+    written, asked = Event(), []
+
+    def write() -> None:
+        asked.append(len(files.list("runs")))
+        if len(asked) == 1:
+            raise OSError("the store does not answer")
+        written.set()
+
+    with LiveReport(files, "report.html", write, look_s=0.01) as live:
+        while not live._seen:  # the run from before
+            sleep(0.001)
+        write_run(files, trials[1])
+        assert written.wait(60)
+    assert asked[0] > 2
 
 
 def test_a_run_that_trains_shows_how_far_it_is_with_its_curve(tmp_path: Path) -> None:
