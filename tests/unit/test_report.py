@@ -587,8 +587,9 @@ def test_shuffled_labels_are_a_family_of_their_own(sweep: Store) -> None:
 
 
 @pytest.mark.usefixtures("drawn")
-def test_page_is_one_file_that_asks_for_nothing(sweep: Store) -> None:
+def test_page_is_one_file_that_asks_for_nothing_and_the_same_rows_give_the_same_bytes(sweep: Store) -> None:
     page = page_of(sweep)
+    before = {name: sweep.read_bytes(name) for name in report.REPORT_FILES}
     assert len(page.images) == 3 + 4
     for image in page.images:
         assert str(image["src"]).startswith("data:image/svg+xml;base64,")
@@ -599,7 +600,10 @@ def test_page_is_one_file_that_asks_for_nothing(sweep: Store) -> None:
     assert "url(" not in html
     assert "@import" not in html
     assert html.startswith("<!doctype html>")
+    assert html.count('<source media="(prefers-color-scheme: dark)" srcset="data:image/svg+xml;base64,') == 3 + 4
     assert sweep.read_bytes("figure.png").startswith(b"\x89PNG")
+    report.write_report(sweep)
+    assert {name: sweep.read_bytes(name) for name in report.REPORT_FILES} == before
 
 
 def test_each_worker_of_each_run_is_on_the_page_as_jobs_streams_prints_it(sweep: Store) -> None:
@@ -636,14 +640,6 @@ def test_accuracy_is_a_column_where_a_run_has_it(sweep: Store) -> None:
     assert "Accuracy" not in page_of(sweep).tables["comparison-table"][0]
     write_run(sweep, make_trial("waveform", 400, 1), accuracy=0.625)
     assert page_of(sweep).tables["comparison-table"][3][2] == "0.6250"
-
-
-@pytest.mark.usefixtures("drawn")
-def test_the_same_rows_give_the_same_bytes(sweep: Store) -> None:
-    report.write_report(sweep)
-    before = {name: sweep.read_bytes(name) for name in report.REPORT_FILES}
-    report.write_report(sweep)
-    assert {name: sweep.read_bytes(name) for name in report.REPORT_FILES} == before
 
 
 def test_a_sweep_without_a_finished_run_has_a_report(tmp_path: Path) -> None:
