@@ -9,12 +9,11 @@ from typing import Any
 
 from genrescale.config.data import parse_scoring
 from genrescale.display.text import count_text
-from genrescale.report.tables import ACCURACY, Line
+from genrescale.report.tables import ACCURACY, FEW_TEST_SONGS, Line
 from genrescale.report.trials import UNPLANNED, TrialOutcome, flat_config
 from genrescale.results import ResultRow
 from genrescale.scaling import SAME, smallest_difference
 
-FEW_TEST_SONGS = 100
 COARSE = 0.1  # a difference in accuracy that a test should show
 _COORDINATES = {"data.size", "seed", "model.name"}
 _DIALS = "model.dials."

@@ -6,13 +6,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from genrescale.storage.store import Store
 from genrescale.telemetry.terminal import say
 
 LOOK_S = 10.0
-REST = 20  # the report is left alone for so many times what writing it took: at most a twentieth of the time goes to it
+REST = 20  # times the processor time that it took, before it is written again: at most a twentieth goes to it
 _TOLD = ("curve.parquet", "result.json")
 
 
@@ -31,13 +32,18 @@ class LiveReport:
 
     def look(self) -> bool:
         """Write the report if there is something new; returns whether it did."""
-        found = {path: size for path, size in self._files.sizes("runs").items() if path.endswith(_TOLD)}
-        if found == self._seen:
+        if (found := self._found()) == self._seen:
             return False
-        began = time.monotonic()
-        self._write()
-        self._seen, self._rest_until = found, time.monotonic() + REST * (time.monotonic() - began)
+        began = time.thread_time()
+        try:
+            self._write()
+        finally:
+            self._rest_until = time.monotonic() + REST * (time.thread_time() - began)
+        self._seen = found
         return True
+
+    def _found(self) -> dict[str, int]:
+        return {path: size for path, size in self._files.sizes("runs").items() if path.endswith(_TOLD)}
 
     def __enter__(self) -> LiveReport:
         say(f"[report] from the first validation on: {self._page}", sys.stderr)
@@ -52,10 +58,9 @@ class LiveReport:
             self._thread.join()
 
     def _run(self) -> None:
+        with suppress(Exception):
+            self._seen = self._found()  # what lay there before the job is no news
         while not self._ended.wait(self._look_s):
-            if time.monotonic() < self._rest_until:
-                continue
-            try:
-                self.look()
-            except Exception:  # a store that does not answer, a file that is half written: tried again
-                self._rest_until = time.monotonic() + self._look_s
+            if time.monotonic() >= self._rest_until:
+                with suppress(Exception):  # a store that does not answer, a file that is half written: tried again
+                    self.look()

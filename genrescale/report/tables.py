@@ -17,6 +17,7 @@ from genrescale.report.songs import TestSongs
 from genrescale.report.trials import MISSING, TrialOutcome
 
 UNDEFINED = "–"  # noqa: RUF001
+FEW_TEST_SONGS = 100
 FIRST_FAMILY = "waveform"  # differences are waveform - spectrogram, as the paper discusses them
 
 
@@ -138,8 +139,14 @@ class Difference:
 
     @property
     def few_songs(self) -> bool:
-        """Whether other test songs might have given no difference."""
-        return self.song_interval is not None and not _excludes_zero(self.song_interval)
+        """Whether other test songs might have given no difference.
+
+        Without score tables this is a bound, and only for a test that is small for any metric.
+        """
+        if self.song_interval is not None:
+            return not _excludes_zero(self.song_interval)
+        few = 0 < self.test_songs < FEW_TEST_SONGS
+        return few and abs(self.value or 0.0) < scaling.smallest_difference(self.test_songs)
 
     @property
     def few_seeds(self) -> bool:

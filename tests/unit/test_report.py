@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Event
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from genrescale import report, results
 from genrescale.report import page
 from genrescale.report.figure import draw_scaling
 from genrescale.report.fits import crossings, family_fit
+from genrescale.report.live import LiveReport
 from genrescale.report.tables import PR_AUC, comparison_lines, differences
 from genrescale.report.trials import TrialOutcome, find_runs
 from genrescale.report.words import answer, crossing_text
@@ -298,7 +301,8 @@ def test_seeds_that_agree_by_chance_are_no_evidence(tmp_path: Path) -> None:
     built = report.build_report(files)
     (found,) = [d for d in built.differences if d.metric.key == "accuracy"]
     assert (found.seed_interval, found.clear) == (None, False)
-    assert built.answer.headline == "Waveform scored 0.04 higher with 100 songs, but two seeds cannot rule out chance"
+    doubt = "two seeds and 48 test songs cannot rule out chance"  # less than 48 songs can show, without score tables
+    assert built.answer.headline == f"Waveform scored 0.04 higher with 100 songs, but {doubt}"
     assert "agree to the last digit, which tells nothing about other seeds" in built.answer.lead
     assert "0.0427 to" not in built.answer.lead
     assert any(
@@ -375,6 +379,25 @@ def test_one_run_has_a_report_that_says_what_it_scored(tmp_path: Path) -> None:
     built = report.build_report(files)
     assert built.answer.headline == "Waveform scored 0.35 with 400 songs"
     assert built.answer.lead.startswith("PR-AUC with 400 songs, one seed: 0.3456.")
+
+
+def test_the_live_report_is_written_for_news_only_and_survives_a_store_that_fails(tmp_path: Path) -> None:
+    files, trials = Store(str(tmp_path)), [make_trial("waveform", 400, seed) for seed in SEEDS]
+    write_run(files, trials[0])
+    written, asked = Event(), []
+
+    def write() -> None:
+        asked.append(len(files.list("runs")))
+        if len(asked) == 1:
+            raise OSError("the store does not answer")
+        written.set()
+
+    with LiveReport(files, "report.html", write, look_s=0.01) as live:
+        while not live._seen:  # the run from before
+            sleep(0.001)
+        write_run(files, trials[1])
+        assert written.wait(60)
+    assert asked[0] > 2
 
 
 def test_a_run_that_trains_shows_how_far_it_is_with_its_curve(tmp_path: Path) -> None:
@@ -564,8 +587,9 @@ def test_shuffled_labels_are_a_family_of_their_own(sweep: Store) -> None:
 
 
 @pytest.mark.usefixtures("drawn")
-def test_page_is_one_file_that_asks_for_nothing(sweep: Store) -> None:
+def test_page_is_one_file_that_asks_for_nothing_and_the_same_rows_give_the_same_bytes(sweep: Store) -> None:
     page = page_of(sweep)
+    before = {name: sweep.read_bytes(name) for name in report.REPORT_FILES}
     assert len(page.images) == 3 + 4
     for image in page.images:
         assert str(image["src"]).startswith("data:image/svg+xml;base64,")
@@ -576,7 +600,10 @@ def test_page_is_one_file_that_asks_for_nothing(sweep: Store) -> None:
     assert "url(" not in html
     assert "@import" not in html
     assert html.startswith("<!doctype html>")
+    assert html.count('<source media="(prefers-color-scheme: dark)" srcset="data:image/svg+xml;base64,') == 3 + 4
     assert sweep.read_bytes("figure.png").startswith(b"\x89PNG")
+    report.write_report(sweep)
+    assert {name: sweep.read_bytes(name) for name in report.REPORT_FILES} == before
 
 
 def test_each_worker_of_each_run_is_on_the_page_as_jobs_streams_prints_it(sweep: Store) -> None:
@@ -613,14 +640,6 @@ def test_accuracy_is_a_column_where_a_run_has_it(sweep: Store) -> None:
     assert "Accuracy" not in page_of(sweep).tables["comparison-table"][0]
     write_run(sweep, make_trial("waveform", 400, 1), accuracy=0.625)
     assert page_of(sweep).tables["comparison-table"][3][2] == "0.6250"
-
-
-@pytest.mark.usefixtures("drawn")
-def test_the_same_rows_give_the_same_bytes(sweep: Store) -> None:
-    report.write_report(sweep)
-    before = {name: sweep.read_bytes(name) for name in report.REPORT_FILES}
-    report.write_report(sweep)
-    assert {name: sweep.read_bytes(name) for name in report.REPORT_FILES} == before
 
 
 def test_a_sweep_without_a_finished_run_has_a_report(tmp_path: Path) -> None:

@@ -95,7 +95,11 @@ def test_a_folder_whose_name_is_markup_or_escapes_has_that_name(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("field", "value", "told"), WRONG)
-def test_a_row_with_a_wrong_type_is_named_and_the_report_goes_on(field: str, value: Any, told: str, tmp_path: Path):
+def test_a_row_with_a_wrong_type_is_named_and_the_report_goes_on(
+    field: str, value: Any, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("genrescale.report.page.panel_svg", lambda *_: b"<svg/>")  # drawing takes seconds
+    monkeypatch.setattr("genrescale.report.scaling_png", lambda *_: b"")
     files = Store(str(tmp_path))
     write_planned(files, plan := make_plan())
     rows = [write_run(files, trial) for trial in plan]
