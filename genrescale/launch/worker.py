@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,11 +21,13 @@ from genrescale.data.reading.source import StreamSource
 from genrescale.data.stream import GroupStream
 from genrescale.launch.errors import error_sentence
 from genrescale.results import run_folder, write_curve, write_scores, write_summary
+from genrescale.results.live import live_path, write_live
 from genrescale.results.stream_stats import write_streams
 from genrescale.results.weights import write_model
 from genrescale.storage.lease import Claim
 from genrescale.storage.store import Store
 from genrescale.training.assemble import build_loop, device_name, score_table
+from genrescale.training.live import LiveReport, Moment, silent
 from genrescale.training.loop import Outcome, TrainingLoop
 from genrescale.training.state import loop_summary
 
@@ -54,10 +58,14 @@ def run_worker(config: dict[str, Any]) -> None:
     """
     job: WorkerJob = config["job"]
     files, path = Store(job.site.out), error_path(job.run_id)
-    if ray.train.get_context().get_world_rank() == 0 and files.exists(path):
-        files.delete(path)  # of an earlier attempt
+    leads = ray.train.get_context().get_world_rank() == 0
+    for earlier in (path, live_path(job.run_id)) if leads else ():  # of an earlier attempt
+        if files.exists(earlier):
+            files.delete(earlier)
     try:
-        _train_and_score(job)
+        with ExitStack() as stack:
+            live = stack.enter_context(LiveReport(partial(_write_moment, files, job.run_id))) if leads else silent
+            _train_and_score(job, live)
     except Exception as error:
         if not files.exists(path):  # the first is the cause: the other workers only lose their connection
             files.write_bytes(path, error_sentence(error).encode())
@@ -73,7 +81,14 @@ def scores_path(id: str, rank: int) -> str:
     return f"{run_folder(id)}/scores-{rank}.parquet"
 
 
-def _train_and_score(job: WorkerJob) -> None:
+def _write_moment(files: Store, id: str, moment: Moment) -> None:
+    """What the terminal and jobs/streams.py show of a run that trains."""
+    write_live(files, id, moment.run)
+    if moment.run.train_loss is not None:
+        write_streams(files, id, moment.streams)
+
+
+def _train_and_score(job: WorkerJob, live: Callable[[Callable[[], Moment]], None]) -> None:
     """Stream, engine and loop, put together."""
     run, site, files = job.run, job.site, Store(job.site.out)
     if job.claim is not None:
@@ -95,7 +110,7 @@ def _train_and_score(job: WorkerJob) -> None:
         start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
         groups = GroupStream(source, job.source, source.plan.items(rank, world, start_step), data_cpus)
         real_N = source.tables["train"].part_N == 0 if run.contrast.weight else None
-        loop = build_loop(run, site, job.vocabulary, source.plan, report, job.class_counts_K, real_N)
+        loop = build_loop(run, site, job.vocabulary, source.plan, report, job.class_counts_K, real_N, live)
         if checkpoint:
             loop.load(Path(folder))
     outcome = loop.train(groups)
