@@ -261,7 +261,7 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=str(storage.local_path() or storage.uri),
+                storage_path=storage.ray_path(),
                 # for trials whose own processes die, with their node; Ray Train restarts dead workers itself
                 failure_config=tune.FailureConfig(max_failures=site.max_failures),
                 callbacks=[watch],

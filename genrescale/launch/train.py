@@ -91,7 +91,7 @@ def _fit(resolved: ResolvedRun, launched: float, callbacks: list[Any], claim: Cl
         ),
         run_config=RayRunConfig(
             name=ticket.run_id,
-            storage_path=str(storage.local_path() or storage.uri),
+            storage_path=storage.ray_path(),
             failure_config=FailureConfig(max_failures=site.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             callbacks=callbacks,
