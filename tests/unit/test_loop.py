@@ -144,7 +144,7 @@ def test_a_loop_says_where_it_stands_at_each_step_and_while_it_validates():
     engine: Any = SlowEngine(Clock())
     heard: list[Moment] = []
     loop = TrainingLoop(
-        *(run, Vocabulary((Tag("rock"),)), plan, engine, lambda *_: torch.zeros(()), lambda *_: None),
+        *(run, Vocabulary((Tag("rock"),)), plan, engine, lambda *_: torch.zeros(()), lambda metrics, save: None),
         live=lambda moment: heard.append(moment()),
     )
     loop.train(silent_groups(plan))
