@@ -4,7 +4,7 @@
 python jobs/streams.py out=demo/sweep
 
 ``out`` is the folder of a sweep or of jobs/train.py. Finished runs tell of their last attempt; a run that trains tells
-after every validation.
+every few seconds of its first worker, and after every validation of all.
 """
 
 from __future__ import annotations

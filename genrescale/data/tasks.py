@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayTaskError
+from ray.experimental import internal_kv
+
+from genrescale.telemetry.ticks import listening
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_TOLD_S, _LOOK_S = 1.0, 1.0
 
 
 def run_tasks(
-    function: Callable[[Item], Result], items: Iterable[Item], name: str, max_in_flight: int | None = None
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    name: str,
+    max_in_flight: int | None = None,
+    partly: Callable[[int], None] | None = None,
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in order of completion.
 
     At most ``max_in_flight`` tasks (default: twice the cluster's CPUs) are submitted at a time, so that neither items
     nor results accumulate. If the process of a task dies, Ray runs the task again. An exception of ``function`` is
-    raised here.
+    raised here. ``partly`` is called every second with the ticks of all tasks in flight (``genrescale.telemetry``).
     """
     limit = max_in_flight or max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
-    task = ray.remote(function).options(name=name)
+    task: Any = ray.remote(_ticking(function)).options(name=name)
     pending = iter(items)
-    in_flight = [task.remote(item) for item in islice(pending, limit)]
+
+    def submit(count: int) -> dict[Any, str]:
+        keys = [(item, f"genrescale-ticks-{uuid.uuid4().hex}" if partly else "") for item in islice(pending, count)]
+        return {task.remote(item, key): key for item, key in keys}
+
+    in_flight = submit(limit)
     while in_flight:
-        done, in_flight = ray.wait(in_flight, num_returns=1)
-        in_flight += [task.remote(item) for item in islice(pending, len(done))]
+        done, _ = ray.wait(list(in_flight), num_returns=1, timeout=_LOOK_S if partly else None)
+        ended = [in_flight.pop(reference) for reference in done]
+        in_flight |= submit(len(done))
+        if partly is not None:
+            for key in ended:
+                internal_kv._internal_kv_del(key)
+            partly(sum(map(_ticks, in_flight.values())))
         for reference in done:
             try:
                 result = ray.get(reference)
@@ -36,3 +56,31 @@ def run_tasks(
                 # raise the function's own exception; Ray's remote traceback would hide the message
                 raise error.cause from None
             yield result
+
+
+def _ticking(function: Callable[[Item], Result]) -> Callable[[Item, str], Result]:
+    """The function as a task that leaves its number of ticks, at most every second, under a key of the cluster.
+
+    Without a key it leaves none.
+    """
+
+    def ticking(item: Item, key: str) -> Result:
+        if not key:
+            return function(item)
+        count, told_s = 0, time.monotonic()
+
+        def tell() -> None:
+            nonlocal count, told_s
+            count += 1
+            if (now_s := time.monotonic()) - told_s >= _TOLD_S:
+                told_s = now_s
+                internal_kv._internal_kv_put(key, str(count), overwrite=True)
+
+        with listening(tell):
+            return function(item)
+
+    return ticking
+
+
+def _ticks(key: str) -> int:
+    return int(internal_kv._internal_kv_get(key) or 0)

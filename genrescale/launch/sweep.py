@@ -273,6 +273,7 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
     storage = files.child("tune")
     steps = sum(trial.run.optim.max_steps for trial in missing.values())
     with Progress("train" if len(trials) == 1 else "scale_sweep", steps, "steps") as progress:
+        watch = Watch(missing, progress, files)
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, tickets=tickets, claim=claim), {"CPU": DRIVER_CPUS}),
             param_space={"run_id": tune.grid_search(list(missing))},
@@ -284,14 +285,15 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=str(storage.local_path() or storage.uri),
+                storage_path=storage.ray_path(),
                 # for trials whose own processes die, with their node; Ray Train restarts dead workers itself
                 failure_config=tune.FailureConfig(max_failures=site.max_failures),
-                callbacks=[Watch(missing, progress)],
+                callbacks=[watch],
                 verbose=0,
             ),
         )
-        results = tuner.fit()
+        with watch.looking():
+            results = tuner.fit()
     failures = {(r.config or {})["run_id"]: _failure(r) for r in results}
     return {id: read_error(files, id) or failure for id, failure in failures.items() if failure}
 

@@ -27,6 +27,7 @@ from genrescale.results import (
     write_result,
     write_scores,
 )
+from genrescale.results.live import live_path
 from genrescale.results.stream_stats import streams_path
 from genrescale.storage.lease import Claim
 from genrescale.storage.store import Store
@@ -90,7 +91,7 @@ def _fit(resolved: ResolvedRun, launched: float, callbacks: list[Any], claim: Cl
         ),
         run_config=RayRunConfig(
             name=ticket.run_id,
-            storage_path=str(storage.local_path() or storage.uri),
+            storage_path=storage.ray_path(),
             failure_config=FailureConfig(max_failures=site.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             callbacks=callbacks,
@@ -136,7 +137,7 @@ def finish_run(resolved: ResolvedRun, launched: float) -> ResultRow:
         code_version=ticket.code_version,
     )
     write_scores(files, f"{run_folder(id)}/scores.parquet", scores, outputs.names)
-    for path in (*parts, summary_path(id), error_path(id), streams_path(id)):
+    for path in (*parts, summary_path(id), error_path(id), streams_path(id), live_path(id)):
         if files.exists(path):
             files.delete(path)
     write_result(files, row)

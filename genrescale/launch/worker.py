@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,16 +15,34 @@ from genrescale.data.reading.plan import score_items
 from genrescale.data.stream import GroupStream
 from genrescale.launch.worker_job import WorkerJob, scores_path
 from genrescale.results import write_curve, write_scores, write_summary
+from genrescale.results.live import write_live
 from genrescale.results.stream_stats import write_streams
 from genrescale.results.weights import write_model
 from genrescale.storage.store import Store
 from genrescale.training.assemble import build_loop, device_name, score_table
+from genrescale.training.live import LiveProgress, Moment, silent
 from genrescale.training.loop import Outcome, TrainingLoop
 from genrescale.training.state import loop_summary
 
 
 def train_and_score(job: WorkerJob) -> None:
-    """Stream, engine and loop, put together."""
+    """Stream, engine and loop, put together; rank 0 tells meanwhile where it is."""
+    with ExitStack() as stack:
+        live = silent
+        if ray.train.get_context().get_world_rank() == 0:
+            live = stack.enter_context(LiveProgress(partial(_write_moment, Store(job.site.out), job.run_id)))
+        _train_and_score(job, live)
+
+
+def _write_moment(files: Store, id: str, moment: Moment) -> None:
+    """What the terminal and jobs/streams.py show of a run that trains."""
+    write_live(files, id, moment.run)
+    if moment.run.train_loss is not None:
+        write_streams(files, id, moment.streams)
+
+
+def _train_and_score(job: WorkerJob, live: Callable[[Callable[[], Moment]], None]) -> None:
+    """Train and score, and leave the results in the run's folder."""
     run, site, files = job.run, job.site, Store(job.site.out)
     if job.claim is not None:
         job.claim.check()
@@ -44,7 +64,7 @@ def train_and_score(job: WorkerJob) -> None:
         start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
         groups = GroupStream(source, job.source, source.plan.items(rank, world, start_step), data_cpus)
         real_N = source.tables["train"].part_N == 0 if run.contrast.weight else None
-        loop = build_loop(run, site, job.vocabulary, source.plan, report, job.class_counts_K, real_N)
+        loop = build_loop(run, site, job.vocabulary, source.plan, report, job.class_counts_K, real_N, live)
         if checkpoint:
             loop.load(Path(folder))
     outcome = loop.train(groups)

@@ -16,6 +16,7 @@ from genrescale.audio import Vocabulary
 from genrescale.config import RunConfig, SiteConfig
 from genrescale.launch.errors import error_sentence
 from genrescale.results import run_folder
+from genrescale.results.live import live_path
 from genrescale.storage.lease import Claim
 from genrescale.storage.store import Store
 
@@ -49,8 +50,10 @@ def run_worker(config: dict[str, Any]) -> None:
     """
     job: WorkerJob = config["job"]
     files, path = Store(job.site.out), error_path(job.run_id)
-    if ray.train.get_context().get_world_rank() == 0 and files.exists(path):
-        files.delete(path)  # of an earlier attempt
+    leads = ray.train.get_context().get_world_rank() == 0
+    for earlier in (path, live_path(job.run_id)) if leads else ():  # of an earlier attempt
+        if files.exists(earlier):
+            files.delete(earlier)
     try:
         from genrescale.launch.worker import train_and_score
 

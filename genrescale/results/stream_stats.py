@@ -1,6 +1,7 @@
 """A view of streams for people: where each worker's time goes, from result rows and from runs that still train.
 
-While a run trains, its rank 0 leaves ``runs/{run_id}/streams.json`` after every validation.
+While a run trains, its rank 0 leaves ``runs/{run_id}/streams.json``: every few seconds with its own stream as it is by
+then, after every validation with those of all workers.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def format_streams(found: dict[str, list[StreamStats]]) -> str:
     Rates are clips/s of a stage alone: of one read task, of which several run at a time, and of training.
     """
     if not found:
-        return "no run has told of its stream yet: the first validation does"
+        return "no run has told of its stream yet: its first steps do"
     lines = [f"{'run':14}" + "".join(f"{name:>{width}}" for name, width in COLUMNS.items())]
     for id, streams in found.items():
         for stream in streams:

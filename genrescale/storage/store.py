@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 from genrescale.addresses import public_address
 from genrescale.storage.errors import OutsideError, StoreError, TooLargeError
@@ -85,6 +86,13 @@ class Store:
         """Return the path on this machine if the store is a local folder, else None."""
         check_path(self.uri, path)
         return None if (root := local_root(self.uri)) is None else Path(root, path)
+
+    def ray_path(self) -> str:
+        """Return the store as Ray takes it: a folder as it is, a bucket as a URL, in which signs are escaped."""
+        if (folder := self.local_path()) is not None:
+            return str(folder)
+        scheme, _, rest = self.uri.partition("://")
+        return f"{scheme}://{quote(rest)}"
 
     def exists(self, path: str = "") -> bool:
         """Return whether there is a file or a folder at ``path``."""

@@ -13,6 +13,7 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from genrescale.telemetry.pace import Pace
 from genrescale.telemetry.terminal import printable
 
 HEARTBEAT_S = 3.0
@@ -37,7 +38,7 @@ def format_duration(seconds: float) -> str:
 
 
 class Progress:
-    """Counts finished items of a stage and prints the count, the time so far and the estimated time left.
+    """Counts finished items of a stage and prints the count, the time so far and the time left, once that can be told.
 
     Use as a context manager; call ``advance`` from any thread. ``total=0`` means that the number is unknown.
     """
@@ -45,7 +46,8 @@ class Progress:
     def __init__(self, stage: str, total: int, unit: str, stream: TextIO | None = None) -> None:
         self.stage, self.total, self.unit = stage, total, unit
         self._stream = stream or sys.stderr
-        self._done = 0
+        self._done = self._partly = 0
+        self._pace = Pace()
         self._note = ""
         self._lock = threading.Lock()
         self._finished = threading.Event()
@@ -56,6 +58,18 @@ class Progress:
         with self._lock:
             self._done += count
             self._note = note or self._note
+            self._pace.moved(time.monotonic(), self._done + self._partly)
+
+    def partly(self, count: int) -> None:
+        """Set how many items are finished in tasks that are not, beside those that ``advance`` counted."""
+        with self._lock:
+            self._partly = count
+            self._pace.moved(time.monotonic(), self._done + count)
+
+    def drop(self, count: int) -> None:
+        """Take items that are not needed out of the total."""
+        with self._lock:
+            self.total = max(self._done, self.total - count)
 
     def note(self, note: str) -> None:
         """Set the text that is shown at the end of the line."""
@@ -64,11 +78,12 @@ class Progress:
 
     def line(self) -> str:
         with self._lock:
-            done, note = self._done, self._note
-        elapsed = time.monotonic() - self._started
+            now, done, note = time.monotonic(), self._done + self._partly, self._note
+            left = self._pace.left_s(now, self.total)
+        elapsed = now - self._started
         parts = [f"{done}/{self.total} {self.unit}" if self.total else f"{done} {self.unit}"]
         if 0 < done < self.total:
-            parts.append(f"about {format_duration(elapsed / done * (self.total - done))} left")
+            parts.append("estimating" if left is None else f"about {format_duration(left)} left")
         parts.append(f"{format_duration(elapsed)} so far")
         if note:
             parts.append(note)

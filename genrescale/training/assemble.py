@@ -24,6 +24,7 @@ from genrescale.storage.store import Store
 from genrescale.training.checks import heads_match, parents_store
 from genrescale.training.contrast import Contrast
 from genrescale.training.engine import Engine, initialise_process
+from genrescale.training.live import Moment, silent
 from genrescale.training.loop import SongScores, TrainingLoop
 from genrescale.training.parameters import fit_weights, transfer
 
@@ -36,11 +37,12 @@ def build_loop(
     report: Callable[..., None],
     class_counts_K: np.ndarray | None = None,
     real_N: np.ndarray | None = None,
+    live: Callable[[Callable[[], Moment]], None] = silent,
 ) -> TrainingLoop:
     """The loop with its model, loss and engine, in an initialised process group.
 
     ``class_counts_K`` are the training songs of each tag, for the losses that weigh tags by them; ``real_N`` says which
-    training songs are real, for contrastive training.
+    training songs are real, for contrastive training; ``live`` hears of it between validations.
     """
     device, num_tags = initialise_process(site.use_gpu, site.threads, run.seed), len(vocabulary)
     model = build_model(run.model.name, num_tags, **run.model.dials)
@@ -65,7 +67,7 @@ def build_loop(
         contrast=Contrast(model, num_tags, run.contrast) if run.contrast.weight else None,
     )
     tasks = read_tasks(site.data_cpus / engine.world_size)
-    return TrainingLoop(run, vocabulary, plan, engine, loss, report, tasks, fresh, real_N)
+    return TrainingLoop(run, vocabulary, plan, engine, loss, report, tasks, fresh, real_N, live)
 
 
 def start_from_parent(model: nn.Module, run: RunConfig, parents: Store, vocabulary: Vocabulary) -> list[str]:

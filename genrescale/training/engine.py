@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from glob import has_magic
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -267,7 +269,8 @@ class Engine:
                 f"{self.world_size} at stage {self._zero_stage}; continue as it began, or delete the run's folder "
                 "under checkpoints/ to train it anew"
             )
-        self._engine.load_checkpoint(str(folder), tag=_CHECKPOINT_TAG)
+        with _plain_name(folder) as path:
+            self._engine.load_checkpoint(str(path), tag=_CHECKPOINT_TAG)
 
     @property
     def gathers(self) -> bool:
@@ -302,6 +305,18 @@ class Engine:
 
     def close(self) -> None:
         self._engine.destroy()
+
+
+@contextmanager
+def _plain_name(folder: Path) -> Iterator[Path]:
+    """Yield another path of ``folder`` if its own holds * ? or [: DeepSpeed looks for its files by a pattern."""
+    if not has_magic(str(folder)):
+        yield folder
+        return
+    with TemporaryDirectory(prefix="genrescale-") as plain:
+        link = Path(plain, "checkpoint")
+        link.symlink_to(folder.absolute())
+        yield link
 
 
 def written_layout(folder: Path) -> tuple[int, int]:

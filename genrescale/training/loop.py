@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,9 +24,11 @@ from genrescale.data.reading.plan import SCORE_GROUP, GroupId, RunPlan, ScorePla
 from genrescale.data.reading.source import CropGroup
 from genrescale.losses import Loss
 from genrescale.metrics.overfitting import gap_curve, possible_steps, select_step
+from genrescale.results.live import LiveRun
 from genrescale.telemetry.stream_stats import StreamStats
 from genrescale.training.checkpoint_files import check_seal, load_tensors, seal
 from genrescale.training.engine import Engine, TrainGroup, written_layout
+from genrescale.training.live import Moment, silent
 from genrescale.training.outputs import outputs_of
 from genrescale.training.prefetch import DeviceGroup, GroupsAhead
 from genrescale.training.schedules import after_validation, check_finite, in_sgd_phase, learning_rate, selector
@@ -81,12 +83,15 @@ class TrainingLoop:
         read_tasks: int = 1,
         fresh_weights: Sequence[str] = (),
         real_N: np.ndarray | None = None,
+        live: Callable[[Callable[[], Moment]], None] = silent,
     ) -> None:
         self.run, self.vocabulary, self.plan, self.engine, self.report = run, vocabulary, plan, engine, report
         self._loss, self._read_tasks = loss, read_tasks
         self.outputs = outputs_of(run.loss, vocabulary)
         self.fresh_weights = list(fresh_weights)  # those that the run's parent did not give
         self._real_N = real_N  # which train songs are real, where the objective asks
+        self._live = live
+        self._began, self._losses = time.perf_counter(), list[torch.Tensor]()  # since the last validation
         self.state = RunState(lr=run.optim.lr)
         self.best_weights: dict[str, Tensor] = engine.weights()
         self._candidates: dict[int, dict[str, Tensor]] = {}  # of best_by=gap: weights by step
@@ -101,21 +106,36 @@ class TrainingLoop:
             return self._train(TimedGroups(ahead, StreamStats(self.engine.rank, self._read_tasks)))
 
     def _train(self, timed: TimedGroups[DeviceGroup]) -> Outcome:
-        before, began, first_step_at = replace(self.state), time.perf_counter(), 0.0
-        losses: list[torch.Tensor] = []
+        before, first_step_at = replace(self.state), 0.0
+        self._began, self._losses = time.perf_counter(), []
+        self._tell("reading the first songs", timed)
         while self.state.step < self.run.optim.max_steps and not self.state.stopped_early:
             step = self.state.step
-            losses.append(self._train_step(step, timed))
+            self._losses.append(self._train_step(step, timed))
             first_step_at = first_step_at or time.time()
             self.state.step += 1
+            self._tell("", timed)
             if self.plan.validates_after(step):
                 items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
-                scores = join_songs(self.engine.gather(self._score(self.plan.validation, items, timed)))
-                timed.stats.seconds += time.perf_counter() - began
+                scores = join_songs(self.engine.gather(self._score(self.plan.validation, items, timed, "validating")))
+                timed.stats.seconds += time.perf_counter() - self._began
                 self.state.count(timed.stats, self.engine.gather(timed.stats), before)
-                self._validated(scores, losses)
-                began, losses = time.perf_counter(), []
+                self._validated(scores, self._losses)
+                self._began, self._losses = time.perf_counter(), []
         return Outcome(self.state, first_step_at or time.time())
+
+    def _tell(self, doing: str, timed: TimedGroups[DeviceGroup]) -> None:
+        """Say where the loop stands, if that is due."""
+
+        def moment() -> Moment:
+            # a rank's loss is its part of the step's
+            losses = torch.stack(self._losses).mean() * self.engine.world_size if self._losses else None
+            validation = self.state.curve[-1] if self.state.curve else {}
+            live = LiveRun(self.state.step, doing, None if losses is None else float(losses), dict(validation))
+            spent_s = timed.stats.seconds + time.perf_counter() - self._began
+            return Moment(live, [asdict(replace(timed.stats, seconds=spent_s)), *self.state.streams[1:]])
+
+        self._live(moment)
 
     def _train_step(self, step: int, groups: TimedGroups[DeviceGroup]) -> torch.Tensor:
         train = self.plan.train
@@ -173,12 +193,15 @@ class TrainingLoop:
         self.state.best_loss = float(curve.val_loss_V[curve.step_V == best][0])
         self.best_weights = self._candidates[best]
 
-    def _score(self, plan: ScorePlan, items: Sequence[GroupId], groups: TimedGroups[DeviceGroup]) -> SongScores:
+    def _score(
+        self, plan: ScorePlan, items: Sequence[GroupId], groups: TimedGroups[DeviceGroup], doing: str
+    ) -> SongScores:
         """Scores of the songs in ``items``, this rank's part of a pass."""
         parts = []
         passes = sum(ceil_div(plan.group_windows(item.group), SCORE_GROUP) for item in items)
         idle = max(self.engine.gather(passes)) - passes if self.engine.gathers else 0
         for item in items:
+            self._tell(doing, groups)
             group = groups.take(item)
             # a song is never divided between groups, so a long one comes as more windows than fit at once
             parts_BK = [self.engine.logits(wave_BT, item.group) for wave_BT in slices(group.sent_nT, SCORE_GROUP)]
@@ -195,7 +218,8 @@ class TrainingLoop:
         """Scores of this rank's songs of ``plan`` with the best weights. Training ends here."""
         self.engine.load_weights(self.best_weights)
         with GroupsAhead(groups, self.engine.device) as ahead:
-            return self._score(plan, items, TimedGroups(ahead))
+            self._began, self._losses = time.perf_counter(), []
+            return self._score(plan, items, TimedGroups(ahead), "scoring the test songs")
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint: the engine's state (all ranks), the best weights and the state (rank 0)."""

@@ -213,7 +213,7 @@ def train_here(
 @pytest.fixture(scope="module")
 def two_phases(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingLoop, Path]:
     """A run of Adam and then SGD, with the folder of its checkpoint of step 12, inside the SGD phase."""
-    folder = tmp_path_factory.mktemp("sgd")
+    folder = tmp_path_factory.mktemp("FMA [2] *?")
     return train_here(small_run(size=24, batch=8, **SGD_PHASE), corpus, 12, folder), folder
 
 

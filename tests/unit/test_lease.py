@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.job_runs import run
 from helpers.leases import check_commit, check_one_writer, check_race, check_takeover, enter, hold_elsewhere
 from helpers.small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, make_song, shard_here
 
@@ -33,10 +36,12 @@ from genrescale.inventory import deletion
 from genrescale.launch.sweep import only_trainer, run_sweep
 from genrescale.results import PLANNED_PATH
 from genrescale.storage import lease as leases
+from genrescale.storage import versions
 from genrescale.storage.errors import BusyError, LeaseLostError
 from genrescale.storage.lease import LEASE_PATH, Holder, writing
 from genrescale.storage.processes import began, is_dead, machine
 from genrescale.storage.store import Store
+from genrescale.storage.versions import Version
 
 RUN = "0123456789ab"
 
@@ -154,6 +159,44 @@ def test_a_process_is_known_by_its_id_and_beginning():
     assert is_dead(sleeper.pid, since)
     assert not is_dead(1, began(1))
     assert machine() == machine() != ""
+
+
+class Refused(Exception):
+    """What botocore raises for an answer."""
+
+    def __init__(self, status: int) -> None:
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": str(status)}}
+
+
+@pytest.mark.parametrize(("written", "is_ours"), [(b"mine", True), (b"another's", False)])
+def test_a_write_in_s3_whose_answer_was_lost_is_known_by_its_bytes(
+    monkeypatch: pytest.MonkeyPatch, written: bytes, is_ours: bool
+):
+    """The client sends it again, and meets what it wrote itself, or what another job wrote."""
+    monkeypatch.setattr(versions, "read_version", lambda *_: Version(written))
+
+    def refuse(status: int, *_: Any, **__: Any) -> None:
+        raise OSError("refused") from Refused(status)
+
+    for status in (409, 412):
+        bucket = SimpleNamespace(protocol=("s3", "s3a"), call_s3=partial(refuse, status))
+        assert versions.write_if(bucket, "music/a/lease.json", b"mine", None) == is_ours
+    with pytest.raises(OSError, match="refused"):
+        versions.write_if(SimpleNamespace(protocol="s3", call_s3=partial(refuse, 403)), "music/a", b"mine", None)
+
+
+@pytest.mark.parametrize(("error", "status"), [(BusyError("taken"), 2), (LeaseLostError("lost"), 1)])
+def test_a_job_says_in_one_line_that_another_one_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+):
+    def refuse(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("genrescale.data.sharding.plan_file.fix_plan", refuse)
+    (tmp_path / "music/rock").mkdir(parents=True)
+    make_song(tmp_path / "music/rock", 0)
+    ended = run("shard_corpus", f"audio={tmp_path}/music", f"out={tmp_path}/out")
+    assert (ended.returncode, ended.stderr) == (status, f"shard_corpus: {error}\n")
 
 
 def _songs(folder: Path) -> list[Any]:

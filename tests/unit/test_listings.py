@@ -289,6 +289,15 @@ def test_another_encoding_is_named_with_its_line(encoding: str, told: str, tmp_p
         list_corpus("table", table(tmp_path, "path,labels\na.wav,rock\nb.wav,électro\n".encode(encoding)))
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [('"path,labels\na.wav,rock\n', "its header"), ('path,labels\na.wav,rock\n"b.wav,rock\n', "row 2")],
+)
+def test_a_quote_that_does_not_end_is_named_by_a_row_that_exists(text: str, place: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=f"s.csv, {place}: .*; quote or repair the row"):
+        list_corpus("table", table(tmp_path, text))
+
+
 def test_one_file_under_several_spellings_is_one_song(tmp_path: Path):
     text = "path,labels\nm/0.wav,rock\n./m/0.wav,jazz\nm//0.wav,pop\nm/../m/0.wav,rock\n"
     listing = list_corpus("table", table(tmp_path, text + f"{tmp_path}/m/0.wav,rock\nfile://{tmp_path}/m/0.wav,rock\n"))

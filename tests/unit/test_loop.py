@@ -18,6 +18,7 @@ from genrescale.audio import Tag, Vocabulary
 from genrescale.config import OptimConfig, RunConfig
 from genrescale.data.reading.plan import GroupId, RunPlan
 from genrescale.data.reading.source import CropGroup
+from genrescale.training.live import Moment
 from genrescale.training.loop import SongScores, TrainingLoop, join_songs, song_means
 from genrescale.training.schedules import after_validation, check_finite
 from genrescale.training.state import RunState
@@ -135,3 +136,22 @@ def test_waiting_is_counted_over_steps_and_validations_and_over_nothing_else(
     seconds, waited, stream = seen[-1]
     assert (seconds, waited) == (2 * window, 10)  # of both attempts
     assert (stream["seconds"], stream["wait_s"]) == (window, 5)  # of the second
+
+
+def test_a_loop_says_where_it_stands_at_each_step_and_while_it_validates():
+    plan = replace(plan_of(np.full(64, 3 * CROP), 4), validate_every=2)
+    run = RunConfig(optim=OptimConfig(max_steps=4, validate_every=2, patience_steps=0))
+    engine: Any = SlowEngine(Clock())
+    heard: list[Moment] = []
+    loop = TrainingLoop(
+        *(run, Vocabulary((Tag("rock"),)), plan, engine, lambda *_: torch.zeros(()), lambda metrics, save: None),
+        live=lambda moment: heard.append(moment()),
+    )
+    loop.train(silent_groups(plan))
+    said = [(moment.run.step, moment.run.doing, bool(moment.run.validation)) for moment in heard]
+    assert said[:4] == [(0, "reading the first songs", False), (1, "", False), (2, "", False), (2, "validating", False)]
+    assert (3, "", True) in said
+    assert heard[0].run.train_loss is None
+    assert heard[2].run.train_loss is not None
+    assert heard[2].streams[0]["clips"] == 2 * 64
+    assert heard[2].streams[0]["seconds"] > 0

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from ray.train._internal.storage import get_fs_and_path
 
 from genrescale.data.manifest import PAGE_PATH, Manifest, located, read_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH
@@ -199,6 +200,14 @@ def test_a_name_with_wildcards_is_a_name(tmp_path: Path):
         Store(f"{root}/{name}").delete("describe.html", "shards/train-000000.tar")
         assert Store(f"{root}/{name}").list() == ["manifest.json"]
     assert Store(f"{root}/FMA 2").list() == ["describe.html", "manifest.json", "shards/train-000000.tar"]
+
+
+@pytest.mark.parametrize("name", ["FMA [2]", "a b", "Música", "a%20b#c?d", "A::B", "R&B", "100 %"])
+def test_ray_writes_to_the_place_that_the_store_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody is asked
+    bucket, folder = Store(f"s3://music/{name}"), Store(str(tmp_path / name))
+    assert get_fs_and_path(bucket.ray_path())[1] == f"music/{name}"
+    assert get_fs_and_path(folder.ray_path())[1] == f"{tmp_path}/{name}"
 
 
 def test_inventory_takes_no_folder_for_a_run(tmp_path: Path):

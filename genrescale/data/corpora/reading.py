@@ -181,7 +181,8 @@ def _cells(text: io.TextIOBase, delimiter: str, where: str, header: bool) -> Ite
                 yield row
                 count += 1
     except csv.Error as error:
-        raise ValueError(f"{where}, row {count + (not header)}: {error}; quote or repair the row") from None
+        row = f"row {number}" if (number := count + (not header)) else "its header"
+        raise ValueError(f"{where}, {row}: {error}; quote or repair the row") from None
 
 
 def _columns_of_lines(text: io.TextIOBase, where: str) -> Columns:

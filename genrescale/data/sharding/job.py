@@ -126,7 +126,7 @@ def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget
     songs_of = {task.name: len(task.songs) for task in missing}
     with Progress("shard_corpus", sum(songs_of.values()), "songs") as progress:
         progress.note(f"{len(missing)} shards to write, {num_finished} finished before")
-        for report in run_tasks(write_shard, missing, name="write_shard"):
+        for report in run_tasks(write_shard, missing, name="write_shard", partly=progress.partly):
             reasons.update(report.quarantined)
             broken = f", {len(reasons)} songs in quarantine" if reasons else ""
             progress.advance(songs_of[report.name], f"{report.name} written{broken}")

@@ -35,6 +35,7 @@ from genrescale.data.sharding.scan import scan_shard
 from genrescale.storage.errors import StoreError
 from genrescale.storage.lease import Claim
 from genrescale.storage.store import Store
+from genrescale.telemetry.ticks import tick
 
 _BLOCK = 512
 _PROBES = 3
@@ -182,6 +183,8 @@ def write_shard(task: ShardTask) -> ShardReport:
     with task.store.whole_file(task.name) as file:
         writer = ShardWriter(file)
         for i, song in enumerate(task.songs):
+            if i:
+                tick()  # the song before
             if song.key in task.taken_down:
                 quarantined[song.key] = task.taken_down[song.key]
                 continue
