@@ -13,6 +13,7 @@ from helpers.small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, contents, make
 
 from genrescale.audio import Clip, Song
 from genrescale.config.corpus import ShardSettings
+from genrescale.data.decoding.decode import decode_pcm
 from genrescale.data.quarantine import read_quarantine
 from genrescale.data.sharding import job, writer
 from genrescale.data.sharding.census import take_census, told_seconds
@@ -105,7 +106,27 @@ def test_headers_tell_the_length(tmp_path: Path, name: str):
     assert told_seconds(encoded(name, 1.0, tmp_path)) == 1.0
 
 
-@pytest.mark.parametrize("name", ["wav adpcm", "mp3", "au", "flac in ogg"])
+@pytest.mark.parametrize("seconds", [0.4, 6.0])
+@pytest.mark.parametrize("name", ["mp3", "mp3 48 kHz mono", "mp2", "ogg", "ogg 32 kHz mono", "opus"])
+def test_the_frames_of_a_small_file_tell_no_less_than_is_decoded(tmp_path: Path, name: str, seconds: float):
+    path = encoded(name, seconds, tmp_path)
+    told, found = told_seconds(path), decode_pcm(path, "song").duration_s
+    assert told == pytest.approx(found, abs=0.15)
+    assert told > found - 1e-3 or path.stat().st_size > 65_536
+
+
+def test_streams_behind_each_other_are_not_told_by_the_last(tmp_path: Path):
+    data = encoded("ogg", 0.4, tmp_path).read_bytes()
+    (tmp_path / "two.ogg").write_bytes(data + data)
+    assert told_seconds(tmp_path / "two.ogg") == 0.0
+    data = encoded("mp3", 0.4, tmp_path).read_bytes()
+    middle = len(data) // 2
+    for other in (data + data, data[:middle] + b"noise" + data[middle:]):  # a tag, or noise, in the middle
+        (tmp_path / "other.mp3").write_bytes(other)
+        assert told_seconds(tmp_path / "other.mp3") == 0.0
+
+
+@pytest.mark.parametrize("name", ["wav adpcm", "m4a", "au", "flac in ogg"])
 def test_headers_that_decide_nothing_are_not_believed(tmp_path: Path, name: str):
     assert told_seconds(encoded(name, 1.0, tmp_path)) == 0.0
 

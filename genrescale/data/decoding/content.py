@@ -111,7 +111,7 @@ def _chained(data: bytes, at: int, length_of: Callable[[bytes], tuple[int, tuple
     return len(kinds) == 1 and len(frames) > 1
 
 
-def _mpeg_frame(head: bytes) -> tuple[int, tuple[int, ...]]:
+def mpeg_frame(head: bytes) -> tuple[int, tuple[int, ...]]:
     """The length of a frame of MP1, MP2 or MP3, 0 if it is none, and what all frames of a file share."""
     if len(head) < 4 or head[0] != 0xFF or head[1] < 0xE0:
         return 0, ()
@@ -125,6 +125,13 @@ def _mpeg_frame(head: bytes) -> tuple[int, tuple[int, ...]]:
     if layer == 1:
         return (12 * bits // hertz + padding) * 4, kind
     return (144 if is_first or layer == 2 else 72) * bits // hertz + padding, kind
+
+
+def mpeg_frame_seconds(kind: tuple[int, ...]) -> float:
+    """How long a frame of a kind, as ``mpeg_frame`` gives it, lasts."""
+    version, layer, rate = kind
+    samples = 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1152
+    return samples / ((44_100, 48_000, 32_000)[rate] // {3: 1, 2: 2, 0: 4}[version])
 
 
 def _aac_frame(head: bytes) -> tuple[int, tuple[int, ...]]:
@@ -150,7 +157,7 @@ def _ac3_frame(head: bytes) -> tuple[int, tuple[int, ...]]:
 
 
 _FRAMES = {
-    "MPEG (MP3)": (re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xeb]"), _mpeg_frame),
+    "MPEG (MP3)": (re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xeb]"), mpeg_frame),
     "AAC": (re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"), _aac_frame),
     "AC-3": (re.compile(rb"\x0b\x77"), _ac3_frame),
 }
