@@ -103,7 +103,7 @@ def tag_corpus(
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False
     dataset.context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns that its own progress is off
     for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         for row in cast(pa.Table, block).to_pylist():
             yield _tags_of(row)
