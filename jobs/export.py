@@ -19,18 +19,21 @@ from genrescale.telemetry.terminal import say
 
 @dataclass
 class ExportJob:
-    """Relative addresses lie below ``store``."""
+    """Relative addresses lie below ``store``. ``own_model`` is package.module:Class, if that trained the run."""
 
     out: str = MISSING
     run: str = MISSING
     to: str = MISSING
     store: str = ""
     licence: str = ""
+    own_model: str = ""
 
 
 def main(job: ExportJob) -> None:
     from genrescale.export import export_run
+    from genrescale.models.own import use_own
 
+    use_own(job.own_model)
     to = place(job.store, job.to, "to")
     spec = export_run(place(job.store, job.out, "out"), job.run, to, job.licence)
     say(f"{to.uri}: {spec.model}, windows of {spec.crop_s:g} s")

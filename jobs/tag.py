@@ -34,6 +34,7 @@ class TagJob:
     store: str = ""
     allow_internal_urls: bool = False
     whole_song: bool = False
+    own_model: str = ""
     use_gpu: bool = False
     cpus: int = 0
 
@@ -41,6 +42,7 @@ class TagJob:
 def main(job: TagJob) -> int:
     from genrescale.data.manifest import read_manifest
     from genrescale.export import load_exported
+    from genrescale.models.own import use_own
     from genrescale.tagging.embeddings import keep_embeddings
     from genrescale.tagging.files import decode_song, is_corpus, list_audio, tag_files
     from genrescale.tagging.output import Show, write_tags
@@ -52,6 +54,7 @@ def main(job: TagJob) -> int:
     out = place(job.store, job.out, "out") if job.out else None
     kept = place(job.store, job.embeddings, "embeddings") if job.embeddings else None
     check_gpu(job.use_gpu, "use_gpu")
+    use_own(job.own_model)
     model = place(job.store, job.model, "model").uri
     if len(job.songs) == 1 and is_corpus(first := place(job.store, job.songs[0], "songs")):
         if job.picture:

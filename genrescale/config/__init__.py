@@ -26,7 +26,10 @@ RUN_ID_LEN = 12
 
 @dataclass
 class ModelConfig:
-    """The name of a model in ``genrescale.models.MODELS`` and its dials (keyword arguments of its constructor)."""
+    """The name of a model in ``genrescale.models.MODELS`` and its dials (keyword arguments of its constructor).
+
+    ``package.module:Class`` names a model of your own (``genrescale.models.own``).
+    """
 
     name: str = "waveform"
     dials: dict[str, Any] = field(default_factory=dict)

@@ -31,6 +31,7 @@ from genrescale.launch.estimate import estimate_text
 from genrescale.launch.train import launch, read_error
 from genrescale.launch.watch import Watch, trial_name
 from genrescale.models import MODELS, full_dials
+from genrescale.models.own import is_own, use_own
 from genrescale.results import (
     PLANNED_PATH,
     PlannedTrial,
@@ -79,9 +80,11 @@ class Trial:
 
 def check_families(sweep: SweepConfig) -> None:
     """Raises ValueError for a family that is no model."""
-    unknown = sorted((set(sweep.families) | set(sweep.dials)) - set(MODELS))
-    if unknown:
+    named = set(sweep.families) | set(sweep.dials)
+    if unknown := sorted(name for name in named - set(MODELS) if not is_own(name)):
         raise ValueError(f"families {unknown} are none of {sorted(MODELS)}")
+    for name in named:
+        use_own(name)
 
 
 def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> list[Trial]:

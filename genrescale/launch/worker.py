@@ -14,6 +14,7 @@ import ray.train
 from genrescale.data.reading.plan import score_items
 from genrescale.data.stream import GroupStream
 from genrescale.launch.worker_job import WorkerJob, scores_path
+from genrescale.models.own import use_own
 from genrescale.results import write_curve, write_scores, write_summary
 from genrescale.results.live import write_live
 from genrescale.results.stream_stats import write_streams
@@ -44,6 +45,7 @@ def _write_moment(files: Store, id: str, moment: Moment) -> None:
 def _train_and_score(job: WorkerJob, live: Callable[[Callable[[], Moment]], None]) -> None:
     """Train and score, and leave the results in the run's folder."""
     run, site, files = job.run, job.site, Store(job.site.out)
+    use_own(run.model.name)
     if job.claim is not None:
         job.claim.check()
     source = ray.get(job.source)

@@ -20,6 +20,7 @@ from genrescale.models.mediaeval_res import MediaevalRes
 from genrescale.models.mtg_fcn import MtgFcn
 from genrescale.models.musicnn import Musicnn
 from genrescale.models.musicnn_layernorm import MusicnnLayernorm
+from genrescale.models.own import is_own, own_model
 from genrescale.models.parts.frontend import NORMALISATION_DIALS, LogMel
 from genrescale.models.parts.protocol import FixedLength, ModelDials, Tagger
 from genrescale.models.recurrent import GruTagger, LstmTagger, RnnTagger
@@ -64,9 +65,10 @@ def _dials(name: str, dials: dict[str, Any]) -> ModelDials:
 
     Raises ValueError for an unknown name, dial or value.
     """
-    if name not in MODELS and name not in PRETEXTS:
-        raise ValueError(f"model {name!r} is none of {sorted({**MODELS, **PRETEXTS})}")
-    known = (MODELS.get(name) or PRETEXTS[name]).Dials
+    if not is_own(name) and name not in MODELS and name not in PRETEXTS:
+        known = sorted({**MODELS, **PRETEXTS})
+        raise ValueError(f"model {name!r} is none of {known}; a model of your own is package.module:Class")
+    known = (MODELS.get(name) or PRETEXTS.get(name) or own_model(name)).Dials
     defaults = {field.name: field.default for field in fields(known)}
     unknown = sorted(set(dials) - set(defaults))
     if unknown:
@@ -88,14 +90,15 @@ def full_dials(name: str, dials: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_model(name: str, num_tags: int, **dials: Any) -> nn.Module:
-    """Build a freshly initialised model of ``MODELS`` or ``PRETEXTS``.
+    """Build a freshly initialised model of ``MODELS`` or ``PRETEXTS``, or one that ``use_own`` has imported.
 
     A pretraining model ignores ``num_tags``. Raises ValueError for an unknown name, dial or value, and for a model that
     would stay without its corpus's normalisation.
     """
     chosen = _dials(name, dials)
-    model = PRETEXTS[name](**dials) if name in PRETEXTS else MODELS[name](num_tags, **dials)
-    assert isinstance(model, nn.Module)
+    model = PRETEXTS[name](**dials) if name in PRETEXTS else (MODELS.get(name) or own_model(name))(num_tags, **dials)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model {name!r} is no torch.nn.Module")
     _check_log_mels(name, model, chosen)
     return model
 

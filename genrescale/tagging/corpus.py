@@ -18,6 +18,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.data.reading.crops import DamagedShardError, SongTable, read_crops
 from genrescale.data.reading.plan import ScorePlan
 from genrescale.export import Exported
+from genrescale.models.own import use_own
 from genrescale.tagging.scores import SongTags, Untagged, tag_clip
 
 BLOCKS = 1024  # of a corpus; results arrive block by block
@@ -38,6 +39,7 @@ class _TagGroups:
     def __init__(self, reference: dict[str, ray.ObjectRef[_Songs]], use_gpu: bool, embed: bool, whole: bool) -> None:
         self._embed, self._whole, songs = embed, whole, ray.get(reference["songs"])
         self._table, self._plan = songs.table, songs.plan
+        use_own(songs.exported.spec.model)  # as it is in the process that sent it
         model = songs.exported.model.to("cuda" if use_gpu else "cpu").eval()
         self._exported = songs.exported._replace(model=model)
         if not use_gpu:

@@ -12,6 +12,7 @@ from genrescale.config import ModelConfig, RunConfig, SiteConfig, run_id
 from genrescale.config.losses import full_loss_dials
 from genrescale.data.manifest import Manifest, read_manifest
 from genrescale.models import full_dials
+from genrescale.models.own import use_own
 from genrescale.models.parts.frontend import NORMALISATION_DIALS
 from genrescale.results.code_version import code_version
 from genrescale.storage.store import Store
@@ -85,6 +86,7 @@ def complete_run(run: RunConfig, manifest: Manifest, normalisation_size: int) ->
 
     A model of log-mel spectrograms gets its normalisation, over the first ``normalisation_size`` train songs.
     """
+    use_own(run.model.name)  # a run is resolved where a person's settings are at hand, or a ticket made from them
     dials = full_dials(run.model.name, run.model.dials)
     given = [name for name in NORMALISATION_DIALS if name in run.model.dials]
     if len(given) == 1:
