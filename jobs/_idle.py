@@ -16,11 +16,12 @@ IDLE = {
 
 class _Sweep(Protocol):
     corpus: str
+    synthesis: object
 
 
 def refuse_idle(job: _Sweep, typed: Sequence[str]) -> None:
     """Raise ValueError for a setting that was typed and would have no effect."""
     made = {name: f"corpus={job.corpus} is not synthesised" for name in typed if name.startswith(MADE) and job.corpus}
     for name, reason in {**IDLE, **made}.items():
-        if name in typed:
+        if name in typed and not (name == "synthesis" and job.synthesis is None):  # synthesis=null says it too
             raise ValueError(f"{name} has no effect here: {reason}")

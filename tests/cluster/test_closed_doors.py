@@ -69,7 +69,7 @@ def training(
         [
             *(sys.executable, "jobs/scale_sweep.py", *ONE_SIZE, "families=[waveform]", "cpus=2"),
             *("site.workers=2", "site.cpus_per_worker=0.5", "site.data_cpus=0.5"),
-            *("optim.max_steps=100000", f"corpus={corpus.uri}", f"out={out}"),
+            *("optim.max_steps=100000", "optim.patience_steps=0", f"corpus={corpus.uri}", f"out={out}"),
         ],
         cwd=ROOT,
         env={**environment, "AWS_SECRET_ACCESS_KEY": CANARY, "AWS_ACCESS_KEY_ID": CANARY[::-1]},
