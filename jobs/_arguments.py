@@ -20,15 +20,18 @@ _NEAR = 0.85  # the similarity of words with one letter too few or too many
 _SUGGESTED = 2
 
 
-def positional_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def positional_apart(schema: type, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Separate plain values from options and ``key=value`` arguments.
 
-    After ``--`` everything is a value. File names may begin with a dash, and they and addresses may contain ``=``.
+    After ``--`` everything is a value but a setting of the job, unless there is a file of that name. File names may
+    begin with a dash, and they and addresses may contain ``=``.
     """
     arguments, after = list(arguments), []
     if "--" in arguments:
         cut = arguments.index("--")
         arguments, after = arguments[:cut], arguments[cut + 1 :]
+        settings = [a for a in after if not os.path.exists(a) and _type_of(schema, a.partition("=")[0]) is not None]
+        arguments, after = [*arguments, *settings], [a for a in after if a not in settings]
     values = [a for a in arguments if os.path.exists(a) or _is_address(a) or not (a.startswith("-") or "=" in a)]
     return [*values, *after], [a for a in arguments if a not in values]
 

@@ -70,7 +70,7 @@ def run_job(
     store, a full disk, too many failed songs, a corpus that another job changed or has taken over, or Ray. Ctrl-C and
     SIGTERM: 130.
     """
-    named, overrides = positional_apart(sys.argv[1:]) if positional else ([], sys.argv[1:])
+    named, overrides = positional_apart(schema, sys.argv[1:]) if positional else ([], sys.argv[1:])
     try:
         if "--version" in overrides:
             say(f"genrescale {__version__}")

@@ -52,7 +52,7 @@ def _draw(figure: Figure, options: dict[str, Any]) -> tuple[bytes, set[int]]:
     """Draw the figure; return the file and the characters that its fonts lack."""
     sink, missing = io.BytesIO(), set()
     with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", UserWarning)
         figure.savefig(sink, **options)
     for warning in warned:
         if found := _MISSING.match(str(warning.message)):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -91,8 +92,15 @@ def test_songs_may_begin_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-take 2.wav").touch()
     (tmp_path / "a=b.wav").touch()
-    given = ["-take 2.wav", "a=b.wav", "model=m", "x.wav", "--", "-other.wav", "c=d"]
-    assert positional_apart(given) == (["-take 2.wav", "a=b.wav", "x.wav", "-other.wav", "c=d"], ["model=m"])
+
+    @dataclass
+    class Job:
+        model: str = ""
+        top: int = 0
+
+    given = ["-take 2.wav", "a=b.wav", "model=m", "x.wav", "--", "-other.wav", "c=d", "top=3"]
+    songs = ["-take 2.wav", "a=b.wav", "x.wav", "-other.wav", "c=d"]
+    assert positional_apart(Job, given) == (songs, ["model=m", "top=3"])
 
 
 SLEEPER = """
