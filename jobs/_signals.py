@@ -15,6 +15,8 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def _as_interrupt(*_: object) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a job that a script starts with &
+        raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)
 
 

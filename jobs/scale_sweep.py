@@ -56,21 +56,19 @@ def main(job: ScaleSweepJob) -> int:
         say(f"{job.synthesis} would be synthesised and sharded into {files.uri} first; then the runs can be listed")
         return 0
     check_gpu(site.use_gpu and not job.dry_run, "site.use_gpu")
-    # with a corpus at hand, the impossible is refused before Ray starts
     trials = sweep.plan_checked(job, site, read_manifest(corpus.uri)) if job.corpus or job.dry_run else []
     if job.dry_run:
         show_outdated(files, sweep.planned_trials(trials), allowed=True)
         say(sweep.format_trials(trials, site, nodes_ahead(job.cpus)))
         return 0
-    with writing(files, "scale_sweep"):
-        say("[scale_sweep] connecting to Ray", sys.stderr)
-        with connect(job.cpus, trains=True):
-            if not job.corpus and job.synthesis is not None:
-                embedded_corpus(files, job.synthesis, job.shards)
-                trials = sweep.plan_checked(job, site, read_manifest(corpus.uri))
-            show_outdated(files, sweep.planned_trials(trials), allowed=job.rerun)
-            with live_report(files):
-                outcome = sweep.run_sweep(trials, site)
+    say("[scale_sweep] connecting to Ray", sys.stderr)
+    with writing(files, "scale_sweep"), connect(job.cpus, trains=True):
+        if not job.corpus and job.synthesis is not None:
+            embedded_corpus(files, job.synthesis, job.shards)
+            trials = sweep.plan_checked(job, site, read_manifest(corpus.uri))
+        show_outdated(files, sweep.planned_trials(trials), allowed=job.rerun)
+        with live_report(files):
+            outcome = sweep.run_sweep(trials, site)
         say(report_sweep(files))
     say(f"{sweep.format_outcome(outcome)}\nresults in {files.child('runs').uri}")
     if outcome.unfinished:

@@ -6,8 +6,8 @@ python jobs/tag.py song.mp3 model=/models/musicnn picture=tags.png             a
 python jobs/tag.py /music model=/models/musicnn format=csv out=tags.csv        every song of a folder
 python jobs/tag.py /data/shards model=s3://models/a format=json out=tags.jsonl    a sharded corpus, on Ray
 
-embeddings=FILE.parquet also keeps what the model hears in each song: the mean over windows of its head's input.
-A song that cannot be read, of a server that is down, say, is named, passed over and counted; the exit status is then 1.
+embeddings=FILE.parquet also keeps each song's embedding: the input of the output layer, averaged over windows.
+A song that cannot be read is named, passed over and counted; the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def main(job: TagJob) -> int:
     show = Show(job.format, job.top, job.threshold, job.whole_song)
     if not job.songs:
         raise ValueError("which songs? python jobs/tag.py SONG.mp3 model=FOLDER (a file, a folder or a sharded corpus)")
-    out = place(job.store, job.out, "out") if job.out else None
-    kept = place(job.store, job.embeddings, "embeddings") if job.embeddings else None
+    outputs = {"out": job.out, "embeddings": job.embeddings}
+    out, kept = (place(job.store, path, name) if path else None for name, path in outputs.items())
     check_gpu(job.use_gpu, "use_gpu")
     use_own(job.own_model)
     model = place(job.store, job.model, "model").uri
@@ -71,11 +71,12 @@ def main(job: TagJob) -> int:
     songs, unlisted = list_audio(job.songs, lambda song: place(job.store, song, "songs"))
     if job.picture and len(songs + unlisted) > 1:
         raise ValueError(f"picture= is of one song; these are {len(songs + unlisted)}")
-    results = chain(unlisted, tag_files(exported, songs, bool(kept), job.allow_internal_urls, job.whole_song))
-    failed = write_tags(keep_embeddings(results, kept), len(songs) + len(unlisted), exported.vocabulary, show, out)
+    tagged = tag_files(exported, songs, bool(kept), job.allow_internal_urls, job.whole_song)
+    results = keep_embeddings(chain(unlisted, tagged), kept)
+    failed = write_tags(results, len(songs) + len(unlisted), exported.vocabulary, show, out)
     if job.picture and not failed:
-        clip = decode_song(songs[0], job.allow_internal_urls)
-        write_picture(place(job.store, job.picture, "picture"), exported, clip, show)
+        picture = place(job.store, job.picture, "picture")
+        write_picture(picture, exported, decode_song(songs[0], job.allow_internal_urls), show)
     return failed
 
 

@@ -153,7 +153,8 @@ def _init(options: Mapping[str, Any]) -> None:
     quiet = {"logging_level": logging.WARNING, "log_to_driver": False}
     if "RAY_ADDRESS" not in os.environ:
         # What Ray says of a start that fails is many lines; the reason is in its exception.
-        start(lambda: ray.init(**quiet | {"logging_level": logging.CRITICAL}, **options))
+        # Each try has a port of its own: another process may have taken the first one.
+        start(lambda: ray.init(**quiet | {"logging_level": logging.CRITICAL}, **options, dashboard_port=_free_port()))
         logging.getLogger("ray").setLevel(logging.WARNING)
     else:
         _join(lambda: ray.init(**quiet, **options))
@@ -228,7 +229,6 @@ def _private_options(folder: str, num_cpus: int, trains: bool) -> dict[str, Any]
         # cost other jobs seconds for nothing.
         "include_dashboard": trains,
         "dashboard_host": "127.0.0.1",
-        "dashboard_port": _free_port(),
         "_node_ip_address": "127.0.0.1",
         "_temp_dir": folder,
     }

@@ -98,8 +98,11 @@ def _start(fs: Any, body: Any, limit: int) -> bytes:
     """Read the first bytes of an answer of botocore, in the loop of its file system."""
 
     async def read() -> bytes:
+        data = bytearray()
         async with body:
-            return await body.read(limit)
+            while len(data) < limit and (part := await body.read(limit - len(data))):  # a read gives what has arrived
+                data += part
+        return bytes(data)
 
     return cast(bytes, sync(fs.loop, read))
 

@@ -1,6 +1,7 @@
 """Credentials of a table's addresses are in no file, log or page of a sharding, also of Ray's own."""
 
 import csv
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +28,8 @@ def watched(folder: Path) -> Iterator[tuple[set[Path], set[Path]]]:
 
     def watch() -> None:
         while not ended.wait(0.2):
-            for path in folder.rglob("*"):
+            # os.walk passes over a folder that ends meanwhile
+            for path in (Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
                 with suppress(OSError):
                     if path.is_file() and not path.is_symlink():
                         seen.add(path)

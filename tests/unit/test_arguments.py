@@ -120,10 +120,15 @@ with stoppable("inventory"):
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_is_answered_at_once_and_both_kinds_end_alike(sent: signal.Signals):
+@pytest.mark.parametrize(
+    ("sent", "shell"),
+    [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, ["env", "--ignore-signal=INT"])],
+    ids=["ctrl-c", "term", "term-in-the-background"],
+)
+def test_an_interrupt_is_answered_at_once_and_both_kinds_end_alike(sent: signal.Signals, shell: list[str]):
+    """A script's ``&`` starts a job that ignores SIGINT."""
     job = subprocess.Popen(
-        [sys.executable, "-c", SLEEPER], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*shell, sys.executable, "-c", SLEEPER], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert job.stdout is not None
     assert int(job.stdout.readline()) == -signal.SIGTERM  # a forked child ends as usual, and nothing is said

@@ -43,7 +43,7 @@ def test_jobs_are_executable_short_and_documented(job: str):
     text = path.read_text()
     assert os.access(path, os.X_OK)
     assert text.startswith('#!/usr/bin/env python\n"""')
-    assert len(text.splitlines()) <= 80
+    assert len(text.splitlines()) <= 85
     assert (JOBS / "conf" / f"{job}.yaml").exists()
 
 
