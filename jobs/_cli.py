@@ -88,7 +88,7 @@ def run_job(
             status = main(config) or 0
         sys.exit(status)
     except (HydraException, OmegaConfBaseException) as error:
-        _refuse(job, cut_apart(overrides) or _explain(job, schema, error))
+        _refuse(job, cut_apart(overrides) or _explain(job, schema, overrides, error))
     except BrokenPipeError:  # the reader of stdout, such as head, has got what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_PIPE_CLOSED)
@@ -157,6 +157,10 @@ def place_out(store: str, path: str, name: str) -> Store:
 def _compose(schema: type, job: str, overrides: list[str]) -> Any:
     if unknown := next((override for override in overrides if override.startswith("-")), ""):
         raise ValueError(f"{unknown!r} is no option; options are --help and --version, settings are NAME=VALUE")
+    if bare := next((override for override in overrides if "=" not in override and override[:1] != "~"), ""):
+        if divided := cut_apart(overrides):
+            raise ValueError(divided)
+        raise ValueError(f"{bare!r} is no setting; settings are NAME=VALUE, such as out={bare}")
     texts, parsed = texts_apart(schema, overrides)
     parsed = [_NUMBER_LIKE_ID.sub(r"'\g<0>'", override) for override in parsed]
     ConfigStore.instance().store(name=f"{job}_schema", node=schema)
@@ -190,7 +194,10 @@ def _sentence(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _explain(job: str, schema: type, error: BaseException) -> str:
+_KINDS = {"converted to Integer": "a whole number", "converted to Float": "a number", "a valid bool": "true or false"}
+
+
+def _explain(job: str, schema: type, overrides: Sequence[str], error: BaseException) -> str:
     """Explain a configuration error in one sentence, with the key and what is allowed."""
     chain: list[BaseException] = [error]
     while chain[-1].__cause__ is not None:
@@ -214,4 +221,7 @@ def _explain(job: str, schema: type, error: BaseException) -> str:
     if key and "not in struct" in str(root):
         return f"{key!r} is not set by default; write +{key}=VALUE to add it"
     message = next((line for line in str(root).splitlines() if line.strip()), type(root).__name__)
+    if key and (kind := next((kind for words, kind in _KINDS.items() if words in message), "")):
+        typed = next((value for name, _, value in (o.partition("=") for o in overrides) if name == key), "")
+        return f"{key}={typed} is not {kind}"
     return f"{key}: {message}" if key and key not in message else message

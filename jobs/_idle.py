@@ -16,7 +16,9 @@ IDLE = {
 
 class _Sweep(Protocol):
     corpus: str
-    synthesis: object
+
+    @property
+    def synthesis(self) -> object: ...
 
 
 def refuse_idle(job: _Sweep, typed: Sequence[str]) -> None:

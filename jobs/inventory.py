@@ -35,7 +35,12 @@ def main(job: InventoryJob) -> int:
     store = place("", job.store, "store")
     files = store.child(job.at) if job.at else store
     if not job.delete:
-        say(format_items(list(find_items(store, job.at)), store.uri, runs=bool(job.at)))
+        if job.yes:
+            raise ValueError("yes=true has no effect without delete=")
+        items = list(find_items(store, job.at))
+        if not items:
+            raise ValueError(f"{files.uri} holds no sweep and no corpus")
+        say(format_items(items, files.uri, runs=bool(job.at)))
         return 0
     going = deletion(files, job.delete, job.version, job.run)
     what = (

@@ -81,6 +81,8 @@ def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
     ``trains`` gives it what Ray Train needs. Raises ConnectionError where ``RAY_ADDRESS`` leads nowhere, and
     RayStartError where a private cluster does not start.
     """
+    if num_cpus < 0:
+        raise ValueError(f"cpus={num_cpus} must be 0 or more; 0 means as many as this machine suggests")
     ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     with ExitStack() as closing:
         if "RAY_ADDRESS" in os.environ:

@@ -70,7 +70,10 @@ def estimate_text(
         return f"How long {', '.join(unknown)} takes cannot be told here: no run of it has finished, and {_WHY}."
     seconds = sum(_seconds(trial, rates[trial.run.model.name]) for trial in missing) / concurrent
     sources = "; ".join(f"{name} {rate.clips_per_s:.3g} clips/s, {rate.source}" for name, rate in rates.items())
-    lines = [f"At most about {_hours(seconds)} for {len(missing)} runs ({sources}); early stopping makes it less."]
+    lines = [
+        f"About {_hours(seconds)} of training for {len(missing)} runs ({sources}), and up to a minute to start each; "
+        "early stopping makes it less."
+    ]
     costs = {name: rate.cost for name, rate in rates.items() if rate.cost}
     if len(costs) == len(rates):
         lines += _space(missing, costs, num_tags, num_test, memory_here / site.workers / concurrent)

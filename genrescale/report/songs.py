@@ -45,7 +45,8 @@ class TestSongs:
     ) -> scaling.Interval | None:
         """The 95 % interval of the mean over ``first``, less that over ``second``, if other songs had been drawn.
 
-        None if a run has no score table, or the runs were scored on different songs.
+        None if a run has no score table, if the runs were scored on different songs, or if any songs of these score
+        the same.
         """
         parts = [[trial for trial in part if trial.value(metric) is not None] for part in (first, second)]
         tables = [self.table(trial) for part in parts for trial in part]
@@ -60,7 +61,8 @@ class TestSongs:
                 value += sign * (trial.value(metric) or 0.0) / len(part)
                 value_R = value_R + sign * resampled_R / len(part)
         half = _NORMAL * float(np.nanstd(value_R))
-        return value - half, value + half
+        # of a few songs that are all right, or all wrong, every choice scores the same, which says nothing
+        return (value - half, value + half) if half > 0 else None
 
     def _read(self, id: str) -> ScoreTable | None:
         path = f"{run_folder(id)}/scores.parquet"

@@ -71,6 +71,10 @@ def read_trials(
     cannot be read is shown as not finished. Without a plan, all finished runs are compared.
     """
     rows, refused = read_sound_results(files)
+    if compared is None and not rows and not files.exists(PLANNED_PATH):
+        raise ValueError(
+            f"{files.uri} holds no finished run and no sweep; out= is the folder of a sweep or of jobs/train.py"
+        )
     if compared is None and rows and not files.exists(PLANNED_PATH):
         compared = [planned_of(row) for _, row in sorted(rows.items())]
     if compared is not None:
@@ -94,7 +98,11 @@ def find_runs(files: Store, names: Sequence[str]) -> list[PlannedTrial]:
         fitting = [id for id in (*rows, *refused) if id.startswith(name)]
         if len(fitting) != 1:
             known = ", ".join(sorted(rows)) or "none"
-            what = f"fits several: {', '.join(sorted(fitting))}" if fitting else f"has not finished; finished: {known}"
+            what = (
+                f"fits several: {', '.join(sorted(fitting))}"
+                if fitting
+                else f"is none of those that have finished: {known}"
+            )
             raise ValueError(f"run {name!r} in {files.uri} {what}")
         if fitting[0] in refused:
             raise ValueError(refused[fitting[0]])

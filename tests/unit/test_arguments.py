@@ -112,8 +112,9 @@ with stoppable("inventory"):
     if not child:  # such as a decoder's, which its parent may end
         signal.raise_signal(signal.SIGTERM)
         os._exit(3)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     try:
+        print(ended, flush=True)
         threading.Event().wait()
     except KeyboardInterrupt:
         print("interrupted")
@@ -159,3 +160,26 @@ def test_a_reader_that_has_enough_ends_the_job_without_a_word(tmp_path: Path):
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (ended.returncode, ended.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("synthesize_corpus", "out=x", "songs=many"), "songs=many is not a whole number"),
+        (("tag", "x.wav", "model=m", "threshold=70%"), "threshold=70% is not a number"),
+        (("tag", "x.wav", "model=m", "use_gpu=yep"), "use_gpu=yep is not true or false"),
+        (("synthesize_corpus", "/music"), "'/music' is no setting; settings are NAME=VALUE, such as out=/music"),
+        (("inventory", "yes=true"), "yes=true has no effect without delete="),
+    ],
+)
+def test_a_value_of_another_kind_is_named_as_it_was_typed(given: tuple[str, ...], words: str):
+    ended = run(*given)
+    assert (ended.returncode, ended.stderr) == (2, f"{given[0]}: {words}\n")
+
+
+def test_a_folder_without_anything_in_it_is_said(tmp_path: Path):
+    for job, words in (("inventory", "holds no sweep and no corpus"), ("report", "holds no finished run and no sweep")):
+        name = "store" if job == "inventory" else "out"
+        ended = run(job, f"{name}={tmp_path / 'nothing'}")
+        assert ended.returncode == 2
+        assert f"{tmp_path}/nothing {words}" in ended.stderr

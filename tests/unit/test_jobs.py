@@ -86,7 +86,7 @@ def test_the_default_sweep_trains_by_the_tags_kinds_and_the_papers_is_as_it_was(
     ("job", "override", "words"),
     [
         ("scale_sweep", "siz=[1]", ["'siz'", "sizes"]),
-        ("scale_sweep", "site.workers=two", ["site.workers", "two", "Integer"]),
+        ("scale_sweep", "site.workers=two", ["site.workers", "two", "whole number"]),
         ("scale_sweep", "families=[wave]", ["wave", "spectrogram"]),
         ("scale_sweep", "data.group=5", ["batch=", "group"]),
         ("train", "run.optim.lr=-1", ["lr", "greater than 0"]),

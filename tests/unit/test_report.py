@@ -369,7 +369,7 @@ def test_runs_of_no_sweep_are_compared_by_their_settings(tmp_path: Path) -> None
     assert folder == report.comparison_folder(chosen[::-1])
     assert {path.rpartition("/")[2] for path in files.list(folder)} == set(report.REPORT_FILES)
     assert len(report.build_report(files).trials) == 3  # without a plan: all that have finished
-    with pytest.raises(ValueError, match=r"run 'nothing' in .* has not finished; finished: [0-9a-f]{12}, "):
+    with pytest.raises(ValueError, match=r"run 'nothing' in .* is none of those that have finished: [0-9a-f]{12}, "):
         find_runs(files, ["nothing"])
 
 
@@ -651,5 +651,5 @@ def test_a_sweep_without_a_finished_run_has_a_report(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_plan_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"sweep\.json does not exist"):
+    with pytest.raises(ValueError, match="holds no finished run and no sweep"):
         report.build_report(Store(str(tmp_path)))
