@@ -26,7 +26,7 @@ _MOST = 20_000
 _READERS = 16
 _HEAD = 1 << 12
 _SMALL = 1 << 16
-"""Bytes of an MP3 or Ogg file that is read whole; the length of larger ones, which are not short, is an estimate."""
+"""Bytes of an MP3 that is read whole; that of a larger one is not told, as the bit rates of its frames may differ."""
 _UNKNOWN = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000)  # numbers of a header that was written to a pipe
 
 
@@ -107,13 +107,13 @@ def _wav_seconds(head: bytes, file_bytes: int) -> float:
 
 def _mpeg_seconds(file: BinaryIO, head: bytes, size: int) -> float:
     start = 10 + sum((byte & 0x7F) << 7 * i for i, byte in enumerate(reversed(head[6:10]))) if head[:3] == b"ID3" else 0
+    if size - start > _SMALL:
+        return 0.0
     file.seek(start)
     data, at, frames = file.read(_SMALL), 0, 0
     length, kind = mpeg_frame(data[:4])
     if not length:
         return 0.0
-    if size - start > _SMALL:
-        return (size - start) / length * mpeg_frame_seconds(kind)
     while length:
         at, frames = at + length, frames + 1
         length, other = mpeg_frame(data[at : at + 4])
