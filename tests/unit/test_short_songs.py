@@ -87,6 +87,21 @@ def test_another_min_s_needs_no_new_start_and_decodes_no_song_again(
     assert again.manifest.version == few.manifest.version
 
 
+def test_a_kill_while_shards_are_written_for_another_min_s_leaves_none_as_it_was(
+    songs: list[Song], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out, lower = Store(str(tmp_path / "out")), replace(LENIENT, min_s=0.5)
+    few = shard_here(songs[6:14], out, settings=replace(LENIENT, min_s=2.0))
+    fix_plan(songs[6:14], VOCABULARY, lower, out)
+    for index in Path(out.uri).glob("shards/*.index.parquet"):
+        index.unlink()  # as before each new tar appears
+    for song in songs[10:14]:
+        Path(song.path).unlink()  # they are in the shards
+    monkeypatch.setattr(job, "run_tasks", lambda function, items, **_: map(function, items))
+    more = write_corpus(fix_plan(songs[6:14], VOCABULARY, lower, out), out)
+    assert (len(few.manifest), len(more.manifest), more.quarantined) == (4, 8, [])
+
+
 def test_another_failure_rate_goes_on(songs: list[Song], tmp_path: Path):
     out, settings = Store(str(tmp_path / "out")), replace(SETTINGS, min_s=2.0)
     with pytest.raises(FailureBudgetError):

@@ -139,7 +139,8 @@ def _recover_indexes(out: Store, tasks: Iterable[ShardTask]) -> None:
     blind = [task.name for task in tasks if task.name in files and index_path(task.name) not in files]
     if not blind or not out.exists(MANIFEST_PATH):
         return
-    manifest, planned = read_manifest(out.uri), planned_shards(out)
+    manifest = read_manifest(out.uri)
+    planned = planned_shards(manifest)
     row_of = {name: shard for shard, name in enumerate(manifest.shards["name"].to_pylist())}
     for name in blind:
         if name in row_of:
