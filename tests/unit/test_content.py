@@ -143,6 +143,13 @@ def test_numbers_of_another_form_are_named():
     )
 
 
+@pytest.mark.parametrize(("high", "low", "noise"), [(0.5, -0.5, 0.0), (0.5, -0.5, 0.002), (0.3, -0.6, 0.002)])
+def test_a_square_wave_of_whole_numbers_is_no_floating_point(high: float, low: float, noise: float):
+    wave_T1 = np.where(np.arange(RATE) // 50 % 2, high, low)[:, None]
+    wave_T1 = wave_T1 + np.random.default_rng(0).uniform(-noise, noise, wave_T1.shape)
+    assert found_in((wave_T1 * 2.0**31).astype(np.int32), 4) == ""
+
+
 def test_dsd_in_the_place_of_samples_is_named():
     rng = np.random.default_rng(0)
     markers_T = np.where(np.arange(RATE) % 2, 0xFA, 0x05)[:, None]

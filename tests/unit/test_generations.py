@@ -324,7 +324,7 @@ def test_a_lost_index_is_rebuilt_after_an_addition_and_a_takedown(songs: list[So
         index = Path(out.uri, index_path(name))
         before = index.read_bytes()
         index.unlink()
-        rebuild_index(out, manifest, shard, planned_shards(out)[name])
+        rebuild_index(out, manifest, shard, planned_shards(manifest)[name])
         assert index.read_bytes() == before
 
 

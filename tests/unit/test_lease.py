@@ -23,6 +23,7 @@ from helpers.small_corpus import NUM_SONGS, SETTINGS, VOCABULARY, make_song, sha
 from genrescale.config import SiteConfig
 from genrescale.config.corpus import SynthesisConfig
 from genrescale.data.manifest import Manifest, read_manifest
+from genrescale.data.sharding import job as shard_job
 from genrescale.data.sharding.errors import CorpusChangedError
 from genrescale.data.sharding.job import shard_tasks, write_corpus
 from genrescale.data.sharding.plan_file import fix_plan, read_plan
@@ -285,6 +286,18 @@ def test_a_job_that_lost_its_lease_writes_neither_quarantine_nor_manifest(
     with pytest.raises(LeaseLostError, match=r"take_down .*has taken over"):
         write_corpus(plan, out)
     assert out.list() == [LEASE_PATH, "plan.parquet"]
+
+
+def test_parts_that_a_killed_job_left_are_deleted_and_not_that_of_a_renewal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = Store(str(tmp_path))
+    gone, left, renewal = (f".{name}.0123abcd.part" for name in ("quarantine.parquet", "plan.parquet", LEASE_PATH))
+    for name in (left, renewal):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr(Store, "list", lambda *_: [gone, left, renewal, LEASE_PATH])
+    shard_job._remove_parts(out)
+    assert os.listdir(tmp_path) == [renewal]
 
 
 def test_a_page_of_songs_that_went_is_not_written(copy: Manifest):

@@ -21,9 +21,10 @@ from genrescale.audio import SPLITS, earlier_key, song_key
 from genrescale.config.corpus import ShardSettings
 from genrescale.data.corpora import list_corpus
 from genrescale.data.corpora.song_addresses import canonical
-from genrescale.data.corpora.walking import UNNAMED, listed_files
+from genrescale.data.corpora.walking import UNNAMED, listed_files, passed_over
 from genrescale.data.sharding.plan_file import fix_plan, read_plan
 from genrescale.data.upkeep.take_down import take_down
+from genrescale.storage.errors import StoreError
 from genrescale.storage.store import Store
 
 
@@ -41,6 +42,18 @@ def table(folder: Path, text: str | bytes) -> str:
 
 def files_below(folder: Path) -> int:
     return sum(len(files) for _, _, files in os.walk(folder))
+
+
+def test_a_bucket_that_may_be_read_but_not_listed_is_not_accounted_for(monkeypatch: pytest.MonkeyPatch):
+    def denied(*_: object) -> None:
+        raise StoreError("s3://music: access denied")
+
+    for method in ("exists", "sizes"):
+        monkeypatch.setattr(Store, method, denied)
+        passed = passed_over(Store("s3://music"), ["s3://music/a.mp3"])
+        assert passed.lines() == ["what lies beside the songs could not be listed: s3://music: access denied"]
+        assert (passed.found, len(passed)) == (0, 0)
+        monkeypatch.setattr(Store, "exists", lambda *_: True)
 
 
 def test_songs_and_files_passed_over_are_all_files(tmp_path: Path):

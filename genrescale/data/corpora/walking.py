@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from genrescale.data.corpora.reading import TABLE_SUFFIXES
 from genrescale.data.corpora.song_addresses import canonical, root_of
+from genrescale.storage.errors import StoreError
 from genrescale.storage.store import Store
 from genrescale.storage.web import WEB
 
@@ -35,13 +36,15 @@ class PassedOver:
     """Names of files and folders that are no songs of the corpus, by reason.
 
     ``found`` counts what lies in the folder: files, and folders that were not entered; ``songs`` and ``tables`` count
-    those that the corpus uses. What is not listed (over HTTP, say) is not counted.
+    those that the corpus uses. What is not listed (over HTTP, say) is not counted; ``unlisted`` says why a listing
+    failed.
     """
 
     names: dict[str, list[str]] = field(default_factory=dict)
     found: int = 0
     songs: int = 0
     tables: int = 0
+    unlisted: str = ""
 
     def account(self) -> str:
         """Say in numbers what lies there. Raises AssertionError if something is neither used nor passed over."""
@@ -62,7 +65,8 @@ class PassedOver:
 
     def lines(self) -> list[str]:
         """Return a line for each reason: the count and the first names."""
-        return [
+        unlisted = [f"what lies beside the songs could not be listed: {self.unlisted}"] if self.unlisted else []
+        return unlisted + [
             f"passed over ({reason}): {len(names):,}, "
             f"{'namely' if len(names) <= _SHOWN else 'the first'} {', '.join(map(_shown, sorted(names)[:_SHOWN]))}"
             for reason, names in sorted(self.names.items())
@@ -134,11 +138,14 @@ def _is_text(path: str) -> bool:
 def passed_over(store: Store, addresses: Iterable[str]) -> PassedOver:
     """Account for what lies in the folder of a corpus whose songs, at ``addresses``, come from its tables.
 
-    Nothing is told of a folder that does not exist or cannot be listed.
+    Nothing but the reason is told of a folder that cannot be listed: its songs may be readable all the same.
     """
-    if store.uri.startswith(WEB) or not store.exists():
-        return PassedOver()
-    files, passed = listed_files(store)
+    try:
+        if store.uri.startswith(WEB) or not store.exists():
+            return PassedOver()
+        files, passed = listed_files(store)
+    except (StoreError, OSError) as error:
+        return PassedOver(unlisted=str(error))
     root, used = root_of(store), set(map(canonical, addresses))
     rest = [path for path in files if canonical(f"{root}/{path}") not in used]
     passed.songs = len(files) - len(rest)

@@ -36,6 +36,8 @@ _BIT_RATES = {  # kbit/s of an MPEG frame, by whether it is of MPEG-1, and by it
 }
 _AC3_RATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 _MIN_SHARE, _MIN_FRAMES = 0.99, 1000
+_MIN_EXPONENTS = 9
+"""Exponents among the floating-point numbers of a second of sound; a square wave of whole numbers has but a few."""
 CANCELLED, CANCELS = 0.2, "its channels cancel each other (one is inverted)"
 """A song whose mix keeps less of its channels' level gets this note, and is refused where nothing is left."""
 QUIET = 1 << 21
@@ -173,7 +175,11 @@ def _are_floats(samples_TC: np.ndarray) -> bool:
     """Whether whole numbers of 32 bits are floating-point numbers of an audible level, which music's are not."""
     values = np.abs(samples_TC[samples_TC != 0].astype("<i4").view("<f4"))
     is_level = (values > 2.0**-64) & (values < 4.0)  # as whole numbers beyond a quarter of full scale, all of them
-    return len(values) * 10 > samples_TC.size and float(is_level.mean()) >= _MIN_SHARE
+    if len(values) * 10 <= samples_TC.size or float(is_level.mean()) < _MIN_SHARE:
+        return False
+    exponents = (values[is_level].view("<u4") >> 23).astype(np.int64)
+    # not np.unique: it imports a module, which the confined process may not
+    return int(np.count_nonzero(np.bincount(exponents))) >= _MIN_EXPONENTS
 
 
 def _are_swapped(words_TC: np.ndarray) -> bool:

@@ -1,8 +1,9 @@
 """The lengths of songs as their headers tell them, before anything is decoded.
 
-They are those of WAV, AIFF, FLAC, MP3 and Ogg files on this machine. A song counts as short only where no decoder could
-find more: by the numbers of samples that decide what is decoded, or by all frames of a small file. Headers are read
-here, byte by byte, and not by a decoder: what a stranger's file holds must not reach one outside of its process.
+They are those of WAV, AIFF and FLAC files and of small MP3 and Ogg files on this machine. A song counts as short only
+where no decoder could find more: by the numbers of samples that decide what is decoded, or by all frames of a small
+file. Headers are read here, byte by byte, and not by a decoder: what a stranger's file holds must not reach one outside
+of its process.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _MOST = 20_000
 _READERS = 16
 _HEAD = 1 << 12
 _SMALL = 1 << 16
-"""Bytes of an MP3 or Ogg file that is read whole; the length of larger ones, which are not short, is an estimate."""
+"""Bytes of an MP3 or Ogg file that is read whole, as nothing less tells its length: the bit rates of frames may differ,
+and streams may lie behind each other."""
 _UNKNOWN = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000)  # numbers of a header that was written to a pipe
 
 
@@ -107,13 +109,13 @@ def _wav_seconds(head: bytes, file_bytes: int) -> float:
 
 def _mpeg_seconds(file: BinaryIO, head: bytes, size: int) -> float:
     start = 10 + sum((byte & 0x7F) << 7 * i for i, byte in enumerate(reversed(head[6:10]))) if head[:3] == b"ID3" else 0
+    if size - start > _SMALL:
+        return 0.0
     file.seek(start)
     data, at, frames = file.read(_SMALL), 0, 0
     length, kind = mpeg_frame(data[:4])
     if not length:
         return 0.0
-    if size - start > _SMALL:
-        return (size - start) / length * mpeg_frame_seconds(kind)
     while length:
         at, frames = at + length, frames + 1
         length, other = mpeg_frame(data[at : at + 4])
@@ -124,11 +126,14 @@ def _mpeg_seconds(file: BinaryIO, head: bytes, size: int) -> float:
 
 
 def _ogg_seconds(file: BinaryIO, head: bytes, size: int) -> float:
-    file.seek(max(0, size - _SMALL))
-    end = file.read(_SMALL)
-    if size <= _SMALL and end.count(b"OggS\0\2") != 1:
-        return 0.0  # several streams behind each other
-    granule = int.from_bytes(end[(last := end.rfind(b"OggS")) + 6 : last + 14], "little", signed=True)
+    if size > _SMALL:
+        return 0.0
+    file.seek(0)
+    data = file.read(_SMALL)
+    last = data.rfind(b"OggS")
+    granule = int.from_bytes(data[last + 6 : last + 14], "little", signed=True)
+    if data.count(b"OggS\0\2") != 1 or data[last + 14 : last + 18] != head[14:18] or granule <= 0:
+        return 0.0  # several streams, or a last page that ends no frame
     if (place := head.find(b"\x01vorbis")) > 0:
         return granule / int.from_bytes(head[place + 12 : place + 16], "little")
     if (place := head.find(b"OpusHead")) > 0:

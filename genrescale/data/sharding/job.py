@@ -25,7 +25,7 @@ from genrescale.data.sharding.result import ShardingResult
 from genrescale.data.sharding.writer import ShardTask, write_shard
 from genrescale.data.takedowns import read_takedowns
 from genrescale.data.tasks import run_tasks
-from genrescale.storage.lease import Lease, claim, writing
+from genrescale.storage.lease import LEASE_PATH, Lease, claim, writing
 from genrescale.storage.names import is_part
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress, Waiting
@@ -139,7 +139,8 @@ def _recover_indexes(out: Store, tasks: Iterable[ShardTask]) -> None:
     blind = [task.name for task in tasks if task.name in files and index_path(task.name) not in files]
     if not blind or not out.exists(MANIFEST_PATH):
         return
-    manifest, planned = read_manifest(out.uri), planned_shards(out)
+    manifest = read_manifest(out.uri)
+    planned = planned_shards(manifest)
     row_of = {name: shard for shard, name in enumerate(manifest.shards["name"].to_pylist())}
     for name in blind:
         if name in row_of:
@@ -189,8 +190,11 @@ def read_indexes(out: Store, tasks: Iterable[ShardTask]) -> list[ShardIndex | No
 
 
 def _remove_parts(out: Store) -> None:
-    """Delete partial files left by a killed job."""
-    out.delete(*(path for path in out.list() if is_part(path)))
+    """Delete partial files left by a killed job; not those of the lease, which this job renews at the same time."""
+    for path in out.list():
+        if is_part(path) and not path.startswith(f".{LEASE_PATH}."):
+            with suppress(FileNotFoundError):
+                out.delete(path)
 
 
 def _quarantined(plan: ShardPlan, reasons: Mapping[str, str], takedowns: Mapping[str, str]) -> list[Quarantined]:

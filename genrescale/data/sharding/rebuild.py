@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -29,11 +29,16 @@ class PlannedShard:
     quarantined: Mapping[str, str] = field(default_factory=dict)
 
 
-def planned_shards(store: Store) -> dict[str, PlannedShard]:
-    """Return every planned shard by name; none if plan and quarantine are not beside the shards."""
+def planned_shards(manifest: Manifest) -> dict[str, PlannedShard]:
+    """Return every planned shard by name; none if plan and quarantine are not beside the shards.
+
+    The digests are those with the manifest's ``min_s``: a job that was killed may have left a plan with another one.
+    """
+    store = Store(manifest.uri)
     if not store.exists(QUARANTINE_PATH) or not store.exists(PLAN_PATH):
         return {}
     plan = read_plan(store)
+    plan = replace(plan, settings=replace(plan.settings, min_s=manifest.settings.get("min_s", plan.settings.min_s)))
     reasons = {song.key: song.reason for song in read_quarantine(store)}
     return {
         name: PlannedShard(

@@ -248,7 +248,7 @@ class ShardCheck:
 
 def shard_checks(manifest: Manifest, shards: Iterable[int], deep: bool, rebuild: bool) -> Iterator[ShardCheck]:
     """Yield the checks of ``shards`` (rows). The plan is read once for all."""
-    planned = planned_shards(Store(manifest.uri)) if rebuild else {}
+    planned = planned_shards(manifest) if rebuild else {}
     for shard in shards:
         of_plan = planned.get(manifest.shard_name(shard), PlannedShard()) if rebuild else None
         yield ShardCheck(shard, manifest.only_shard(shard), deep, of_plan)
