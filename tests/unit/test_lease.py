@@ -164,8 +164,8 @@ def test_a_process_is_known_by_its_id_and_beginning():
 class Refused(Exception):
     """What botocore raises for an answer."""
 
-    def __init__(self, status: int) -> None:
-        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": str(status)}}
+    def __init__(self, status: int, code: str = "") -> None:
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code or str(status)}}
 
 
 @pytest.mark.parametrize(("written", "is_ours"), [(b"mine", True), (b"another's", False)])
@@ -183,6 +183,44 @@ def test_a_write_in_s3_whose_answer_was_lost_is_known_by_its_bytes(
         assert versions.write_if(bucket, "music/a/lease.json", b"mine", None) == is_ours
     with pytest.raises(OSError, match="refused"):
         versions.write_if(SimpleNamespace(protocol="s3", call_s3=partial(refuse, 403)), "music/a", b"mine", None)
+
+
+class _Bucket:
+    """A bucket, as s3fs shows it, of a server that refuses every condition of a write."""
+
+    protocol = ("s3", "s3a")
+
+    def __init__(self, refusal: Refused) -> None:
+        self.objects: dict[str, bytes] = {}
+        self._refusal = refusal
+
+    def call_s3(self, method: str, **_: Any) -> None:
+        assert method == "put_object"
+        raise OSError("a header you provided implies functionality that is not implemented") from self._refusal
+
+    def pipe_file(self, full: str, data: bytes) -> None:
+        self.objects[full] = data
+
+
+def _version_in(bucket: _Bucket, full: str, limit: int) -> Version | None:
+    data = bucket.objects.get(full)
+    return None if data is None else Version(data[:limit], etag=f'"{len(data)} {data[:1]!r}"')
+
+
+@pytest.mark.parametrize("refusal", [Refused(501), Refused(501, "NotImplemented"), Refused(400, "NotImplemented")])
+def test_a_server_that_compares_no_versions_is_compared_and_read_back(
+    monkeypatch: pytest.MonkeyPatch, refusal: Refused
+):
+    monkeypatch.setattr(versions, "read_version", _version_in)
+    bucket, path = _Bucket(refusal), "music/a/lease.json"
+    assert versions.write_if(bucket, path, b"first", None)
+    assert not versions.write_if(bucket, path, b"second", None)
+    first = _version_in(bucket, path, 100)
+    assert versions.write_if(bucket, path, b"second, and longer", first)
+    assert not versions.write_if(bucket, path, b"third", first)
+    assert bucket.objects == {path: b"second, and longer"}
+    monkeypatch.setattr(bucket, "pipe_file", lambda *_: None)  # another job writes at the same time, and remains
+    assert not versions.write_if(bucket, path, b"third", _version_in(bucket, path, 100))
 
 
 @pytest.mark.parametrize(("error", "status"), [(BusyError("taken"), 2), (LeaseLostError("lost"), 1)])
