@@ -2,8 +2,9 @@
 
 The job that holds it renews it every HEARTBEAT_S seconds and deletes it at its end. Another job is refused with a
 sentence. It takes the lease over if the process that holds it is dead, which only its own machine can tell, and else if
-the lease was not renewed for EXPIRY_S by the clock of the store; clocks of machines are never compared. A job that was
-stopped for so long, and lost its lease, finds that out before it publishes anything.
+the lease was not renewed for EXPIRY_S by the clock of the store; clocks of machines are never compared. A lease of
+another machine that is from the future was not renewed since that clock was set back. A job that was stopped for so
+long, and lost its lease, finds that out before it publishes anything.
 """
 
 from __future__ import annotations
@@ -231,13 +232,14 @@ def _refuse_live(store: Store, found: Version) -> None:
     if holder and holder.is_gone():
         return
     try:
-        left = EXPIRY_S - store.age_s(LEASE_PATH)
+        age_s = store.age_s(LEASE_PATH)
     except FileNotFoundError:  # released in this moment
         return
-    if left <= 0:
-        return
     near = holder is not None and holder.machine == machine() != ""
+    if age_s >= EXPIRY_S or (age_s < -EXPIRY_S and not near):
+        return
+    gone = f" (if its machine is gone: in {EXPIRY_S - age_s:.0f} s, or at once if you delete {store.uri}/{LEASE_PATH})"
     raise BusyError(
         f"{store.uri} is being written by {holder or f'a job that its {LEASE_PATH} does not name'}; wait until it has "
-        f"ended, or end it, and run this again{'' if near else f' (if its machine is gone: in {left:.0f} s)'}"
+        f"ended, or end it, and run this again{'' if near else gone}"
     )

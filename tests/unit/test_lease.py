@@ -92,7 +92,7 @@ def test_a_process_of_another_machine_is_not_taken_for_dead(store: Store):
     dead = subprocess.Popen(["true"])
     dead.wait()
     store.write_bytes(LEASE_PATH, replace(hold_elsewhere(store), pid=dead.pid).data())
-    with pytest.raises(BusyError, match=r"if its machine is gone: in \d+ s"):
+    with pytest.raises(BusyError, match=r"if its machine is gone: in \d+ s, or at once if you delete .*/lease\.json\)"):
         enter(store)
 
 
@@ -101,6 +101,18 @@ def test_a_lease_that_was_not_renewed_is_taken_over(store: Store, tmp_path: Path
     os.utime(tmp_path / "corpus" / LEASE_PATH, (0, 0))
     enter(store)
     assert store.list() == []
+
+
+def test_a_lease_from_the_future_is_taken_over_unless_its_process_lives_here(store: Store, tmp_path: Path):
+    lease, later = tmp_path / "corpus" / LEASE_PATH, time.time() + 7200
+    hold_elsewhere(store)
+    os.utime(lease, (later, later))
+    enter(store)
+    assert store.list() == []
+    store.write_bytes(LEASE_PATH, Holder.this_process("shard_corpus").data())
+    os.utime(lease, (later, later))
+    with pytest.raises(BusyError, match=r"or end it, and run this again$"):
+        enter(store)
 
 
 def test_clocks_of_machines_are_not_compared(store: Store):
