@@ -140,6 +140,31 @@ def test_a_thread_renews_the_lease(store: Store, monkeypatch: pytest.MonkeyPatch
     assert store.list() == []
 
 
+def test_a_lease_that_was_deleted_by_hand_is_named_and_written_again(store: Store):
+    with writing(store, "job") as lease:
+        store.delete(LEASE_PATH)
+        with pytest.raises(LeaseLostError, match=r"its .*corpus/lease\.json was deleted, by hand or"):
+            lease.check()
+        assert lease._renew()
+        lease.check()
+        lease.publish("manifest.json", b"1")
+    assert store.list() == ["manifest.json"]
+
+
+def test_a_job_that_was_stopped_for_long_does_not_write_a_deleted_lease_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    """The job that took it over may have ended."""
+    with writing(store, "stopped") as stopped:
+        store.delete(LEASE_PATH)
+        awake = leases._now_s() + leases.EXPIRY_S
+        monkeypatch.setattr(leases, "_now_s", lambda: awake)
+        assert not stopped._renew()
+        with pytest.raises(LeaseLostError, match="was deleted"):
+            stopped.publish("manifest.json", b"stale")
+        assert store.list() == []
+
+
 def test_a_store_that_fails_for_a_moment_does_not_end_the_lease(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(leases, "HEARTBEAT_S", 0.001)
     failures = iter(range(3))
