@@ -83,9 +83,9 @@ def curve_lines(grid: Sequence[TrialOutcome], tables: Mapping[str, pa.Table]) ->
 
 
 def _known(table: pa.Table, name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The steps and values of a column, where it has values."""
+    """The steps and values of a column, where it has finite values."""
     if name not in table.column_names:
         return (), ()
     pairs = zip(table["step"].to_pylist(), table[name].to_pylist(), strict=True)
-    known = [(step, value) for step, value in pairs if value is not None and not math.isnan(value)]
+    known = [(step, value) for step, value in pairs if value is not None and math.isfinite(value)]
     return tuple(step for step, _ in known), tuple(value for _, value in known)

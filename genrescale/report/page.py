@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -76,7 +77,7 @@ def scaling_pictures(report: Report) -> list[Picture]:
 
 def _curve_limits(lines: Sequence[CurveLine]) -> tuple[float, float] | None:
     """Return value limits common to all families, so that their panels can be compared."""
-    values = [value for line in lines for value in (*line.values, *line.train_values)]
+    values = [value for line in lines for value in (*line.values, *line.train_values) if math.isfinite(value)]
     if not values:
         return None
     margin = 0.06 * (max(values) - min(values)) or 0.01

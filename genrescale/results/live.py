@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from genrescale.results import run_folder
 from genrescale.results.typed import STRICT, read_typed
@@ -47,10 +47,14 @@ def live_path(run_id: str) -> str:
 
 
 def write_live(files: Store, run_id: str, live: LiveRun) -> None:
-    values = asdict(live)
-    if live.train_loss is not None and not math.isfinite(live.train_loss):
-        values["train_loss"] = None  # JSON has no name for it; the run says so itself when it ends
-    files.write_bytes(live_path(run_id), json.dumps(values).encode())
+    # JSON has no name for numbers that are not finite; the run says so itself when it ends
+    validation = {name: _finite(value) for name, value in live.validation.items()}
+    clean = replace(live, train_loss=_finite(live.train_loss), validation=validation)
+    files.write_bytes(live_path(run_id), json.dumps(asdict(clean)).encode())
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def read_live(files: Store, run_id: str) -> LiveRun | None:

@@ -29,4 +29,4 @@ class BusyError(ValueError):
 
 
 class LeaseLostError(RuntimeError):
-    """This job may not write to a store any more, because another one has taken over."""
+    """This job may not write to a store any more, because another one has taken over, or its lease was deleted."""

@@ -2,8 +2,9 @@
 
 The job that holds it renews it every HEARTBEAT_S seconds and deletes it at its end. Another job is refused with a
 sentence. It takes the lease over if the process that holds it is dead, which only its own machine can tell, and else if
-the lease was not renewed for EXPIRY_S by the clock of the store; clocks of machines are never compared. A job that was
-stopped for so long, and lost its lease, finds that out before it publishes anything.
+the lease was not renewed for EXPIRY_S by the clock of the store; clocks of machines are never compared. A lease of
+another machine that is from the future was not renewed since that clock was set back. A job that was stopped for so
+long, and lost its lease, finds that out before it publishes anything.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -86,8 +88,13 @@ class Claim:
     def check(self) -> None:
         """Raise LeaseLostError if the job does not hold the lease any more."""
         found = self.store.read_version(LEASE_PATH, _BYTES)
+        if found is None:
+            raise LeaseLostError(
+                f"this job writes nothing more, because its {self.store.uri}/{LEASE_PATH} was deleted, by hand or by "
+                "a job that has taken over and ended; see that no other job writes there, then run this again"
+            )
         if not _is_of(found, self.token):
-            other = (_holder(found) if found else None) or "another job"
+            other = _holder(found) or "another job"
             raise LeaseLostError(
                 f"this job was stopped or cut off for more than {EXPIRY_S:.0f} s, and {other} has taken over "
                 f"{self.store.uri}, so it writes nothing more; wait until that one has ended, then run this again"
@@ -99,6 +106,7 @@ class Lease:
 
     def __init__(self, store: Store, holder: Holder) -> None:
         self.store, self._holder = store, holder
+        self._renewed_s = _now_s()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{holder.job}", daemon=True)
         self._thread.start()
@@ -109,7 +117,7 @@ class Lease:
         return Claim(self.store, self._holder.token)
 
     def check(self) -> None:
-        """Raise LeaseLostError if another job has taken the lease over."""
+        """Raise LeaseLostError if another job has taken the lease over, or it was deleted and not written again yet."""
         self.claim.check()
 
     def publish(self, path: str, data: bytes) -> None:
@@ -142,13 +150,23 @@ class Lease:
 
     def _renew(self) -> bool:
         """Renew the lease; return whether it is still ours."""
+        now_s = _now_s()
         before = self.store.read_version(LEASE_PATH, _BYTES)
-        if before is None or not _is_of(before, self._holder.token):
+        if before is None and now_s - self._renewed_s > EXPIRY_S / 2:
+            return False  # who took it over in the meantime may have ended
+        if before is not None and not _is_of(before, self._holder.token):
             return False
         self._holder = replace(self._holder, beat=self._holder.beat + 1)
-        if self.store.write_if(LEASE_PATH, self._holder.data(), before):
+        ours = self.store.write_if(LEASE_PATH, self._holder.data(), before)  # again, where somebody deleted it by hand
+        if ours or _is_of(self.store.read_version(LEASE_PATH, _BYTES), self._holder.token):
+            self._renewed_s = now_s
             return True
-        return _is_of(self.store.read_version(LEASE_PATH, _BYTES), self._holder.token)
+        return False
+
+
+def _now_s() -> float:
+    """Return the time since this machine was booted, also that in which it slept or the process was stopped."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _is_of(version: Version | None, token: str) -> bool:
@@ -231,13 +249,14 @@ def _refuse_live(store: Store, found: Version) -> None:
     if holder and holder.is_gone():
         return
     try:
-        left = EXPIRY_S - store.age_s(LEASE_PATH)
+        age_s = store.age_s(LEASE_PATH)
     except FileNotFoundError:  # released in this moment
         return
-    if left <= 0:
-        return
     near = holder is not None and holder.machine == machine() != ""
+    if age_s >= EXPIRY_S or (age_s < -EXPIRY_S and not near):
+        return
+    gone = f" (if its machine is gone: in {EXPIRY_S - age_s:.0f} s, or at once if you delete {store.uri}/{LEASE_PATH})"
     raise BusyError(
         f"{store.uri} is being written by {holder or f'a job that its {LEASE_PATH} does not name'}; wait until it has "
-        f"ended, or end it, and run this again{'' if near else f' (if its machine is gone: in {left:.0f} s)'}"
+        f"ended, or end it, and run this again{'' if near else gone}"
     )

@@ -1,7 +1,8 @@
 """A small file that several jobs write: its version, its age by the store's own clock, and writes of one job only.
 
 In a bucket the server compares versions (``If-Match``), on a local disk it is done under a lock of the folder. Other
-object stores compare nothing: there a write is read back, and the last of two jobs that write at once remains.
+object stores, and servers of S3 that refuse to compare, compare nothing: there a write is read back, and the last of
+two jobs that write at once remains.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from fsspec.asyn import sync
 from genrescale.storage.local import open_plain, part_of
 from genrescale.storage.retry import service_code, status_of
 
-_NOT_THAT_VERSION, _CHANGES_NOW = 412, 409
+_NOT_THAT_VERSION, _CHANGES_NOW, _NOT_IMPLEMENTED = 412, 409, 501
 _LOCK_S, _LOCK_PAUSE_S = 10.0, 0.01
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -53,15 +54,19 @@ def read_version(fs: Any, full: str, limit: int) -> Version | None:
 
 def write_if(fs: Any, full: str, data: bytes, before: Version | None) -> bool:
     """Write a file if it still is the version ``before`` (None: if there is none), and return whether it was."""
-    if _is_s3(fs):
-        return _put_if(fs, full, data, before)
     if _is_local(fs):
         return _replace_if(Path(full), data, before)
+    if _is_s3(fs):
+        try:
+            return _put_if(fs, full, data, before)
+        except OSError as error:
+            if status_of(error) != _NOT_IMPLEMENTED and service_code(error) != "NotImplemented":
+                raise
     limit = 1 + max(len(data), len(before.data) if before else 0)
     if read_version(fs, full, limit) != before:
         return False
     fs.pipe_file(full, data)
-    return read_version(fs, full, limit) == Version(data)
+    return _holds(fs, full, data)
 
 
 def age_s(fs: Any, full: str) -> float:
@@ -120,7 +125,11 @@ def _put_if(fs: Any, full: str, data: bytes, before: Version | None) -> bool:
         if status_of(error) not in (_NOT_THAT_VERSION, _CHANGES_NOW):
             raise
         # a request that was sent again because its answer was lost meets what it wrote itself
-    found = read_version(fs, full, len(data) + 1)  # also for servers that ignore the condition
+    return _holds(fs, full, data)  # also for servers that ignore the condition
+
+
+def _holds(fs: Any, full: str, data: bytes) -> bool:
+    found = read_version(fs, full, len(data) + 1)
     return found is not None and found.data == data
 
 

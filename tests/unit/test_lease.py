@@ -93,7 +93,7 @@ def test_a_process_of_another_machine_is_not_taken_for_dead(store: Store):
     dead = subprocess.Popen(["true"])
     dead.wait()
     store.write_bytes(LEASE_PATH, replace(hold_elsewhere(store), pid=dead.pid).data())
-    with pytest.raises(BusyError, match=r"if its machine is gone: in \d+ s"):
+    with pytest.raises(BusyError, match=r"if its machine is gone: in \d+ s, or at once if you delete .*/lease\.json\)"):
         enter(store)
 
 
@@ -102,6 +102,18 @@ def test_a_lease_that_was_not_renewed_is_taken_over(store: Store, tmp_path: Path
     os.utime(tmp_path / "corpus" / LEASE_PATH, (0, 0))
     enter(store)
     assert store.list() == []
+
+
+def test_a_lease_from_the_future_is_taken_over_unless_its_process_lives_here(store: Store, tmp_path: Path):
+    lease, later = tmp_path / "corpus" / LEASE_PATH, time.time() + 7200
+    hold_elsewhere(store)
+    os.utime(lease, (later, later))
+    enter(store)
+    assert store.list() == []
+    store.write_bytes(LEASE_PATH, Holder.this_process("shard_corpus").data())
+    os.utime(lease, (later, later))
+    with pytest.raises(BusyError, match=r"or end it, and run this again$"):
+        enter(store)
 
 
 def test_clocks_of_machines_are_not_compared(store: Store):
@@ -127,6 +139,31 @@ def test_a_thread_renews_the_lease(store: Store, monkeypatch: pytest.MonkeyPatch
             time.sleep(0.001)
         lease.check()
     assert store.list() == []
+
+
+def test_a_lease_that_was_deleted_by_hand_is_named_and_written_again(store: Store):
+    with writing(store, "job") as lease:
+        store.delete(LEASE_PATH)
+        with pytest.raises(LeaseLostError, match=r"its .*corpus/lease\.json was deleted, by hand or"):
+            lease.check()
+        assert lease._renew()
+        lease.check()
+        lease.publish("manifest.json", b"1")
+    assert store.list() == ["manifest.json"]
+
+
+def test_a_job_that_was_stopped_for_long_does_not_write_a_deleted_lease_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    """The job that took it over may have ended."""
+    with writing(store, "stopped") as stopped:
+        store.delete(LEASE_PATH)
+        awake = leases._now_s() + leases.EXPIRY_S
+        monkeypatch.setattr(leases, "_now_s", lambda: awake)
+        assert not stopped._renew()
+        with pytest.raises(LeaseLostError, match="was deleted"):
+            stopped.publish("manifest.json", b"stale")
+        assert store.list() == []
 
 
 def test_a_store_that_fails_for_a_moment_does_not_end_the_lease(store: Store, monkeypatch: pytest.MonkeyPatch):
@@ -165,8 +202,8 @@ def test_a_process_is_known_by_its_id_and_beginning():
 class Refused(Exception):
     """What botocore raises for an answer."""
 
-    def __init__(self, status: int) -> None:
-        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": str(status)}}
+    def __init__(self, status: int, code: str = "") -> None:
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code or str(status)}}
 
 
 @pytest.mark.parametrize(("written", "is_ours"), [(b"mine", True), (b"another's", False)])
@@ -184,6 +221,44 @@ def test_a_write_in_s3_whose_answer_was_lost_is_known_by_its_bytes(
         assert versions.write_if(bucket, "music/a/lease.json", b"mine", None) == is_ours
     with pytest.raises(OSError, match="refused"):
         versions.write_if(SimpleNamespace(protocol="s3", call_s3=partial(refuse, 403)), "music/a", b"mine", None)
+
+
+class _Bucket:
+    """A bucket, as s3fs shows it, of a server that refuses every condition of a write."""
+
+    protocol = ("s3", "s3a")
+
+    def __init__(self, refusal: Refused) -> None:
+        self.objects: dict[str, bytes] = {}
+        self._refusal = refusal
+
+    def call_s3(self, method: str, **_: Any) -> None:
+        assert method == "put_object"
+        raise OSError("a header you provided implies functionality that is not implemented") from self._refusal
+
+    def pipe_file(self, full: str, data: bytes) -> None:
+        self.objects[full] = data
+
+
+def _version_in(bucket: _Bucket, full: str, limit: int) -> Version | None:
+    data = bucket.objects.get(full)
+    return None if data is None else Version(data[:limit], etag=f'"{len(data)} {data[:1]!r}"')
+
+
+@pytest.mark.parametrize("refusal", [Refused(501), Refused(501, "NotImplemented"), Refused(400, "NotImplemented")])
+def test_a_server_that_compares_no_versions_is_compared_and_read_back(
+    monkeypatch: pytest.MonkeyPatch, refusal: Refused
+):
+    monkeypatch.setattr(versions, "read_version", _version_in)
+    bucket, path = _Bucket(refusal), "music/a/lease.json"
+    assert versions.write_if(bucket, path, b"first", None)
+    assert not versions.write_if(bucket, path, b"second", None)
+    first = _version_in(bucket, path, 100)
+    assert versions.write_if(bucket, path, b"second, and longer", first)
+    assert not versions.write_if(bucket, path, b"third", first)
+    assert bucket.objects == {path: b"second, and longer"}
+    monkeypatch.setattr(bucket, "pipe_file", lambda *_: None)  # another job writes at the same time, and remains
+    assert not versions.write_if(bucket, path, b"third", _version_in(bucket, path, 100))
 
 
 @pytest.mark.parametrize(("error", "status"), [(BusyError("taken"), 2), (LeaseLostError("lost"), 1)])

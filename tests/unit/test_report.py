@@ -420,6 +420,21 @@ def test_a_run_that_trains_shows_how_far_it_is_with_its_curve(tmp_path: Path) ->
     assert "not finished" not in files.read_bytes("report.html").decode()
 
 
+@pytest.mark.parametrize("loss", [float("inf"), float("-inf"), float("nan")])
+def test_a_loss_that_is_not_finite_is_left_out_of_a_curve_and_of_its_limits(tmp_path: Path, loss: float) -> None:
+    files, trial = Store(str(tmp_path)), make_trial("waveform", 400, 1)
+    results.write_planned(files, [trial])
+    curve: list[dict[str, float | None]] = [
+        {"step": 100.0, "train_loss": loss, "val_loss": 0.5},
+        {"step": 200.0, "train_loss": 0.75, "val_loss": 0.25},
+    ]
+    results.write_curve(files, trial.run_id, curve)
+    (line,) = report.build_report(files).curves["val_loss"]
+    assert (line.values, line.train_steps, line.train_values) == ((0.5, 0.25), (200,), (0.75,))
+    limits = page._curve_limits([line])
+    assert limits == page._curve_limits([replace(line, train_values=(0.75, loss))]) == pytest.approx((0.22, 0.78))
+
+
 def test_lower_rmse_leads(sweep: Store) -> None:
     for d in report.build_report(sweep).differences:
         if d.metric.key == "rmse" and d.value is not None:

@@ -215,8 +215,8 @@ def test_the_line_of_a_run_moves_between_validations(tmp_path: Path):
     watch.on_trial_complete(0, [], trial)
     assert progress.line().startswith("[train] 42/42 steps")  # it stopped early
     assert "1/1 runs done" in progress.line()
-    write_live(files, RUN, LiveRun(1, "", float("nan")))
-    assert read_live(files, RUN) == LiveRun(1, "")
+    write_live(files, RUN, LiveRun(1, "", float("nan"), {"step": 1.0, "train_loss": float("inf"), "val_loss": 0.5}))
+    assert read_live(files, RUN) == LiveRun(1, "", None, {"step": 1.0, "train_loss": None, "val_loss": 0.5})
 
 
 def test_an_error_ends_the_line_with_stopped():
