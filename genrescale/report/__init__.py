@@ -76,14 +76,18 @@ def _left_out(refused: Mapping[str, str]) -> list[str]:
     return [f"{count_text(len(refused), 'result row')} left out that cannot be read: {'; '.join(refused.values())}."]
 
 
-def build_report(files: Store, compared: Sequence[PlannedTrial] | None = None) -> Report:
+def build_report(
+    files: Store, compared: Sequence[PlannedTrial] | None = None, songs: TestSongs | None = None
+) -> Report:
     """Build the report of the sweep in ``files``, or of the ``compared`` runs alone (``find_runs``).
 
-    Raises FileNotFoundError if no sweep was planned there and no run has finished.
+    ``songs`` keeps the score tables for the next report. Raises FileNotFoundError if no sweep was planned there and no
+    run has finished.
     """
     trials, errors, refused = read_trials(files, compared)
     grid = [trial for trial in trials if trial.planned.axis == "grid"]
-    metrics, songs = shown_metrics(planned_only(trials)), TestSongs(files)
+    metrics, songs = shown_metrics(planned_only(trials)), songs or TestSongs(files)
+    songs.forget_missing()
     families, lines = order_families(grid), comparison_lines(grid, metrics)
     compared_families = differences(lines, metrics, songs)
     fits = [family_fit(family, metric, lines) for metric in metrics for family in families]
@@ -147,9 +151,11 @@ def runs_csv(report: Report) -> bytes:
     return csv_bytes(header, rows)
 
 
-def write_report(files: Store, compared: Sequence[PlannedTrial] | None = None, folder: str = "") -> Report:
+def write_report(
+    files: Store, compared: Sequence[PlannedTrial] | None = None, folder: str = "", songs: TestSongs | None = None
+) -> Report:
     """Build the report and write REPORT_FILES beside the sweep's plan, or into a folder below it."""
-    report = build_report(files, compared)
+    report = build_report(files, compared, songs)
     panels = [
         ([fit for fit in report.fits if fit.metric == metric], [c for c in report.crossings if c.metric == metric])
         for metric in report.metrics
@@ -175,7 +181,8 @@ def live_report(files: Store, compared: Sequence[PlannedTrial] | None = None, fo
     """A context in which the report is written as runs validate and finish. Its address is said first."""
     target = files.child(folder) if folder else files
     page = target.child("report.html").uri
-    return LiveReport(files, page, lambda: write_report(files, compared, folder))
+    songs = TestSongs(files)
+    return LiveReport(files, page, lambda: write_report(files, compared, folder, songs))
 
 
 def comparison_folder(runs: Sequence[PlannedTrial]) -> str:

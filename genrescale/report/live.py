@@ -13,7 +13,7 @@ from genrescale.storage.store import Store
 from genrescale.telemetry.terminal import say
 
 LOOK_S = 10.0
-REST = 20  # times the processor time that it took, before it is written again: at most a twentieth goes to it
+REST = 20  # times what it took, waiting for a bucket included, before it is written again: at most a twentieth of all
 _TOLD = ("curve.parquet", "result.json")
 
 
@@ -34,11 +34,12 @@ class LiveReport:
         """Write the report if there is something new; returns whether it did."""
         if (found := self._found()) == self._seen:
             return False
-        began = time.thread_time()
+        began = time.monotonic()
         try:
             self._write()
         finally:
-            self._rest_until = time.monotonic() + REST * (time.thread_time() - began)
+            ended = time.monotonic()
+            self._rest_until = ended + REST * (ended - began)
         self._seen = found
         return True
 

@@ -23,22 +23,39 @@ _RESAMPLES = (40, 400)
 _NORMAL = 1.96
 
 
+_Finished = tuple[str, str]  # a run id, and when the run finished ("": not yet)
+
+
+def _finished(trial: TrialOutcome) -> _Finished:
+    return trial.planned.run_id, trial.row.finished_at if trial.row else ""
+
+
 @dataclass(frozen=True, eq=False)
 class TestSongs:
-    """The score tables of finished runs, read once, and the metrics of each on resampled songs."""
+    """The score tables of finished runs, read once, and the metrics of each on resampled songs.
+
+    A run that is run again has another time of its end, and is read again.
+    """
 
     __test__ = False  # no test of pytest's
 
     files: Store
-    _tables: dict[str, ScoreTable | None] = field(default_factory=dict)
-    _values: dict[tuple[str, str], np.ndarray | None] = field(default_factory=dict)
+    _tables: dict[_Finished, ScoreTable | None] = field(default_factory=dict)
+    _values: dict[tuple[_Finished, str], np.ndarray | None] = field(default_factory=dict)
+
+    def forget_missing(self) -> None:
+        """Look again, for the next report, for the tables that were not there or could not be read."""
+        for run in [run for run, table in self._tables.items() if table is None]:
+            del self._tables[run]
+        for place in [place for place, value in self._values.items() if value is None]:
+            del self._values[place]
 
     def table(self, trial: TrialOutcome) -> ScoreTable | None:
         """The score table of a run; None if it has not finished, or its table is not there or cannot be read."""
-        id = trial.planned.run_id
-        if id not in self._tables:
-            self._tables[id] = self._read(id) if trial.row and not trial.row.pretext else None
-        return self._tables[id]
+        run = _finished(trial)
+        if run not in self._tables:
+            self._tables[run] = self._read(run[0]) if trial.row and not trial.row.pretext else None
+        return self._tables[run]
 
     def interval(
         self, metric: Metric, first: Sequence[TrialOutcome], second: Sequence[TrialOutcome] = ()
@@ -74,7 +91,7 @@ class TestSongs:
             return None
 
     def _resampled(self, metric: Metric, trial: TrialOutcome) -> np.ndarray | None:
-        place = trial.planned.run_id, metric.key
+        place = _finished(trial), metric.key
         if place not in self._values:
             table = self.table(trial)
             self._values[place] = None if table is None else _resampled(metric, table)

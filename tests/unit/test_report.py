@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from threading import Event
 from time import sleep
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, mean_squared_error, roc_auc_score
 
 from genrescale import report, results
-from genrescale.report import page
+from genrescale.report import page, songs
 from genrescale.report.figure import draw_scaling
 from genrescale.report.fits import crossings, family_fit
 from genrescale.report.live import LiveReport
@@ -398,6 +399,56 @@ def test_the_live_report_is_written_for_news_only_and_survives_a_store_that_fail
         write_run(files, trials[1])
         assert written.wait(60)
     assert asked[0] > 2
+
+
+def test_the_live_report_rests_for_twenty_times_what_it_waited_for_its_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, clock = Store(str(tmp_path)), [1000.0]
+    write_run(files, make_trial("waveform", 400, 1))
+    monkeypatch.setattr("genrescale.report.live.time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def write() -> None:
+        clock[0] += 3.0  # no work of the processor
+
+    live = LiveReport(files, "report.html", write)
+    assert live.look()
+    assert live._rest_until == 1003 + 20 * 3
+
+
+def test_the_live_report_reads_the_scores_of_a_finished_run_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, read, whole = Store(str(tmp_path)), [], songs.read_scores
+    _single_label(files, 6, seeds=(0,))
+
+    def reads(files: Store, path: str) -> Any:
+        read.append(path)
+        return whole(files, path)
+
+    def again(trial: PlannedTrial, second: int) -> None:
+        ended = f"2026-01-03T03:04:{second:02d}Z"
+        write_run(files, trial, finished_at=ended, seconds_total=10.0**second, accuracy=0.5, rmse=None)
+        assert live.look()
+
+    monkeypatch.setattr(songs, "read_scores", reads)
+    live = report.live_report(files)
+    assert live.look()
+    first, second = (make_trial(family, 100, 0) for family in FAMILIES)
+    scores = [f"runs/{trial.run_id}/scores.parquet" for trial in (first, second)]
+    assert sorted(read) == sorted(scores)
+    again(first, 3)  # with other scores, maybe
+    assert read[2:] == scores[:1]
+    sound = files.read_bytes(scores[1])
+    files.write_bytes(scores[1], b"half")
+    again(second, 4)
+    files.write_bytes(scores[1], sound)
+    write_run(files, make_trial("waveform", 400, 1))
+    assert live.look()
+    assert read[3:] == [scores[1]] * 2
+    write_run(files, make_trial("waveform", 400, 2))
+    assert live.look()
+    assert len(read) == 5
 
 
 def test_a_run_that_trains_shows_how_far_it_is_with_its_curve(tmp_path: Path) -> None:
