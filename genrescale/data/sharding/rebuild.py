@@ -51,9 +51,10 @@ def planned_shards(manifest: Manifest) -> dict[str, PlannedShard]:
 def rebuild_index(store: Store, manifest: Manifest, shard: int, planned: PlannedShard) -> str:
     """Rewrite the index of an intact shard; return the SHA-256 of the index.
 
-    The bytes equal those of the lost index if ``planned`` comes from the plan and the pyarrow version is the same.
-    Otherwise the manifest needs the new SHA-256 (``with_indexes``). Raises ValueError, and writes nothing, if the tar
-    is not the one that the manifest knows.
+    The notes on songs, which only the lost index held, are lost. Where there were none, the bytes equal those of the
+    lost index if ``planned`` comes from the plan and the pyarrow version is the same. Otherwise the manifest needs the
+    new SHA-256 (``with_indexes``). Raises ValueError, and writes nothing, if the tar is not the one that the manifest
+    knows.
     """
     path = manifest.shard_name(shard)
     if not store.exists(path):
