@@ -16,7 +16,7 @@ from genrescale.telemetry.terminal import say
 
 LIMITS_S = (30, 90)
 """How long Ray's processes may take to start: at first as Ray itself allows, then as a busy machine may need."""
-_PREFIX = "genrescale-"
+_PREFIX = "gr-"  # short, so that a TMPDIR of 20 bytes is short enough
 _LONGEST_BELOW = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/dash_TaskEventsHead"
 _SOCKET_LEN = 103 if sys.platform == "darwin" else 107  # bytes of a socket's path
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")

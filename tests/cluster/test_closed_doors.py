@@ -102,7 +102,7 @@ def test_nothing_listens_beyond_loopback(training: subprocess.Popen[bytes]):
 def test_another_user_without_the_token_is_turned_away(training: subprocess.Popen[bytes], environment: dict[str, str]):
     doors = [f"127.0.0.1:{port}" for _, port in listening(training)]
     pids = ",".join(str(process.pid) for process in tree(training))
-    [private] = (ray.parent for ray in Path(environment["TMPDIR"]).glob("genrescale-*/ray"))
+    [private] = (ray.parent for ray in Path(environment["TMPDIR"]).glob("gr-*/ray"))
     ended = subprocess.run(
         [sys.executable, str(KNOCK), pids, str(private), *doors], capture_output=True, text=True, timeout=300
     )
