@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-
-# librosa, a reference of the golden tests, compiles for 40 s when it is first imported; without that it takes 4
-os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -123,11 +123,15 @@ with stoppable("inventory"):
 
 @pytest.mark.parametrize(
     ("sent", "shell"),
-    [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, ["env", "--ignore-signal=INT"])],
+    [
+        (signal.SIGINT, ["env", "--default-signal=INT"]),
+        (signal.SIGTERM, ["env", "--default-signal=INT"]),
+        (signal.SIGTERM, ["env", "--ignore-signal=INT"]),
+    ],
     ids=["ctrl-c", "term", "term-in-the-background"],
 )
 def test_an_interrupt_is_answered_at_once_and_both_kinds_end_alike(sent: signal.Signals, shell: list[str]):
-    """A script's ``&`` starts a job that ignores SIGINT."""
+    """A script's ``&`` starts a job that ignores SIGINT, and so does the one that started these tests, perhaps."""
     job = subprocess.Popen(
         [*shell, sys.executable, "-c", SLEEPER], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -143,9 +147,11 @@ def test_a_job_that_is_stopped_says_how_it_goes_on(
     sent: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     before = signal.getsignal(signal.SIGTERM)
+    interrupting = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr("genrescale.launch.cluster._init", lambda options: None)  # without a cluster
     monkeypatch.setattr("genrescale.data.sharding.synthetic.run_tasks", lambda *_: signal.raise_signal(sent))
     ended = run("synthesize_corpus", f"out={tmp_path}")
+    signal.signal(signal.SIGINT, interrupting)
     assert ended.returncode == 130
     assert "synthesize_corpus: stopping\n" in ended.stderr
     assert ended.stderr.endswith("synthesize_corpus: stopped; the same command continues where it was\n")
