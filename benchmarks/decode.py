@@ -58,7 +58,7 @@ def encode(folder: Path) -> dict[str, Path]:
 
 def with_ffmpeg(path: Path) -> np.ndarray:
     with path.open("rb") as file:
-        return decode_with_ffmpeg(file.fileno(), "song", 60.0)
+        return decode_with_ffmpeg(file.fileno(), "song", 60.0).pcm_T
 
 
 def with_pyav(path: Path) -> np.ndarray:
