@@ -222,6 +222,6 @@ def _explain(job: str, schema: type, overrides: Sequence[str], error: BaseExcept
         return f"{key!r} is not set by default; write +{key}=VALUE to add it"
     message = next((line for line in str(root).splitlines() if line.strip()), type(root).__name__)
     if key and (kind := next((kind for words, kind in _KINDS.items() if words in message), "")):
-        typed = next((value for name, _, value in (o.partition("=") for o in overrides) if name == key), "")
+        typed = next((value for name, _, value in (o.partition("=") for o in overrides) if name.lstrip("+") == key), "")
         return f"{key}={typed} is not {kind}"
     return f"{key}: {message}" if key and key not in message else message

@@ -31,11 +31,9 @@ class ExportJob:
 
 def main(job: ExportJob) -> None:
     from genrescale.export import export_run
-    from genrescale.models.own import use_own
 
-    use_own(job.own_model)
     to = place(job.store, job.to, "to")
-    spec = export_run(place(job.store, job.out, "out"), job.run, to, job.licence)
+    spec = export_run(place(job.store, job.out, "out"), job.run, to, job.licence, job.own_model)
     say(f"{to.uri}: {spec.model}, windows of {spec.crop_s:g} s")
 
 

@@ -20,7 +20,7 @@ from _idle import refuse_idle
 from genrescale.config import SiteConfig
 from genrescale.config.corpus import ShardSettings, SynthesisConfig
 from genrescale.config.sweep import SweepConfig
-from genrescale.launch.cluster import check_gpu, connect
+from genrescale.launch.cluster import check_gpu, connect, nodes_ahead
 from genrescale.telemetry.terminal import say
 
 
@@ -41,7 +41,6 @@ def main(job: ScaleSweepJob) -> int:
     from genrescale.data.manifest import read_manifest
     from genrescale.data.sharding.synthetic import embedded_corpus
     from genrescale.launch import sweep
-    from genrescale.launch.capacity import nodes_ahead
     from genrescale.report import live_report, report_sweep
     from genrescale.results.changes import show_outdated
     from genrescale.storage.lease import writing

@@ -6,8 +6,7 @@ python jobs/tag.py song.mp3 model=/models/musicnn picture=tags.png             a
 python jobs/tag.py /music model=/models/musicnn format=csv out=tags.csv        every song of a folder
 python jobs/tag.py /data/shards model=s3://models/a format=json out=tags.jsonl    a sharded corpus, on Ray
 
-embeddings=FILE.parquet also keeps each song's embedding: the input of the output layer, averaged over windows.
-A song that cannot be read is named, passed over and counted; the exit status is then 1.
+embeddings=FILE.parquet keeps the songs' embeddings. A song that cannot be read is named; the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -42,7 +41,6 @@ class TagJob:
 def main(job: TagJob) -> int:
     from genrescale.data.manifest import read_manifest
     from genrescale.export import load_exported
-    from genrescale.models.own import use_own
     from genrescale.tagging.embeddings import keep_embeddings
     from genrescale.tagging.files import decode_song, is_corpus, list_audio, tag_files
     from genrescale.tagging.output import Show, write_tags
@@ -54,29 +52,27 @@ def main(job: TagJob) -> int:
     outputs = {"out": job.out, "embeddings": job.embeddings}
     out, kept = (place(job.store, path, name) if path else None for name, path in outputs.items())
     check_gpu(job.use_gpu, "use_gpu")
-    use_own(job.own_model)
     model = place(job.store, job.model, "model").uri
     if len(job.songs) == 1 and is_corpus(first := place(job.store, job.songs[0], "songs")):
         if job.picture:
             raise ValueError("picture= is of one song; this is a corpus")
         from genrescale.tagging.corpus import tag_corpus  # with Ray, which files do not need
 
-        exported, manifest = load_exported(model), read_manifest(first.uri)
+        exported, manifest = load_exported(model, own_model=job.own_model), read_manifest(first.uri)
         with connect(job.cpus):
             results = tag_corpus(exported, manifest, job.use_gpu, bool(kept), job.whole_song)
             return write_tags(keep_embeddings(results, kept), len(manifest), exported.vocabulary, show, out)
     if job.cpus:
         raise ValueError("cpus= is of a sharded corpus, which is tagged on Ray; files are tagged one by one")
-    exported = load_exported(model, "cuda" if job.use_gpu else "cpu")
+    exported = load_exported(model, "cuda" if job.use_gpu else "cpu", job.own_model)
     songs, unlisted = list_audio(job.songs, lambda song: place(job.store, song, "songs"))
     if job.picture and len(songs + unlisted) > 1:
         raise ValueError(f"picture= is of one song; these are {len(songs + unlisted)}")
-    tagged = tag_files(exported, songs, bool(kept), job.allow_internal_urls, job.whole_song)
-    results = keep_embeddings(chain(unlisted, tagged), kept)
-    failed = write_tags(results, len(songs) + len(unlisted), exported.vocabulary, show, out)
+    results = chain(unlisted, tag_files(exported, songs, bool(kept), job.allow_internal_urls, job.whole_song))
+    failed = write_tags(keep_embeddings(results, kept), len(songs + unlisted), exported.vocabulary, show, out)
     if job.picture and not failed:
-        picture = place(job.store, job.picture, "picture")
-        write_picture(picture, exported, decode_song(songs[0], job.allow_internal_urls), show)
+        clip = decode_song(songs[0], job.allow_internal_urls)
+        write_picture(place(job.store, job.picture, "picture"), exported, clip, show)
     return failed
 
 

@@ -27,6 +27,7 @@ from genrescale.config.metrics import ROW_METRICS
 from genrescale.export.card import Origin, model_card, pretrained_card
 from genrescale.models import build_model, count_parameters, full_dials, min_crop_len
 from genrescale.models.mtg_fcn import RATE, MtgMel
+from genrescale.models.own import use_own
 from genrescale.models.parts.fbank import FRAME_LEN, HOP_LEN, NUM_MELS, KaldiFbank
 from genrescale.models.parts.frontend import MelSettings
 from genrescale.results import ResultRow, ScoreTable, finished_runs, read_result, read_scores, run_folder
@@ -106,12 +107,14 @@ def export_pretrained(
     to.write_bytes(CARD, card.encode())
 
 
-def load_exported(uri: str, device: str = "cpu") -> Exported:
+def load_exported(uri: str, device: str = "cpu", own_model: str = "") -> Exported:
     """Load an exported model to ``device``.
 
+    One of a module of your own needs ``own_model``, its name: a file alone imports no code (``genrescale.models.own``).
     Raises FileNotFoundError if there is none, and ValueError, naming the file, if it is damaged or from a later
     version.
     """
+    use_own(own_model)
     store = Store(uri)
     if not store.exists(DATA):
         if store.exists(WEIGHTS):
@@ -171,11 +174,13 @@ def describe_frontend(model: nn.Module) -> dict[str, Any]:
     return {"kind": "waveform"}
 
 
-def export_run(files: Store, run_id: str, to: Store, licence: str = "") -> ModelSpec:
+def export_run(files: Store, run_id: str, to: Store, licence: str = "", own_model: str = "") -> ModelSpec:
     """Export the best weights of a finished run in ``files`` (the ``out`` of a sweep or of jobs/train.py).
 
+    ``own_model`` is as in ``load_exported``.
     Raises ValueError for a run that is not finished, listing the finished ones, and for one without stored weights.
     """
+    use_own(own_model)
     row = read_result(files, run_id)
     if row is None:
         known = ", ".join(finished_runs(files)[:10]) or "none"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from genrescale.config import SiteConfig
-from genrescale.launch.cluster import cluster_nodes, connect, default_cpus
 
 DRIVER_CPUS = 0.01  # Tune refuses a trial of 0 CPUs; the driver function only waits
 
@@ -42,16 +40,6 @@ def capacity(site: SiteConfig, nodes: Sequence[Node]) -> Capacity:
         f"for data, {DRIVER_CPUS:g} for its driver) and {gpus} GPU(s), each worker on one node; the nodes have: "
         f"{have}; lower site.workers, site.cpus_per_worker or site.data_cpus"
     )
-
-
-def nodes_ahead(num_cpus: int = 0) -> list[dict[str, float]]:
-    """The nodes that a job would run on, without starting a cluster: this machine, or the one at RAY_ADDRESS."""
-    if "RAY_ADDRESS" in os.environ:
-        with connect(num_cpus):
-            return cluster_nodes()
-    import torch
-
-    return [{"CPU": float(num_cpus or default_cpus()), "GPU": float(torch.cuda.device_count())}]
 
 
 def _fits(site: SiteConfig, nodes: Sequence[Node], trials: int) -> bool:

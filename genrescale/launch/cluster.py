@@ -50,9 +50,14 @@ UNDER_WAY = "the job had started"  # a note on what ends a job once it may have 
 _LOGICAL_CPUS_PER_CORE = 2  # trials overlap one's start-up with another's training; threads per worker are fixed
 
 
-def default_cpus() -> int:
-    """Logical CPUs of a private cluster: twice the cores this process may use, at least 4."""
-    return max(4, _LOGICAL_CPUS_PER_CORE * len(os.sched_getaffinity(0)))
+def logical_cpus(num_cpus: int = 0) -> int:
+    """Logical CPUs of a private cluster; for 0, twice the cores this process may use, at least 4.
+
+    Raises ValueError for a negative number.
+    """
+    if num_cpus < 0:
+        raise ValueError(f"cpus={num_cpus} must be 0 or more; 0 means as many as this machine suggests")
+    return num_cpus or max(4, _LOGICAL_CPUS_PER_CORE * len(os.sched_getaffinity(0)))
 
 
 @contextmanager
@@ -77,12 +82,10 @@ def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
 
     A private cluster has its own temporary folder and address, so another cluster on the machine, running or dead, is
     neither used nor disturbed. Nobody else gets in: its servers listen on loopback and ask for a random token, which
-    only the environment of its own processes holds. ``num_cpus`` are its logical CPUs (0: ``default_cpus``);
+    only the environment of its own processes holds. ``num_cpus`` are its logical CPUs (``logical_cpus``);
     ``trains`` gives it what Ray Train needs. Raises ConnectionError where ``RAY_ADDRESS`` leads nowhere, and
     RayStartError where a private cluster does not start.
     """
-    if num_cpus < 0:
-        raise ValueError(f"cpus={num_cpus} must be 0 or more; 0 means as many as this machine suggests")
     ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     with ExitStack() as closing:
         if "RAY_ADDRESS" in os.environ:
@@ -147,6 +150,16 @@ def cluster_nodes() -> list[dict[str, float]]:
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def nodes_ahead(num_cpus: int = 0) -> list[dict[str, float]]:
+    """The nodes that a job would run on, without starting a cluster: this machine, or those at ``RAY_ADDRESS``."""
+    if "RAY_ADDRESS" in os.environ:
+        with connect():
+            return cluster_nodes()
+    import torch
+
+    return [{"CPU": float(logical_cpus(num_cpus)), "GPU": float(torch.cuda.device_count())}]
 
 
 def _init(options: Mapping[str, Any]) -> None:
@@ -226,7 +239,7 @@ def check_gpu(wanted: bool, setting: str) -> None:
 def _private_options(folder: str, num_cpus: int, trains: bool) -> dict[str, Any]:
     return {
         "address": "local",
-        "num_cpus": num_cpus or default_cpus(),
+        "num_cpus": logical_cpus(num_cpus),
         # Without the dashboard's state API the end of every Ray Train run waits 12 s for an answer; its nine processes
         # cost other jobs seconds for nothing.
         "include_dashboard": trains,

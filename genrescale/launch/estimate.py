@@ -71,7 +71,7 @@ def estimate_text(
     seconds = sum(_seconds(trial, rates[trial.run.model.name]) for trial in missing) / concurrent
     sources = "; ".join(f"{name} {rate.clips_per_s:.3g} clips/s, {rate.source}" for name, rate in rates.items())
     lines = [
-        f"About {_hours(seconds)} of training for {len(missing)} runs ({sources}), and up to a minute to start each; "
+        f"About {_hours(seconds)} for {len(missing)} runs, with the start of each ({sources}); "
         "early stopping makes it less."
     ]
     costs = {name: rate.cost for name, rate in rates.items() if rate.cost}

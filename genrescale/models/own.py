@@ -49,7 +49,7 @@ def own_model(name: str) -> type[Tagger]:
     if name not in _NAMED:
         raise ValueError(
             f"model {name!r} lies in a module of its own, which a file may not import: if you trust that code, name it "
-            f"yourself (own_model={name} of a job, genrescale.models.own.use_own in Python)"
+            f"yourself: own_model={name}"
         )
     return _NAMED[name]
 

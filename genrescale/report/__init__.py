@@ -81,8 +81,8 @@ def build_report(
 ) -> Report:
     """Build the report of the sweep in ``files``, or of the ``compared`` runs alone (``find_runs``).
 
-    ``songs`` keeps the score tables for the next report. Raises FileNotFoundError if no sweep was planned there and no
-    run has finished.
+    ``songs`` keeps the score tables for the next report. Raises ValueError if no sweep was planned there and no run has
+    finished.
     """
     trials, errors, refused = read_trials(files, compared)
     grid = [trial for trial in trials if trial.planned.axis == "grid"]

@@ -176,11 +176,21 @@ def test_a_reader_that_has_enough_ends_the_job_without_a_word(tmp_path: Path):
         (("tag", "x.wav", "model=m", "use_gpu=yep"), "use_gpu=yep is not true or false"),
         (("synthesize_corpus", "/music"), "'/music' is no setting; settings are NAME=VALUE, such as out=/music"),
         (("inventory", "yes=true"), "yes=true has no effect without delete="),
+        (
+            ("synthesize_corpus", "out=x", "cpus=-1"),
+            "cpus=-1 must be 0 or more; 0 means as many as this machine suggests",
+        ),
     ],
 )
 def test_a_value_of_another_kind_is_named_as_it_was_typed(given: tuple[str, ...], words: str):
     ended = run(*given)
     assert (ended.returncode, ended.stderr) == (2, f"{given[0]}: {words}\n")
+
+
+def test_a_negative_number_of_cpus_is_refused_before_ray_starts(tmp_path: Path):
+    ended = run("synthesize_corpus", f"out={tmp_path}", "cpus=-1")
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("cpus=-1 must be 0 or more; 0 means as many as this machine suggests\n")
 
 
 def test_a_folder_without_anything_in_it_is_said(tmp_path: Path):

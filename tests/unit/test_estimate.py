@@ -12,7 +12,7 @@ from helpers.sweeps import make_row
 from genrescale.config import DataConfig, OptimConfig, SiteConfig
 from genrescale.config.sweep import SweepConfig
 from genrescale.data.manifest import Manifest
-from genrescale.launch import capacity, estimate
+from genrescale.launch import cluster, estimate
 from genrescale.launch.sweep import Trial, format_trials, plan_trials
 from genrescale.models import build_model
 from genrescale.results import write_result
@@ -56,7 +56,7 @@ def test_hours_disk_and_memory_follow_from_a_measured_rate(trials: list[Trial]) 
     windows = 2 * 18 + 18
     seconds = 4 * (8_000 / 10 + windows / 3 / 10 + 40) / 2
     time, space = text_of(trials).splitlines()
-    assert time.startswith(f"About {estimate.format_duration(seconds)} of training for 4 runs (")
+    assert time.startswith(f"About {estimate.format_duration(seconds)} for 4 runs, with the start of each (")
     assert "waveform 10 clips/s, measured here; spectrogram 10 clips/s, measured here" in time
     assert "about 4.0 GB of checkpoints" in space  # 4 runs, 5 copies of 50 million weights
     assert "about 1.2 GB of memory" in space  # 4 copies, and the activations of 4 clips
@@ -91,11 +91,11 @@ def test_a_dry_run_lists_the_runs_and_what_they_take_without_ray(
     trials: list[Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(capacity, "connect", None)  # a call would fail
-    nodes = capacity.nodes_ahead(6)
+    monkeypatch.setattr(cluster, "connect", None)  # a call would fail
+    nodes = cluster.nodes_ahead(6)
     assert nodes[0]["CPU"] == 6
     listed = format_trials(trials, site_of(trials), nodes)
-    assert "of training for" in listed
+    assert "with the start of each" in listed
     assert listed.count("to run") == 4
 
 

@@ -58,10 +58,8 @@ class NoModule:
 LOAD = """
 import sys
 from genrescale.export import load_exported
-from genrescale.models.own import use_own
-use_own(sys.argv[2])
 try:
-    print(load_exported(sys.argv[1]).spec.model)
+    print(load_exported(sys.argv[1], own_model=sys.argv[2]).spec.model)
 except ValueError as error:
     print(error)
 print("mymusic" in sys.modules)

@@ -8,6 +8,7 @@ of its process.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,8 @@ class Census:
 
 def take_census(songs: Sequence[Song]) -> Census:
     """Read the headers of at most _MOST songs."""
-    asked = [song for song in songs if "://" not in song.path][:: max(1, len(songs) // _MOST)]
+    local = [song for song in songs if "://" not in song.path]
+    asked = local[:: max(1, math.ceil(len(local) / _MOST))]
     with ThreadPoolExecutor(_READERS) as pool:
         told = list(pool.map(told_seconds, [Path(song.path) for song in asked]))
     known = [(song, seconds) for song, seconds in zip(asked, told, strict=True) if seconds]

@@ -105,7 +105,8 @@ def _finished_manifest(
 ) -> tuple[Manifest, dict[str, list[str]]]:
     """Build the manifest once all shards are written, and list the songs with a note on each by the note.
 
-    Raises CorpusChangedError if another job wrote meanwhile."""
+    Raises CorpusChangedError if another job wrote meanwhile.
+    """
     indexes = read_indexes(out, tasks)
     if None in indexes:
         raise CorpusChangedError(
