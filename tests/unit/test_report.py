@@ -330,6 +330,19 @@ def _single_label(files: Store, num_songs: int, seeds: Sequence[int] = SEEDS) ->
     return report.build_report(files)
 
 
+def test_songs_that_are_all_wrong_have_no_interval(tmp_path: Path) -> None:
+    """Any choice of them scores the same, which says nothing about other songs."""
+    files, trial = Store(str(tmp_path)), make_trial("waveform", 100, 0)
+    results.write_planned(files, [trial])
+    true_NK = np.eye(3)[np.arange(4) % 3]
+    table = ScoreTable([f"song-{i}" for i in range(4)], [1] * 4, [False] * 4, true_NK, np.roll(true_NK, 1, axis=1))
+    results.write_scores(files, f"runs/{trial.run_id}/scores.parquet", table, TAGS)
+    write_run(files, trial, accuracy=0.0, rmse=None, test_songs=4)
+    built = report.build_report(files)
+    assert built.answer.lead == "Accuracy with 100 songs, one seed: 0.0000."
+    assert any(note.startswith("Only 4 test songs") for note in built.notes)
+
+
 def test_few_test_songs_give_no_verdict_and_many_do(tmp_path: Path) -> None:
     few, many = (_single_label(Store(str(tmp_path / str(number))), number) for number in (6, 600))
     assert few.answer.headline.endswith("with 100 songs, but 6 test songs cannot rule out chance")
