@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from helpers.dashboards import dashboard_answers
 from helpers.sweeps import ONE_SIZE
 
 from genrescale.data.manifest import Manifest
@@ -24,14 +25,6 @@ ROOT = Path(__file__).parents[2]
 KNOCK = ROOT / "tests/helpers/knock.py"
 NET = "10.78.0"
 CANARY = "5ecret0f7hebucketthatn0b0dysees"
-DASHBOARD = (
-    "/api/jobs/",
-    "/nodes?view=details",
-    "/api/v0/actors",
-    "/api/v0/workers",
-    "/api/v0/tasks",
-    "/api/cluster_status",
-)
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +116,8 @@ def test_the_knocking_would_be_heard_with_the_token(training: subprocess.Popen[b
         answers.append(subprocess.run([*command, *header], capture_output=True, text=True, timeout=30).stdout)
     assert "200" in answers
     [port] = [port for port, answer in zip(dashboard, answers, strict=True) if answer == "200"][:1]
-    for path in DASHBOARD:
-        command = ["curl", "-s", "-m", "30", *header, f"http://127.0.0.1:{port}{path}"]
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
-        assert shown, path
-        assert not [secret for secret in (CANARY, CANARY[::-1], token["RAY_AUTH_TOKEN"]) if secret in shown], path
+    for path, answer in dashboard_answers(f"http://127.0.0.1:{port}", token["RAY_AUTH_TOKEN"]).items():
+        assert not [secret for secret in (CANARY, CANARY[::-1], token["RAY_AUTH_TOKEN"]) if secret in answer], path
 
 
 def test_the_keys_of_the_bucket_are_in_no_file_of_a_private_sweep(

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import psutil
 import pytest
+from helpers.dashboards import JOB_LISTS, dashboard_answers
 from helpers.nodes import ROOT, Cluster, cluster_of_nodes, fill_bucket, outside
 from helpers.sweeps import ONE_SIZE
 
@@ -70,7 +71,7 @@ def test_the_literal_command_trains_on_two_nodes_what_one_worker_trains(
         np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
 
 
-def test_the_keys_are_in_no_log_report_or_checkpoint(
+def test_the_keys_are_in_no_log_report_checkpoint_or_answer_of_the_dashboard(
     cluster: Cluster, submitted: subprocess.CompletedProcess[str], bucket: Store
 ):
     canaries = [cluster.client[name].encode() for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")]
@@ -86,6 +87,11 @@ def test_the_keys_are_in_no_log_report_or_checkpoint(
     for shown in (cluster.ray(*question) for question in (("job", "logs", "two"), ("job", "list"))):
         assert shown.returncode == 0
         assert not any(canary.decode() in shown.stdout + shown.stderr for canary in canaries)
+    token = (cluster.state / "token").read_text().strip()
+    for path, answer in dashboard_answers(cluster.client["RAY_API_SERVER_ADDRESS"], token).items():
+        assert "two" in answer or path not in JOB_LISTS, path  # it tells of the job, so it could tell its keys
+        assert not any(canary.decode() in answer for canary in canaries), path
+        assert token not in answer, path
 
 
 def test_a_job_that_cannot_work_fails_with_one_sentence(cluster: Cluster, bucket: Store):
