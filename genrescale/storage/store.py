@@ -123,13 +123,22 @@ class Store:
 
     def folders(self, prefix: str = "") -> list[str]:
         """Return the names of the folders directly under ``prefix``, sorted; none if there is no such folder."""
+        return self._entries(prefix, "directory")
+
+    def files(self, prefix: str = "") -> list[str]:
+        """Return the names of the files directly under ``prefix``, sorted; none if there is no such folder."""
+        return self._entries(prefix, "file")
+
+    def _entries(self, prefix: str, kind: str) -> list[str]:
         self._refuse_http()
         with self._at(prefix) as (fs, full):
             try:
                 entries = fs.ls(full, detail=True)
             except FileNotFoundError:
                 return []
-            return sorted(os.path.basename(e["name"].rstrip("/")) for e in entries if e["type"] == "directory")
+            found = [entry["name"] for entry in entries if entry["type"] == kind]
+            # an empty object stands for the folder itself
+            return sorted(os.path.basename(name.rstrip("/")) for name in found if name.rstrip("/") != full.rstrip("/"))
 
     def _refuse_http(self) -> None:
         if self.uri.startswith(_HTTP):

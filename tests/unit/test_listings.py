@@ -334,3 +334,17 @@ def test_the_ends_of_names_are_not_told_one_by_one(tmp_path: Path):
     assert list_corpus("folder", str(tmp_path)).lines() == [
         "passed over (other suffixes): 50, the first rock/take.0, rock/take.1, rock/take.10"
     ]
+
+
+def test_songs_beside_those_of_a_table_are_told(tmp_path: Path):
+    """Where its songs lie, and nowhere else: a table may lie in a folder with much that is not its corpus."""
+    make(tmp_path, "clips/a.mp3", "clips/b.mp3", "clips/cover.jpg", "clips/.b.mp3", "c.mp3", "d.mp3", "other/e.mp3")
+    path = table(tmp_path, "path,labels\nclips/a.mp3,rock\n./c.mp3,rock\nclips/bad.mp3,\n,rock\n")
+    listing = list_corpus("table", path)
+    assert len(listing.songs) == 3
+    assert listing.passed.account() == "6 files found: 2 of songs, 4 passed over"
+    assert listing.passed.lines() == [
+        "passed over (hidden, because the name begins with a dot): 1, namely clips/.b.mp3",
+        "passed over (songs that no row of the table names): 2, namely clips/b.mp3, d.mp3",
+        "passed over (suffix .jpg): 1, namely clips/cover.jpg",
+    ]

@@ -24,7 +24,8 @@ from genrescale.data.corpora import (
     table,
 )
 from genrescale.data.corpora.listing import Listing
-from genrescale.data.corpora.walking import passed_over
+from genrescale.data.corpora.song_addresses import split_address
+from genrescale.data.corpora.walking import beside_table, passed_over
 from genrescale.storage.store import Store
 
 CORPORA: dict[str, Callable[..., tuple[list[Song], Vocabulary]]] = {
@@ -47,8 +48,8 @@ LISTINGS: dict[str, Callable[..., Listing]] = {
     "audiofolder": audiofolder.read_listing,
 }
 """Corpora made by hand: their listings tell bad rows and passed files. In others a bad row is an error."""
-UNACCOUNTED = ("synthetic", "table")
-"""Corpora that do not lie in a folder of their own, or that genrescale wrote."""
+UNACCOUNTED = ("synthetic",)
+"""Corpora that genrescale wrote."""
 _KINDS = {str: "text", bool: "true or false", int: "a whole number", tuple: "a list of names like [train,test]"}
 
 
@@ -64,6 +65,9 @@ def list_songs(corpus: str, audio: str, **options: Any) -> tuple[list[Song], Voc
 def list_corpus(corpus: str, audio: str, **options: Any) -> Listing:
     """List a corpus as ``list_songs`` does, and what is passed over and, for corpora in LISTINGS, rejected."""
     listing = _listed(corpus, audio, options)
+    if corpus == "table":
+        named = [*(song.address for song in listing.songs), *(row.path for row in listing.rejected)]
+        return replace(listing, passed=beside_table(split_address(_whole(audio))[0], named))
     if corpus in LISTINGS or corpus in UNACCOUNTED:
         return listing
     return replace(listing, passed=passed_over(Store(_whole(audio)), [song.address for song in listing.songs]))

@@ -25,6 +25,7 @@ LINKED = "linked folders, which are not followed; cp -rL makes a copy"
 BROKEN = "links that lead nowhere"
 FORBIDDEN = "not readable for this user"
 SPECIAL = "no plain files"
+UNNAMED_ROWS = "songs that no row of the table names"
 UNNAMED = "songs that no table names, or not the chosen part of it"
 NOT_TEXT = "names that are not Unicode text; rename them"
 _SHOWN = 3
@@ -152,6 +153,35 @@ def passed_over(store: Store, addresses: Iterable[str]) -> PassedOver:
     tables = [path for path in rest if path.endswith(TABLE_SUFFIXES)]
     passed.tables = len(tables)
     passed.add(UNNAMED, *songs_among(sorted(set(rest) - set(tables)), passed))
+    return passed
+
+
+def beside_table(store: Store, addresses: Iterable[str]) -> PassedOver:
+    """Account for the songs that lie where those of a table lie, at ``addresses``, and that no row names.
+
+    A table often lies in a folder with much else, so only the folders that its paths begin with are looked into, and
+    of files beside the table itself those with a suffix of a song.
+    """
+    root, used = root_of(store), set(map(canonical, addresses))
+    inside = [path[len(root) + 1 :] for path in used if path.startswith(f"{root}/")]
+    passed = PassedOver()
+    try:
+        if store.uri.startswith(WEB) or not inside:
+            return passed
+        files = [name for name in store.files() if is_audio(name)] if any("/" not in path for path in inside) else []
+        passed.found = len(files)
+        for folder in sorted({path.split("/")[0] for path in inside if "/" in path}):
+            if store.folders(folder) or store.files(folder):
+                found, other = listed_files(store.child(folder))
+                files += [f"{folder}/{path}" for path in found]
+                passed.found += other.found
+                for reason, names in other.names.items():
+                    passed.add(reason, *(f"{folder}/{name}" for name in names))
+    except (StoreError, OSError) as error:
+        return PassedOver(unlisted=str(error))
+    rest = [path for path in files if canonical(f"{root}/{path}") not in used]
+    passed.songs = len(files) - len(rest)
+    passed.add(UNNAMED_ROWS, *songs_among(rest, passed))
     return passed
 
 
