@@ -33,6 +33,7 @@ from genrescale.describe.figures import (
 from genrescale.describe.reading import ClipChoice, DescribeSettings, HeardSong, ShardHeard
 from genrescale.describe.words import listed, notes
 from genrescale.display.html import data_uri, render_template
+from genrescale.display.style import dark_svg
 from genrescale.display.text import count_text
 from genrescale.storage.lease import writing
 from genrescale.storage.store import Store
@@ -113,13 +114,13 @@ def render_page(
         max_rows=MAX_ROWS,
         imbalance=spread_of_labels,
         notes=[*notes(manifest), *_heard_notes(manifest, measured, damaged)],
-        matrix=data_uri(co_occurrence_svg(names, count_CC)) if together else "",
+        matrix=_shown(co_occurrence_svg(names, count_CC)) if together else None,
         matrix_tags=min(len(names), MAX_MATRIX_TAGS),
         num_used=len(names),
         pairs=top_pairs(names, count_CC, len(manifest)) if together else [],
-        durations=data_uri(histogram_svg(seconds, "Durations", "seconds")),
+        durations=_shown(histogram_svg(seconds, "Durations", "seconds")),
         duration_spreads=spreads(seconds),
-        levels=data_uri(histogram_svg(level, "Loudness", "RMS, dBFS")) if measured else "",
+        levels=_shown(histogram_svg(level, "Loudness", "RMS, dBFS")) if measured else None,
         level_spreads=spreads(level),
         num_measured=len(measured),
         clipped=sum(song.clipped > 0 for song in measured),
@@ -128,6 +129,11 @@ def render_page(
         clips=_clip_views(manifest, clips, songs),
         quarantine=quarantine_reasons(Store(manifest.uri)),
     )
+
+
+def _shown(svg: bytes) -> dict[str, str]:
+    """A figure for a light page and one for a dark page."""
+    return {"light": data_uri(svg), "dark": data_uri(dark_svg(svg))}
 
 
 def _extremes(manifest: Manifest, measured: Sequence[HeardSong], loudest: bool) -> list[tuple[str, float]]:

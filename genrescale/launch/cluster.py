@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from genrescale.launch.private_ray import LIMITS_S, private_folder, reason, replaced, start
+from genrescale.launch.warm_start import WarmWorkers, warm_workers
 from genrescale.telemetry.terminal import say
 
 # Read by Ray's processes when they start.
@@ -26,6 +27,7 @@ _PRIVATE_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process per run, for nodes that a cloud takes back
     "RAY_gcs_server_port_wait_time_s": str(LIMITS_S[-1]),
+    "RAY_prestart_worker_first_driver": "0",  # workers that belong to no job are started again for the first one
     "RAY_worker_niceness": "0",  # beside the job's own; with Ray's 15 its workers starve beside any other program
 }
 _ENVIRONMENT = {
@@ -88,6 +90,7 @@ def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
     """
     ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     with ExitStack() as closing:
+        folder, warm = "", WarmWorkers()
         if "RAY_ADDRESS" in os.environ:
             options = _submitted_options(ours)
         else:
@@ -96,13 +99,17 @@ def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
             ours |= _PRIVATE_ENVIRONMENT | {"RAY_AUTH_TOKEN": secrets.token_hex(32), RENDEZVOUS: f"{folder}/rendezvous"}
             options = _private_options(f"{folder}/ray", num_cpus, trains)
         closing.enter_context(_environment(ours))
-        closing.enter_context(_read_again(private=RENDEZVOUS in ours))
+        if folder:
+            warm = closing.enter_context(warm_workers(folder, trains))
+            closing.enter_context(_environment(warm.environment))
+        closing.enter_context(_read_again(private=bool(folder)))
         import ray
 
         closing.callback(ray.shutdown)
         closing.enter_context(_without_worker_warnings())
         with _own_sigterm():
             _init(options)
+        warm.begin()
         # A sweep reports its failures itself, one line each; the traces are under its tune/ folder.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         with under_way():

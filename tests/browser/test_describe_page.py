@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,19 @@ def test_page_is_never_wider_than_the_window(browser: webdriver.Chrome, page: st
     _open(browser, page, width)
     assert browser.execute_script("return window.innerWidth") == width
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_figures_follow_dark_mode(browser: webdriver.Chrome, page: str) -> None:
+    shown = "return [...document.querySelectorAll('picture img')].map(image => image.currentSrc)"
+    _open(browser, page)
+    light = browser.execute_script(shown)
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    _open(browser, page)
+    turned = browser.execute_script(shown)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert len(light) == 3
+    for before, after in zip(light, turned, strict=True):
+        svg, dark_svg = (base64.b64decode(uri.partition(",")[2]).decode() for uri in (before, after))
+        assert "fill: #ffffff" in svg
+        assert "fill: #ffffff" not in dark_svg
