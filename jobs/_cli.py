@@ -41,6 +41,7 @@ EXIT_BAD_CONFIG = 2
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # as a shell says it of a program that was ended by SIGPIPE
+_CONTINUING = ("mix_corpora", "scale_sweep", "shard_corpus", "synthesize_corpus", "take_down", "train")
 _RIGHTS = "give this user the right to it, or take another address"
 _IN_THE_WAY = "a file lies where a folder is needed; move it, or take another address"
 _REMEDIES = {
@@ -101,7 +102,8 @@ def run_job(
     except (FailureBudgetError, CorpusChangedError, LeaseLostError, RayStartError) as error:
         _end(job, str(error), EXIT_FAILED)
     except KeyboardInterrupt:
-        say(f"{job}: stopped; the same command continues where it was", sys.stderr)
+        goes_on = "; the same command continues where it was" if job in _CONTINUING else ""
+        say(f"{job}: stopped{goes_on}", sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         if not _is_rays(error):

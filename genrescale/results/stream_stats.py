@@ -24,6 +24,8 @@ _SLOW = {
 }
 
 
+_FEW_GROUPS = 20
+
 # a worker's line: its name and the width of its column in a terminal
 COLUMNS = {"worker": 7, "clips/s": 9, "waiting": 9, "ahead": 7, "tries": 7, **dict.fromkeys((*READ_STAGES, "train"), 9)}
 LEGEND = (
@@ -69,6 +71,8 @@ def slow_stage_of(row: ResultRow) -> str:
 
 def slow_sentence(streams: Sequence[StreamStats]) -> str:
     """The stage that is slow, and what helps."""
+    if max(stream.groups for stream in streams) < _FEW_GROUPS:
+        return "too few groups to say which stage is slow"
     slow = slow_stage(streams)
     return f"slow stage: {slow} ({_SLOW[slow]})"
 

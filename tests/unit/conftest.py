@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,11 @@ def copy(made: Path, tmp_path: Path) -> Manifest:
     """A corpus of its own, to be damaged."""
     shutil.copytree(made.parent, tmp_path, dirs_exist_ok=True)
     return read_manifest(str(tmp_path / "out"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_warm_workers() -> Iterator[None]:
+    """Jobs that run here without their Ray start no process for its workers either."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genrescale.launch.warm_start.can_fork", lambda: False)
+        yield

@@ -348,3 +348,13 @@ def test_songs_beside_those_of_a_table_are_told(tmp_path: Path):
         "passed over (songs that no row of the table names): 2, namely clips/b.mp3, d.mp3",
         "passed over (suffix .jpg): 1, namely clips/cover.jpg",
     ]
+
+
+def test_folders_without_a_song_are_told(tmp_path: Path):
+    make(tmp_path, "rock/a.mp3", "polka/notes.txt", ".git/config")
+    (tmp_path / "jazz").mkdir()
+    lines = list_corpus("folder", str(tmp_path)).lines()
+    assert "note: 2 folders without a song, so the corpus lacks their labels: namely jazz, polka" in lines
+    (tmp_path / "jazz/b.mp3").touch()
+    (tmp_path / "polka/c.mp3").touch()
+    assert "without a song" not in str(list_corpus("folder", str(tmp_path)).lines())

@@ -687,7 +687,7 @@ def test_page_is_one_file_that_asks_for_nothing_and_the_same_rows_give_the_same_
 
 def test_each_worker_of_each_run_is_on_the_page_as_jobs_streams_prints_it(sweep: Store) -> None:
     trial = make_trial("waveform", 400, 1)
-    streams = [StreamStats(0, 2, 100.0, 3.0, clips=1000, fetch_s=4.0), StreamStats(1, 2, 100.0, 70.0, clips=900)]
+    streams = [StreamStats(0, 2, 100.0, 3.0, 99, 1000, fetch_s=4.0), StreamStats(1, 2, 100.0, 70.0, 99, 900)]
     write_run(sweep, trial, streams=[asdict(stream) for stream in streams])
     page = page_of(sweep)
     assert [name for name in page.tables if name.startswith("streams-")] == [f"streams-{trial.run_id}"]

@@ -19,7 +19,7 @@ from genrescale.training.timed import TimedGroups
 
 
 def stream(rank: int = 0, **values: float) -> StreamStats:
-    return StreamStats(**{"rank": rank, "read_tasks": 2, "seconds": 100.0, "clips": 1000, **values})  # type: ignore[arg-type]
+    return StreamStats(**{"rank": rank, "read_tasks": 2, "seconds": 100.0, "clips": 1000, "groups": 99, **values})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 
 from genrescale.launch import warm_client, warm_start
 from genrescale.launch.warm_client import variables
+from genrescale.launch.warm_start import can_fork
 
 JOB = {"RAY_RAYLET_PID": "4711", "RAY_JOB_ID": "01000000"}
 TOLD = """
@@ -122,7 +123,10 @@ def test_runtime_environments_of_more_than_variables_are_rays():
 
 
 def test_where_there_is_a_gpu_no_worker_is_forked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(warm_start, "_GPU_DEVICES", (str(tmp_path),))
+    monkeypatch.setattr(warm_start, "_GPU_DEVICES", ("/nowhere",))
+    assert can_fork()
+    monkeypatch.setattr(warm_start, "_GPU_DEVICES", ("/nowhere", str(tmp_path)))
+    assert not can_fork()
     with warm_start.warm_workers(str(tmp_path), trains=True) as warm:
         assert (warm.environment, warm.server) == ({}, None)
         warm.begin()

@@ -25,6 +25,7 @@ from genrescale.data.sharding.result import ShardingResult
 from genrescale.data.sharding.writer import ShardTask, write_shard
 from genrescale.data.takedowns import read_takedowns
 from genrescale.data.tasks import run_tasks
+from genrescale.display.text import count_text
 from genrescale.storage.lease import LEASE_PATH, Lease, claim, writing
 from genrescale.storage.names import is_part
 from genrescale.storage.store import Store
@@ -129,7 +130,7 @@ def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget
         progress.note(f"{len(missing)} shards to write, {num_finished} finished before")
         for report in run_tasks(write_shard, missing, name="write_shard", partly=progress.partly):
             reasons.update(report.quarantined)
-            broken = f", {len(reasons)} songs in quarantine" if reasons else ""
+            broken = f", {count_text(len(reasons), 'song')} in quarantine" if reasons else ""
             progress.advance(songs_of[report.name], f"{report.name} written{broken}")
             budget.check(reasons)
 

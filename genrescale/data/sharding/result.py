@@ -11,6 +11,7 @@ from genrescale.data.quarantine import Quarantined
 from genrescale.data.sharding.lengths import read_odd_lengths, sentence
 from genrescale.data.sharding.plan import PLAN_PATH
 from genrescale.data.sharding.splits import ArtistOverlap
+from genrescale.display.text import count_text
 
 _SHOWN = 5
 
@@ -64,7 +65,7 @@ class ShardingResult:
             f"{self.given} songs given: {len(manifest)} in shards ({excluded} excluded as copies across splits), "
             f"{len(self.quarantined)} in quarantine, {self.held_out} held out",
             f"{len(manifest.shards)} shards, {num_bytes:,} bytes; {self.written} written now, {self.skipped} before",
-            f"{len(self.quarantined)} songs in quarantine{rows}",
+            f"{count_text(len(self.quarantined), 'song')} in quarantine{rows}",
             *(f"  {song.path or song.key}: {song.reason}" for song in self.quarantined[:_SHOWN]),
         ]
         if self.held_out:
