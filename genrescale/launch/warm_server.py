@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from genrescale.launch.warm_client import FILES, REFUSED, TAKEN
@@ -73,7 +74,7 @@ def _become(client: socket.socket) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, request["mask"])
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
             file.write(request["oom_score"])
-        _read_settings()
+        _renew()
         sys.argv = request["arguments"]
         sys.path[0] = os.path.dirname(sys.argv[0])
         runpy.run_path(sys.argv[0], run_name="__main__")
@@ -88,8 +89,11 @@ def _become(client: socket.socket) -> None:
         os._exit(status)
 
 
-def _read_settings() -> None:
-    """Ray with the settings of the worker, some of which only the raylet knows: it read them when it was imported."""
+def _renew() -> None:
+    """What a fork must not share with the others: NumPy's random numbers; and Ray's settings, as the raylet gave them."""
+    import numpy as np
+
+    np.random.seed()
     from ray import _raylet
 
     raylet: Any = _raylet
@@ -97,14 +101,41 @@ def _read_settings() -> None:
     raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
+@contextlib.contextmanager
+def _no_random_ids() -> Iterator[None]:
+    """Import modules without Ray's generator of random ids, whose state all forks would share, and so their ids.
+
+    Ray draws one id for each class of actors. Those may be the same in all forks: the classes are, too.
+    """
+    from ray import actor
+    from ray._raylet import ActorClassID
+
+    class Own:
+        @staticmethod
+        def from_random() -> ActorClassID:
+            return ActorClassID(os.urandom(ActorClassID.size()))
+
+    before = actor.ActorClassID
+    actor.ActorClassID = Own
+    try:
+        yield
+    finally:
+        actor.ActorClassID = before
+
+
 def main(file: int, modules: list[str]) -> None:
+    """Import the modules before Ray's, wait for the line, import the others, and serve."""
     with socket.socket(fileno=file) as listener:
-        for name in modules:
-            if name.startswith("ray") and READ_ONCE[0] not in os.environ:
-                if not (line := sys.stdin.readline()):
-                    return
-                os.environ.update(json.loads(line))
+        early = modules[: modules.index("ray")] if "ray" in modules else modules
+        for name in early:
             importlib.import_module(name)
+        if late := modules[len(early) :]:
+            if not (line := sys.stdin.readline()):
+                return
+            os.environ.update(json.loads(line))
+            with _no_random_ids():
+                for name in late:
+                    importlib.import_module(name)
         serve(listener)
 
 
