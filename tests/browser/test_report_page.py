@@ -18,9 +18,17 @@ from genrescale.telemetry.stream_stats import StreamStats
 
 pytestmark = pytest.mark.browser
 STREAMS = [
-    StreamStats(0, 2, seconds=100.0, wait_s=2.0, clips=16_000, fetch_s=20.0, verify_s=8.0, copy_s=4.0),
+    StreamStats(0, 2, 100.0, 2.0, groups=99, clips=16_000, fetch_s=20.0, verify_s=8.0, copy_s=4.0),
     StreamStats(
-        rank=1, read_tasks=2, seconds=100.0, wait_s=60.0, clips=15_000, fetch_s=180.0, retries=3, ready_s=250.0
+        rank=1,
+        read_tasks=2,
+        seconds=100.0,
+        wait_s=60.0,
+        groups=99,
+        clips=15_000,
+        fetch_s=180.0,
+        retries=3,
+        ready_s=250.0,
     ),
 ]
 

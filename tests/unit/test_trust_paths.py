@@ -49,6 +49,7 @@ METHODS: dict[str, Callable[[Store, str], object]] = {
     "list": Store.list,
     "sizes": Store.sizes,
     "folders": Store.folders,
+    "files": Store.files,
     "read_bytes": Store.read_bytes,
     "read_at_most": lambda store, path: store.read_at_most(path, 10),
     "read_range": lambda store, path: store.read_range(path, 0, 10),
