@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import psutil
@@ -13,7 +14,6 @@ pytestmark = pytest.mark.cluster
 COUNT = 3
 
 
-@ray.remote(num_cpus=0.1)
 class Fork:
     def drawn(self) -> tuple[int, list[str]]:
         from ray._raylet import UniqueID
@@ -26,7 +26,8 @@ class Fork:
 
 def test_no_two_forks_draw_the_same_ids_or_numbers(ray_cluster: None):
     """Runs at the same time would mix their checkpoints: two of the same id are one to Ray."""
-    actors = [Fork.remote() for _ in range(COUNT)]
+    fork: Any = ray.remote(num_cpus=0.1)(Fork)
+    actors = [fork.remote() for _ in range(COUNT)]
     told = ray.get([actor.drawn.remote() for actor in actors])
     assert len({pid for pid, _ in told}) == COUNT
     for values in zip(*(drawn for _, drawn in told), strict=True):
