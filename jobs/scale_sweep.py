@@ -20,6 +20,7 @@ from _idle import refuse_idle
 from genrescale.config import SiteConfig
 from genrescale.config.corpus import ShardSettings, SynthesisConfig
 from genrescale.config.sweep import SweepConfig
+from genrescale.config.telemetry import TelemetryConfig
 from genrescale.launch.cluster import check_gpu, connect, nodes_ahead
 from genrescale.telemetry.terminal import say
 
@@ -33,6 +34,7 @@ class ScaleSweepJob(SweepConfig):
     rerun: bool = False
     cpus: int = 0
     site: SiteConfig = field(default_factory=SiteConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     synthesis: SynthesisConfig | None = None
     shards: ShardSettings = field(default_factory=ShardSettings)
 
@@ -40,7 +42,7 @@ class ScaleSweepJob(SweepConfig):
 def main(job: ScaleSweepJob) -> int:
     from genrescale.data.manifest import read_manifest
     from genrescale.data.sharding.synthetic import embedded_corpus
-    from genrescale.launch import sweep
+    from genrescale.launch import sweep, telemetry
     from genrescale.report import live_report, report_sweep
     from genrescale.results.changes import show_outdated
     from genrescale.storage.lease import writing
@@ -61,7 +63,7 @@ def main(job: ScaleSweepJob) -> int:
         say(sweep.format_trials(trials, site, nodes_ahead(job.cpus)))
         return 0
     say("[scale_sweep] connecting to Ray", sys.stderr)
-    with writing(files, "scale_sweep"), connect(job.cpus, trains=True):
+    with writing(files, "scale_sweep"), connect(job.cpus, trains=True), telemetry.serving(job.telemetry, files):
         if not job.corpus and job.synthesis is not None:
             embedded_corpus(files, job.synthesis, job.shards)
             trials = sweep.plan_checked(job, site, read_manifest(corpus.uri))
@@ -70,10 +72,7 @@ def main(job: ScaleSweepJob) -> int:
             outcome = sweep.run_sweep(trials, site)
         say(report_sweep(files))
     say(f"{sweep.format_outcome(outcome)}\nresults in {files.child('runs').uri}")
-    if outcome.unfinished:
-        say(f"stopped with {len(outcome.unfinished)} runs unfinished; the same command continues", sys.stderr)
-        return EXIT_INTERRUPTED
-    return 1 if outcome.failures else 0
+    return EXIT_INTERRUPTED if outcome.unfinished else int(bool(outcome.failures))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.launch.cluster import check_gpu, connect
+from genrescale.launch.telemetry import TelemetryConfig, serving
 
 
 @dataclass
@@ -36,6 +37,7 @@ class TagJob:
     own_model: str = ""
     use_gpu: bool = False
     cpus: int = 0
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
 
 
 def main(job: TagJob) -> int:
@@ -44,30 +46,28 @@ def main(job: TagJob) -> int:
     from genrescale.tagging.embeddings import keep_embeddings
     from genrescale.tagging.files import decode_song, is_corpus, list_audio, tag_files
     from genrescale.tagging.output import Show, write_tags
-    from genrescale.tagging.picture import write_picture
+    from genrescale.tagging.picture import refuse_picture, write_picture
 
     show = Show(job.format, job.top, job.threshold, job.whole_song)
     if not job.songs:
         raise ValueError("which songs? python jobs/tag.py SONG.mp3 model=FOLDER (a file, a folder or a sharded corpus)")
-    outputs = {"out": job.out, "embeddings": job.embeddings}
-    out, kept = (place(job.store, path, name) if path else None for name, path in outputs.items())
+    out = place(job.store, job.out, "out") if job.out else None
+    kept = place(job.store, job.embeddings, "embeddings") if job.embeddings else None
     check_gpu(job.use_gpu, "use_gpu")
     model = place(job.store, job.model, "model").uri
     if len(job.songs) == 1 and is_corpus(first := place(job.store, job.songs[0], "songs")):
-        if job.picture:
-            raise ValueError("picture= is of one song; this is a corpus")
         from genrescale.tagging.corpus import tag_corpus  # with Ray, which files do not need
 
         exported, manifest = load_exported(model, own_model=job.own_model), read_manifest(first.uri)
-        with connect(job.cpus):
+        refuse_picture(job.picture, "this is a corpus")
+        with connect(job.cpus), serving(job.telemetry, first):
             results = tag_corpus(exported, manifest, job.use_gpu, bool(kept), job.whole_song)
             return write_tags(keep_embeddings(results, kept), len(manifest), exported.vocabulary, show, out)
-    if job.cpus:
-        raise ValueError("cpus= is of a sharded corpus, which is tagged on Ray; files are tagged one by one")
+    if job.cpus or job.telemetry.port is not None:
+        raise ValueError("cpus= is of a sharded corpus, as telemetry= is: Ray tags it; files are tagged one by one")
     exported = load_exported(model, "cuda" if job.use_gpu else "cpu", job.own_model)
     songs, unlisted = list_audio(job.songs, lambda song: place(job.store, song, "songs"))
-    if job.picture and len(songs + unlisted) > 1:
-        raise ValueError(f"picture= is of one song; these are {len(songs + unlisted)}")
+    refuse_picture(job.picture, f"these are {len(songs + unlisted)}" if len(songs + unlisted) > 1 else "")
     results = chain(unlisted, tag_files(exported, songs, bool(kept), job.allow_internal_urls, job.whole_song))
     failed = write_tags(keep_embeddings(results, kept), len(songs + unlisted), exported.vocabulary, show, out)
     if job.picture and not failed:

@@ -28,6 +28,7 @@ from genrescale.launch.capacity import DRIVER_CPUS, Node, capacity
 from genrescale.launch.cluster import STORE_PREFIX, cluster_nodes
 from genrescale.launch.errors import error_sentence
 from genrescale.launch.estimate import estimate_text
+from genrescale.launch.sweep_metrics import SweepMetrics
 from genrescale.launch.train import launch, read_error
 from genrescale.launch.watch import Watch, trial_name
 from genrescale.models import MODELS, full_dials
@@ -45,6 +46,7 @@ from genrescale.storage.errors import LeaseLostError, StoreError
 from genrescale.storage.lease import LEASE_PATH, Claim, Lease, refuse_busy, writing
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
+from genrescale.telemetry.recorder import recorder
 from genrescale.telemetry.terminal import say
 from genrescale.training.resolve import RunTicket, load_run, resolve, resolve_site
 from genrescale.training.sanity import doubts
@@ -245,6 +247,8 @@ def _run_sweep(trials: Sequence[Trial], site: SiteConfig, claim: Claim) -> Sweep
     files.write_bytes("failures.json", text.encode())
     rows = {trial.run_id: row for trial in trials if (row := read_result(files, trial.run_id)) is not None}
     unfinished = [trial.run_id for trial in trials if trial.run_id not in {**rows, **failures}]
+    if unfinished:
+        say(f"stopped with {len(unfinished)} runs unfinished; the same command continues", sys.stderr)
     return SweepOutcome(rows, failures, unfinished, reused)
 
 
@@ -269,6 +273,7 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
     files = Store(site.out)
     concurrent = capacity(site, cluster_nodes()).concurrent
     missing = {trial.run_id: trial for trial in trials if read_result(files, trial.run_id) is None}
+    metrics = SweepMetrics(recorder(), trials, files)
     if not missing:
         return {}
     tickets = {id: trial.ticket for id, trial in missing.items()}
@@ -291,7 +296,7 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
                 storage_path=storage.ray_path(),
                 # for trials whose own processes die, with their node; Ray Train restarts dead workers itself
                 failure_config=tune.FailureConfig(max_failures=site.max_failures),
-                callbacks=[watch],
+                callbacks=[watch, metrics],
                 verbose=0,
             ),
         )

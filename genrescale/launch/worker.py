@@ -13,6 +13,7 @@ import ray.train
 
 from genrescale.data.reading.plan import score_items
 from genrescale.data.stream import GroupStream
+from genrescale.launch.telemetry import recording_here
 from genrescale.launch.worker_job import WorkerJob, scores_path
 from genrescale.models.own import use_own
 from genrescale.results import write_curve, write_scores, write_summary
@@ -20,19 +21,29 @@ from genrescale.results.live import write_live
 from genrescale.results.stream_stats import write_streams
 from genrescale.results.weights import write_model
 from genrescale.storage.store import Store
+from genrescale.telemetry.metric_table import run_labels
 from genrescale.training.assemble import build_loop, device_name, score_table
 from genrescale.training.live import LiveProgress, Moment, silent
 from genrescale.training.loop import Outcome, TrainingLoop
+from genrescale.training.observe import Attempt
 from genrescale.training.state import loop_summary
 
 
-def train_and_score(job: WorkerJob) -> None:
-    """Stream, engine and loop, put together; rank 0 tells meanwhile where it is."""
+def train_and_score(job: WorkerJob, began_s: float, earlier_step: int = 0) -> None:
+    """Stream, engine and loop, put together; rank 0 tells meanwhile where it is.
+
+    ``began_s`` is when this worker began, a time.time(); ``earlier_step`` how far an earlier attempt had come.
+    """
+    rank = ray.train.get_context().get_world_rank()
+    labels = run_labels(job.run_id, job.run.model.name, job.run.data.size)
     with ExitStack() as stack:
+        said = stack.enter_context(recording_here({**labels, "rank": str(rank)}))
         live = silent
-        if ray.train.get_context().get_world_rank() == 0:
+        if rank == 0:
             live = stack.enter_context(LiveProgress(partial(_write_moment, Store(job.site.out), job.run_id)))
-        _train_and_score(job, live)
+        elif said:  # a moment is what is recorded
+            live = stack.enter_context(LiveProgress(lambda moment: None))
+        _train_and_score(job, live, Attempt(began_s, earlier_step))
 
 
 def _write_moment(files: Store, id: str, moment: Moment) -> None:
@@ -42,7 +53,7 @@ def _write_moment(files: Store, id: str, moment: Moment) -> None:
         write_streams(files, id, moment.streams)
 
 
-def _train_and_score(job: WorkerJob, live: Callable[[Callable[[], Moment]], None]) -> None:
+def _train_and_score(job: WorkerJob, live: Callable[[Callable[[], Moment]], None], attempt: Attempt) -> None:
     """Train and score, and leave the results in the run's folder."""
     run, site, files = job.run, job.site, Store(job.site.out)
     use_own(run.model.name)
@@ -66,13 +77,14 @@ def _train_and_score(job: WorkerJob, live: Callable[[Callable[[], Moment]], None
         start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
         groups = GroupStream(source, job.source, source.plan.items(rank, world, start_step), data_cpus)
         real_N = source.tables["train"].part_N == 0 if run.contrast.weight else None
-        loop = build_loop(run, site, job.vocabulary, source.plan, report, job.class_counts_K, real_N, live)
+        loop = build_loop(run, site, job.vocabulary, source.plan, report, job.class_counts_K, real_N, live, attempt)
         if checkpoint:
             loop.load(Path(folder))
     outcome = loop.train(groups)
     groups.close()
     test_items = list(score_items(source.test, rank, world))
     scores = loop.score_best(source.test, test_items, GroupStream(source, job.source, iter(test_items), data_cpus))
+    loop.observer.ends()
     if job.claim is not None:
         job.claim.check()
     table = score_table(scores, source.tables["test"], source.crop_len)
