@@ -20,7 +20,7 @@ from genrescale.telemetry.metric_table import METRICS, OF_STUDY, STUDY
 from genrescale.telemetry.recorder import Key, Labels, Report, trial_of
 
 MAX_SERIES = 50_000
-_RESERVED = 2_000  # of them for series that are of no single run
+_RESERVED = 1_000  # of them for series that are of no single run
 LINGER_S = 60.0
 """How long the series of a trial that has ended stay: four scrapes of 15 s."""
 _REMEMBERED = 10_000  # sources that are gone, whose late reports count nothing

@@ -135,7 +135,7 @@ _RUN_METRICS = (
     ),
     _gauge("queued_groups", RANKED, "Groups that are read and wait for the loop, on average.", _LOOP),
     _gauge("host_memory_bytes", RANKED, "Resident memory of the worker.", _LOOP, "bytes"),
-    _gauge("device_memory_bytes", (*RANKED, "state"), "Memory of the GPU that PyTorch holds.", _LOOP, "bytes"),
+    _gauge("device_memory_bytes", RANKED, "The most that tensors took of a GPU; 0 without one.", _LOOP, "bytes"),
 )  # fmt: skip
 
 _SWEEP_METRICS = (

@@ -132,9 +132,9 @@ class RunObserver(Unobserved):
         said.total("genrescale_storage_retries_total", stats.retries)
         said.set("genrescale_queued_groups", stats.queue_depth)
         said.set("genrescale_host_memory_bytes", self._process.memory_info().rss)
-        if self._device.type == "cuda":
-            said.set("genrescale_device_memory_bytes", torch.cuda.memory_allocated(self._device), state="allocated")
-            said.set("genrescale_device_memory_bytes", torch.cuda.max_memory_allocated(self._device), state="peak")
+        on_gpu = self._device.type == "cuda"
+        most = torch.cuda.max_memory_allocated(self._device) if on_gpu else 0
+        said.set("genrescale_device_memory_bytes", most)
 
     def _of_run(self, state: RunState, train_loss: float | None) -> None:
         said, steps, clips = self._said, state.step - self._first.step, state.clips - self._first.clips
