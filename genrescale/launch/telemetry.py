@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -49,12 +49,16 @@ class CollectorActor:
         except OSError as error:
             self._error = f"telemetry.port={port} of {host} cannot be listened on ({error.strerror}): take another port"
             return
-        if targets:
-            write_target(targets, host, self._exposition.port)
+        self.announce(())
 
     def address(self) -> tuple[str, str]:
         """Where the metrics are, and what is wrong."""
         return (f"{self._host}:{self._exposition.port}", "") if self._exposition else ("", self._error)
+
+    def announce(self, of_ray: Sequence[str]) -> None:
+        """Write down where Prometheus finds the job, and Ray's metrics of each node."""
+        if self._exposition is not None and self._targets:
+            write_target(self._targets, self._host, self._exposition.port, of_ray)
 
     def merge(self, report: Report) -> None:
         self._collector.merge(report)
@@ -92,7 +96,7 @@ def serving(settings: TelemetryConfig, files: Store) -> Iterator[None]:
             raise ValueError(wrong)
         say(f"[telemetry] metrics of {study} at http://{address}/metrics", sys.stderr)
         own = Recorder("driver")
-        look = SiteMetrics(own, settings, files)
+        look = SiteMetrics(own, settings, files, actor.announce.remote)
         with recording(own), Reporting(own, _Sender(actor), look):
             yield
         _wait_for_scrape(actor)
