@@ -48,6 +48,24 @@ RUN = Board(
                 f"sum by (trial, activity) (rate(%run_seconds_total[$__rate_interval])) / {_RUN_TIME}",
                 "{{activity}} {{trial}}", "stack"),
         ),
+        "Reading": (
+            PanelSpec(
+                "Audio per second", "What ranks took, and what was read and verified for it.", "Bps",
+                (
+                    Query("sum by (trial) (rate(%delivered_bytes_total[$__rate_interval]))", "delivered {{trial}}"),
+                    Query("sum by (trial) (rate(%fetched_bytes_total[$__rate_interval]))", "fetched {{trial}}"),
+                ),
+                width=6,
+            ),
+            one("Time of reading by stage", "Read tasks that are busy with it, on average.", "none",
+                "sum by (trial, stage) (rate(%read_seconds_total[$__rate_interval]))", "{{stage}} {{trial}}", "stack",
+                6),
+            one("Reads repeated per second", "Reads of the store that failed and were tried again.", "cps",
+                "sum by (trial) (rate(%storage_retries_total[$__rate_interval]))", "{{trial}}", width=6),
+            one("Devices that are held", "GPUs, or workers without one.", "none",
+                "sum by (trial, device) (rate(%device_seconds_total[$__rate_interval]))", "{{device}} {{trial}}",
+                width=6),
+        ),
         "Health": (
             one("Time since something was done", "A step or a batch of a validation. It grows where a run hangs.", "s",
                 "time() - max by (trial) (%progress_timestamp_seconds)", "{{trial}}"),

@@ -85,7 +85,14 @@ def _variables(board: Board) -> list[Any]:
             .options(options)
             .current(options[0])
         )
-    return found
+    return [variable for variable in found if _is_used(variable, board)]
+
+
+def _is_used(variable: Any, board: Board) -> bool:
+    """Whether a panel asks for a variable's value; those of scrapes always do."""
+    name = variable.build().name
+    exprs = [promql(query.expr) for panels in board.rows.values() for panel in panels for query in panel.queries]
+    return name == "datasource" or any(f'"${name}"' in expr for expr in exprs)
 
 
 def _labels_of(label: str, title: str, series: str) -> build.QueryVariable:

@@ -63,6 +63,9 @@ class CollectorActor:
     def merge(self, report: Report) -> None:
         self._collector.merge(report)
 
+    def pid(self) -> int:
+        return os.getpid()
+
     def last_scrape(self) -> float:
         """The seconds since somebody last asked."""
         return time.monotonic() - self._exposition.scraped_at if self._exposition else float("inf")
@@ -97,27 +100,33 @@ def serving(settings: TelemetryConfig, files: Store) -> Iterator[None]:
         say(f"[telemetry] metrics of {study} at http://{address}/metrics", sys.stderr)
         own = Recorder("driver")
         look = SiteMetrics(own, settings, files, actor.announce.remote)
+        began_s = time.monotonic()
         with recording(own), Reporting(own, _Sender(actor), look):
             yield
-        _wait_for_scrape(actor)
+        expected = bool(settings.targets) and time.monotonic() - began_s < _SCRAPED_WITHIN_S
+        _wait_for_scrape(actor, expected)
     finally:
         with suppress(Exception):
             ray.get(actor.close.remote(), timeout=_ANSWER_S)
         ray.kill(actor)
 
 
-def _wait_for_scrape(actor: Any) -> None:
-    """Let a Prometheus that scrapes this job see its last values, for some seconds at most."""
+def _wait_for_scrape(actor: Any, expected: bool) -> None:
+    """Let a Prometheus see the last values of this job, for some seconds at most.
+
+    That is one that scrapes it, or, for a job that was announced a short while ago, may be about to (``expected``).
+    """
     import ray
 
     with suppress(Exception):
-        ago: Any = ray.get(actor.last_scrape.remote(), timeout=_ANSWER_S)
         end = time.monotonic() + _LAST_SCRAPE_S
-        while ago < _SCRAPED_WITHIN_S and time.monotonic() < end:
-            time.sleep(0.5)
-            before, ago = ago, ray.get(actor.last_scrape.remote(), timeout=_ANSWER_S)
-            if ago < before:
-                return
+        first: float = ray.get(actor.last_scrape.remote(), timeout=_ANSWER_S)
+        waits = first < _SCRAPED_WITHIN_S or (expected and first == float("inf"))
+        since_s = time.monotonic()
+        while waits and time.monotonic() < end:
+            time.sleep(0.25)
+            ago_s: float = ray.get(actor.last_scrape.remote(), timeout=_ANSWER_S)
+            waits = ago_s > time.monotonic() - since_s
 
 
 class _Sender:

@@ -75,12 +75,23 @@ class RunObserver(Unobserved):
         self._process = psutil.Process()
         for cause in WAIT_CAUSES:
             said.add("genrescale_data_wait_seconds_total", 0, cause=cause)
+        for stage in READ_STAGES:
+            said.add("genrescale_read_seconds_total", 0, stage=stage)
+        for part in clock.seconds():
+            said.add("genrescale_step_seconds_total", 0, part=part)
+        for name in (
+            *("genrescale_delivered_bytes_total", "genrescale_fetched_bytes_total"),
+            "genrescale_storage_retries_total",
+        ):
+            said.add(name, 0)
         if rank == 0:
             self._promise(device_rate * world_size)
 
     def _promise(self, rate: float) -> None:
-        """Make what happens seldom known before it does."""
+        """Make counters known before they have counted anything."""
         said = self._said
+        for activity in ACTIVITIES:
+            said.add("genrescale_run_seconds_total", 0, activity=activity)
         said.add("genrescale_attempts_total")
         for name in (
             *("genrescale_nonfinite_losses_total", "genrescale_checkpoints_total", "genrescale_checkpoint_bytes_total"),

@@ -20,7 +20,7 @@ from genrescale.data.reading.plan import GroupId
 from genrescale.data.reading.source import CropGroup
 from genrescale.data.reading.spans import ReadStats
 from genrescale.storage.store import Store
-from genrescale.telemetry.metric_table import RANKED, STEP_PARTS, run_labels
+from genrescale.telemetry.metric_table import METRICS, RANKED, STEP_PARTS, run_labels
 from genrescale.telemetry.recorder import Recorder, recording
 from genrescale.training.flops import clip_flops, device_flops_per_s
 from genrescale.training.loop import TrainingLoop
@@ -61,7 +61,7 @@ def told(own: Recorder, name: str, *more: str) -> float:
     return {**report.counters, **report.gauges}[f"genrescale_{name}", (*labels, *more)]
 
 
-RANKED_NAMES = {"genrescale_delivered_bytes_total", "genrescale_fetched_bytes_total", "genrescale_step_seconds_total"}
+RANKED_NAMES = {metric.name for metric in METRICS.values() if "rank" in metric.labels}
 
 
 def test_counters_agree_with_the_state_of_the_run(observed: tuple[TrainingLoop, Recorder, float]):
@@ -124,6 +124,18 @@ def test_steps_that_an_earlier_attempt_had_done_are_rework(observed: tuple[Train
     assert told(own, "steps_total") == 3  # of this attempt
 
 
+def test_reads_that_were_repeated_are_counted(observed: tuple[TrainingLoop, Recorder, float]):
+    id, song_n = GroupId("train", 0, 0), np.zeros(1, np.int64)
+    wave_nT, labels_nK, read = np.zeros((1, 4), np.int16), np.zeros((1, 1), np.float32), ReadStats(0.2, 0.1, 0.1, 64, 3)
+    timed = TimedGroups(iter([CropGroup(id, song_n, song_n, wave_nT, labels_nK, read)]))
+    timed.take(id)
+    own = Recorder("b", LABELS)
+    observer_of(own, observed[0]).look(RunState(), timed, None)
+    assert told(own, "storage_retries_total") == timed.stats.retries == 3
+    assert told(own, "fetched_bytes_total") == 64
+    assert told(own, "read_seconds_total", "fetch") == 0.2
+
+
 def test_losses_that_are_no_number_are_counted(observed: tuple[TrainingLoop, Recorder, float]):
     own = Recorder("b", LABELS)
     observer = observer_of(own, observed[0])
@@ -150,7 +162,8 @@ def test_a_wait_is_of_the_stages_until_its_group_is_read_and_of_the_object_store
 
 def test_causes_of_waiting_add_up_to_the_wait():
     id = GroupId("train", 0, 0)
-    group = CropGroup(id, *[np.zeros(1, np.int64)] * 2, np.zeros((1, 4), np.int16), np.zeros((1, 1), np.float32))
+    song_n = np.zeros(1, np.int64)
+    group = CropGroup(id, song_n, song_n, np.zeros((1, 4), np.int16), np.zeros((1, 1), np.float32))
 
     def slow():
         time.sleep(0.02)

@@ -9,6 +9,7 @@ from contextlib import suppress
 import numpy as np
 import pyarrow as pa
 
+from genrescale.addresses import scrubbed
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.manifest import DECODERS, MANIFEST_PATH, SONG_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, common_reasons, write_quarantine
@@ -217,7 +218,7 @@ def _quarantined(plan: ShardPlan, reasons: Mapping[str, str], takedowns: Mapping
 
 def _tell_quarantine(quarantined: Sequence[Quarantined], plan: ShardPlan) -> None:
     """Tell the songs in quarantine by reason; those that were taken down are none of the failures."""
-    failed = [song.reason for song in quarantined if song.path]
+    failed = [scrubbed(song.reason) for song in quarantined if song.path]
     for reason, count in common_reasons(failed).items():
         recorder().set("genrescale_quarantined_songs", count, reason=reason)
     limit = failure_limit(plan.settings, len(plan.songs) + len(plan.rejected))
