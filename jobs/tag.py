@@ -12,6 +12,7 @@ embeddings=FILE.parquet keeps the songs' embeddings. A song that cannot be read 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from _cli import place, run_job
@@ -60,7 +61,7 @@ def main(job: TagJob) -> int:
         from genrescale.tagging.corpus import tag_corpus  # with Ray, which files do not need
 
         exported, manifest = load_exported(model, own_model=job.own_model), read_manifest(first.uri)
-        with connect(job.cpus):
+        with connect(job.cpus or len(os.sched_getaffinity(0))):  # an actor has one thread: more than cores are no use
             results = tag_corpus(exported, manifest, job.use_gpu, bool(wanted.embeddings), job.whole_song)
             results = keep_embeddings(results, wanted.embeddings)
             return write_tags(results, len(manifest), exported.vocabulary, show, wanted.out)
