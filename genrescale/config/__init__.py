@@ -98,7 +98,7 @@ class SiteConfig:
     state, gradients and weights over the workers. ``max_failures`` is how often a run may restart from its last
     checkpoint. ``storage_patience_s`` is how long a read is retried while the object store is busy or unreachable; a
     longer outage ends the attempt. ``shard_cache`` is a folder on every node that caches up to ``shard_cache_gb`` of
-    whole shards of a bucket; "" reads byte ranges of crops.
+    whole shards of a bucket; "" reads byte ranges of crops. ``events`` writes event files of TensorBoard.
     """
 
     corpus: str = ""
@@ -114,6 +114,7 @@ class SiteConfig:
     storage_patience_s: float = 60.0
     shard_cache: str = ""
     shard_cache_gb: float = 50.0
+    events: bool = True
 
     def __post_init__(self) -> None:
         positive(shard_cache_gb=self.shard_cache_gb)
