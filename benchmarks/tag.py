@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from multiprocessing.synchronize import Barrier
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ def model_of(vocabulary: Vocabulary) -> Exported:
     return Exported(build_model(SPEC.model, len(vocabulary), **DIALS).eval(), vocabulary, SPEC)
 
 
-def alone(start: multiprocessing.synchronize.Barrier, rates: multiprocessing.Queue[float], uri: str) -> None:
+def alone(start: Barrier, rates: multiprocessing.Queue[float], uri: str) -> None:
     """Tag songs that lie in memory, beside as many other processes as there are cores."""
     torch.set_num_threads(1)
     manifest = read_manifest(uri)

@@ -39,6 +39,7 @@ def _alone() -> Iterable[Finding]:
 
 def _on_nodes(use_gpu: bool) -> Iterable[Finding]:
     import ray
+    from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     with connect():
@@ -52,7 +53,7 @@ def _on_nodes(use_gpu: bool) -> Iterable[Finding]:
             try:
                 findings = ray.get(examine.remote(use_gpu), timeout=_TIMEOUT_S)
                 findings.append(clock_finding("clock", _ahead_s(lambda now=now: ray.get(now.remote())), "this machine"))
-            except ray.exceptions.RayError as error:
+            except RayError as error:
                 reason = str(error).strip().splitlines()[-1]
                 mend = "see ray status and the node's logs; each node needs the same environment"
                 findings = [fault("node", f"runs no task ({reason})", mend)]

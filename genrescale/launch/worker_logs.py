@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 LINES = 20
 KEPT = "worker_lines"
@@ -28,7 +29,8 @@ def session_logs() -> Path:
     """The folder of the logs of this node's Ray."""
     from ray._private.worker import global_worker
 
-    return Path(global_worker.node.get_logs_dir_path())  # pyright: ignore[reportOptionalMemberAccess]
+    node: Any = global_worker.node
+    return Path(node.get_logs_dir_path())
 
 
 def last_lines(logs: Path, pid: int | None = None) -> str:

@@ -45,8 +45,8 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*args)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
-        host, port = self.server.server_address[:2]
-        if self.headers.get("Host") not in (f"{host!s}:{port}", f"localhost:{port}"):
+        port = self.server.socket.getsockname()[1]
+        if self.headers.get("Host") not in (f"{LOOPBACK}:{port}", f"localhost:{port}"):
             self.send_error(403)  # a site elsewhere whose name leads to this machine
         elif self.path == "/":
             self._send(self._page.data, "text/html; charset=utf-8")

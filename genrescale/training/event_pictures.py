@@ -90,8 +90,8 @@ def mistakes_table(songs: Sequence[int], scores: ScoreTable, names: Sequence[str
     lines = ["| clip | song | tags | scored |", "|---|---|---|---|"]
     for place, song in enumerate(songs):
         true_K, score_K = scores.true_NK[song], scores.score_NK[song]
-        tags = ", ".join(names[k] for k in np.flatnonzero(true_K > 0.5))
-        likeliest = ", ".join(f"{names[k]} {score_K[k]:.2f}" for k in np.argsort(-score_K, kind="stable")[:3])
+        tags = ", ".join(names[k] for k in np.flatnonzero(true_K > 0.5).tolist())
+        likeliest = ", ".join(f"{names[k]} {score_K[k]:.2f}" for k in np.argsort(-score_K, kind="stable")[:3].tolist())
         lines.append(f"| {place + 1} | {_cell(scores.keys[song])} | {_cell(tags)} | {_cell(likeliest)} |")
     return "\n".join(lines)
 

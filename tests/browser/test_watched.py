@@ -125,7 +125,8 @@ def tensorboard(tmp_path: Path) -> Iterator[str]:
 
 
 def test_tensorboard_shows_a_runs_loss(browser: webdriver.Chrome, tensorboard: str) -> None:
-    console(browser), outside(browser)
+    console(browser)
+    outside(browser)
     opened(browser, f"{tensorboard}#scalars")
     find = (
         "const texts = []; const walk = (node) => { if (node.shadowRoot) walk(node.shadowRoot);"
