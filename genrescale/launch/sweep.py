@@ -28,6 +28,7 @@ from genrescale.launch.capacity import DRIVER_CPUS, Node, capacity
 from genrescale.launch.cluster import STORE_PREFIX, cluster_nodes
 from genrescale.launch.errors import error_sentence
 from genrescale.launch.estimate import estimate_text
+from genrescale.launch.trackers import tracked_settings, tracker_callbacks
 from genrescale.launch.train import launch, read_error
 from genrescale.launch.watch import Watch, trial_name
 from genrescale.models import MODELS, full_dials
@@ -279,7 +280,7 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
         watch = Watch(missing, progress, files)
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, tickets=tickets, claim=claim), {"CPU": DRIVER_CPUS}),
-            param_space={"run_id": tune.grid_search(list(missing))},
+            param_space={"run_id": tune.grid_search(list(missing)), **tracked_settings(site, missing)},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=min(concurrent, len(missing)),
                 reuse_actors=True,
@@ -291,7 +292,7 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
                 storage_path=storage.ray_path(),
                 # for trials whose own processes die, with their node; Ray Train restarts dead workers itself
                 failure_config=tune.FailureConfig(max_failures=site.max_failures),
-                callbacks=[watch],
+                callbacks=[watch, *tracker_callbacks(site.track, files)],
                 verbose=0,
             ),
         )

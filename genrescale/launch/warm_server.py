@@ -90,7 +90,7 @@ def _become(client: socket.socket) -> None:
 
 
 def _renew() -> None:
-    """What a fork must not share with the others: NumPy's random numbers; and Ray's settings, as the raylet gave them."""
+    """Give a fork random numbers of its own in NumPy, and Ray the settings that it was started with."""
     import numpy as np
 
     np.random.seed()
@@ -107,8 +107,10 @@ def _no_random_ids() -> Iterator[None]:
 
     Ray draws one id for each class of actors. Those may be the same in all forks: the classes are, too.
     """
-    from ray import actor
+    from ray import actor as rays
     from ray._raylet import ActorClassID
+
+    actor: Any = rays
 
     class Own:
         @staticmethod

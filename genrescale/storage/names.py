@@ -21,6 +21,7 @@ CHECKSUMS_PATH = re.compile(rf"manifest/{VERSION.pattern}/checksums\.npy")
 
 _OURS = (
     r"lease\.json",  # of a job that writes to the store
+    r"doctor/[0-9a-f]{16}\.json",  # what jobs/doctor.py writes, to see whether it may
     # a corpus
     *(r"manifest\.json", "(?:plan|quarantine|takedowns|odd_lengths)" + r"\.parquet", r"describe\.html"),
     *(rf"{_SHARD}\.(?:tar|index\.parquet)", SONGS_PATH.pattern, SHARDS_PATH.pattern, CHECKSUMS_PATH.pattern),

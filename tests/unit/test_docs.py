@@ -131,6 +131,8 @@ def check_command(words: list[str]) -> None:
             assert all(re.fullmatch(r"[A-Z_]+=\S+", word) for word in rest)
         case "source":
             assert rest == [".venv/bin/activate"]
+        case "tensorboard":
+            assert rest[0] == "--logdir"
         case "ray":
             assert rest[:2] == ["job", "submit"]
             options = dict(zip(rest[2 : rest.index("--") : 2], rest[3 : rest.index("--") : 2], strict=True))
