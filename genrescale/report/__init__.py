@@ -23,7 +23,7 @@ from genrescale.report.figure import scaling_png
 from genrescale.report.fits import Crossing, FamilyFit, crossings, family_fit
 from genrescale.report.live import LiveReport
 from genrescale.report.page import render_page
-from genrescale.report.searched import Searched, search_csv, searched
+from genrescale.report.searched import Searched, answer_searched, search_csv, searched
 from genrescale.report.songs import Baseline, TestSongs, baseline
 from genrescale.report.tables import (
     Difference,
@@ -80,6 +80,11 @@ def _left_out(refused: Mapping[str, str]) -> list[str]:
     return [f"{count_text(len(refused), 'result row')} left out that cannot be read: {'; '.join(refused.values())}."]
 
 
+def _other_answer(lines: list[Line], main: Metric, songs: TestSongs, search: Searched | None) -> Answer:
+    """What is said where no two families can be compared: what was searched, if no grid was planned."""
+    return answer_searched(search) if search and not lines else answer_alone(lines, main, songs)
+
+
 def build_report(
     files: Store, compared: Sequence[PlannedTrial] | None = None, songs: TestSongs | None = None
 ) -> Report:
@@ -97,6 +102,7 @@ def build_report(
     fits = [family_fit(family, metric, lines) for metric in metrics for family in families]
     crossed = crossings(fits, compared_families)
     same, differ = config_values(trials)
+    search = None if compared else searched(read_search(files))
     tables = read_curves(files, planned_only(trials))
     main = main_metric(metrics)
     return Report(
@@ -114,14 +120,14 @@ def build_report(
         layer_lines=axis_lines(trials, "layers", metrics),
         curves=curve_lines(grid, tables),
         begun=begun_runs(trials, tables),
-        answer=answer(compared_families, fits, crossed, main) or answer_alone(lines, main, songs),
+        answer=answer(compared_families, fits, crossed, main) or _other_answer(lines, main, songs, search),
         notes=[*_left_out(refused), *notes(trials, lines, differ)],
         facts=facts(trials),
         same_config=same,
         config_differences=differ,
         runs=list_runs(trials),
         failures=errors,
-        search=None if compared else searched(read_search(files)),
+        search=search,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genrescale.display.text import count_text, csv_bytes
+from genrescale.report.words import Answer
 from genrescale.results.search import FINISHED, OVER, SearchTrial, best_trials, lower_is_better
 from genrescale.telemetry.progress import format_duration
 
@@ -28,7 +29,7 @@ class SearchLine:
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best finished trial of a family and size; ``at_edge`` names fields whose best value is an extreme tried one."""
+    """The best finished trial of a family and size; ``at_edge`` names fields with an extreme value."""
 
     trial: SearchTrial
     finished: int
@@ -89,6 +90,20 @@ def searched(trials: Sequence[SearchTrial]) -> Searched | None:
         lines += [SearchLine(t, t is best.get(place)) for t in sorted(members, key=_order)]
     optima = [_optimum(best[place], [t for t in trials if t.place == place]) for place in places if place in best]
     return Searched(lines, optima, _summary(trials))
+
+
+def answer_searched(search: Searched) -> Answer:
+    """What a search alone has found: no comparison, because each of its scores is of the luckiest trial."""
+    if not search.optima:
+        return Answer("No trial of the search has finished", search.summary, ())
+    first = search.optima[-1]
+    at = f"of {first.trial.family} with {count_text(first.trial.size, 'song')}"
+    points = tuple(
+        f"{o.trial.family.capitalize()} with {count_text(o.trial.size, 'song')}: {o.values_text} "
+        f"({o.trial.metric} {o.trial.score:.4f})."
+        for o in search.optima
+    )
+    return Answer(f"The best values {at} are {first.values_text}", search.summary, points if points[1:] else ())
 
 
 def _order(trial: SearchTrial) -> tuple[bool, bool, float, int]:

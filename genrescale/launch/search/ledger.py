@@ -73,7 +73,7 @@ class Ledger:
             del self._trials[trial.run_id]
 
     def reopen(self) -> None:
-        """Failed trials are tried again, as a sweep's failed runs are; those that diverged are not, they would again."""
+        """Failed trials are tried again, as a sweep's failed runs are; those that diverged are not: they would."""
         for trial in list(self):
             if trial.status == FAILED and DIVERGED not in trial.reason:
                 self._trials[trial.run_id] = replace(trial, status=WAITING, reason="")

@@ -76,7 +76,7 @@ class Study:
         self._study = optuna.create_study(
             study_name=self.name, storage=journal.storage, direction=direction, load_if_exists=True
         )
-        self._study.set_metric_names([self._metric])
+        self._study.set_user_attr("metric", self._metric)
         for run_id, values, score in points:
             self._add(run_id, values, optuna.trial.TrialState.COMPLETE, score)
         for trial in known:
