@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +26,7 @@ SEARCH = [
     *(*ONE_SIZE, "families=[waveform]", "optim.validate_every=4", "optim.patience_steps=0"),
     *("search.algorithm=asha", "search.first_rung=4", "search.trials=2"),
 ]
-LR = "search.space.lr=choice(0.0024,0.09)"
+LR = "search.space.lr=choice(0.09,0.0024)"
 """The first draw is the small rate; of two at a rung the better one goes on, and the large rate is far worse."""
 
 
@@ -77,7 +76,7 @@ class Searched:
 
 
 @pytest.fixture(scope="module")
-def found(job: RunJob, corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searched]:
+def found(job: RunJob, corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Searched:
     """Two trials of two workers, of which one is stopped, and the grid with the best rate."""
     from genrescale.launch.search.tuning import Steward
     from genrescale.launch.watch import Watch
@@ -104,7 +103,7 @@ def found(job: RunJob, corpus: Manifest, tmp_path_factory: pytest.TempPathFactor
             "scale_sweep", *SEARCH, LR, "search.then=scale", "site.workers=2", f"corpus={corpus.uri}", f"out={out}"
         )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    yield Searched(out, ended.stdout, seen)
+    return Searched(out, ended.stdout, seen)
 
 
 def test_the_placement_group_of_a_stopped_trial_is_free_before_the_next_run_reports(found: Searched):
