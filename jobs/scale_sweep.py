@@ -63,8 +63,7 @@ def main(job: ScaleSweepJob) -> int:
     say("[scale_sweep] connecting to Ray", sys.stderr)
     with writing(files, "scale_sweep"), connect(job.cpus, trains=True):
         if plan is None:
-            assert job.synthesis is not None
-            embedded_corpus(files, job.synthesis, job.shards)
+            embedded_corpus(files, job.synthesis or SynthesisConfig(), job.shards)
             plan = plan_sweep(job, site, read_manifest(corpus.uri))
         plan.refuse_outdated(job.rerun)
         with live_report(files):
