@@ -43,6 +43,7 @@ from genrescale.results import (
     run_folder,
     write_planned,
 )
+from genrescale.results.search import read_search
 from genrescale.storage.errors import LeaseLostError, StoreError
 from genrescale.storage.lease import LEASE_PATH, Claim, Lease, refuse_busy, writing
 from genrescale.storage.store import Store
@@ -246,10 +247,7 @@ def _run_sweep(trials: Sequence[Trial], site: SiteConfig, claim: Claim) -> Sweep
     files = Store(site.out)
     reused = sum(read_result(files, trial.run_id) is not None for trial in trials)
     write_planned(files, planned_trials(trials))
-    folders = {run_folder(trial.run_id) for trial in trials}
-    for path in files.list("runs"):  # of jobs/train.py, which looks for the plan of a sweep after it has its lease
-        if path.endswith(f"/{LEASE_PATH}") and (folder := path.rpartition("/")[0]) in folders:
-            refuse_busy(files.child(folder))
+    refuse_trained(files, [trial.run_id for trial in trials])
     failures = run_trials(trials, site, claim)
     claim.check()
     text = json.dumps([{"run_id": id, "error": error} for id, error in failures.items()], indent=1)
@@ -259,6 +257,17 @@ def _run_sweep(trials: Sequence[Trial], site: SiteConfig, claim: Claim) -> Sweep
     return SweepOutcome(rows, failures, unfinished, reused)
 
 
+def refuse_trained(files: Store, run_ids: Sequence[str]) -> None:
+    """Raise BusyError if another job trains one of these runs.
+
+    jobs/train.py looks for the plan of a sweep, and for the ledger of its search, after it has its lease.
+    """
+    folders = {run_folder(id) for id in run_ids}
+    for path in files.list("runs"):
+        if path.endswith(f"/{LEASE_PATH}") and (folder := path.rpartition("/")[0]) in folders:
+            refuse_busy(files.child(folder))
+
+
 @contextmanager
 def only_trainer(files: Store, run_id: str) -> Iterator[Lease]:
     """Hold the lease of one run's folder. Raises BusyError if another job trains the run, alone or in a sweep.
@@ -266,7 +275,8 @@ def only_trainer(files: Store, run_id: str) -> Iterator[Lease]:
     Other runs may train in the same ``files``.
     """
     with writing(files.child(run_folder(run_id)), "train") as lease:
-        if files.exists(PLANNED_PATH) and run_id in {planned.run_id for planned in read_planned(files)}:
+        planned = read_planned(files) if files.exists(PLANNED_PATH) else []
+        if run_id in {trial.run_id for trial in [*planned, *read_search(files)]}:
             refuse_busy(files)
         yield lease
 

@@ -387,6 +387,23 @@ def test_optunas_own_storage_opens_the_journal_with_finished_rows_as_first_point
     )
 
 
+def test_optuna_trains_nothing_twice_and_ends(tmp_path: Path):
+    """A choice of two values has two trials, however many are asked for."""
+    search, run_ids = SearchConfig("optuna", {"lr": "choice(0.1,0.01)"}, trials=8), set[str]()
+    with journal(Store(str(tmp_path))) as storage:
+        study = ALGORITHMS["optuna"](bracket(search.space), search)
+        assert isinstance(study, Study)
+        study.begin(storage, [], [])
+        while (values := study.next()) is not None:
+            trial = replace(optuna_trial(round(values["optim.lr"] * 100), values), number=0)
+            run_ids.add(trial.run_id)
+            study.took(trial)
+            study.told(trial)
+        states = [trial.state.name for trial in study._study.trials]
+    assert len(run_ids) == 2
+    assert states == ["COMPLETE"] * 8
+
+
 # a sweep's search
 
 

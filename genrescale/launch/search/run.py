@@ -17,7 +17,7 @@ from genrescale.launch.search.rungs import rungs_of
 from genrescale.launch.search.space import Values, check_names, family_space, run_with
 from genrescale.launch.search.study import Study, journal
 from genrescale.launch.search.tuning import steering
-from genrescale.launch.sweep import Trial, Tuned, plan_trial, sweep_run, tune_trials
+from genrescale.launch.sweep import Trial, Tuned, plan_trial, refuse_trained, sweep_run, tune_trials
 from genrescale.results import ResultRow, read_sound_results
 from genrescale.results.search import OVER, SearchTrial, best_trials
 from genrescale.storage.lease import Claim, writing
@@ -130,6 +130,7 @@ def _run_search(
     if any(isinstance(suggester, Study) for suggester in suggesters):
         queue.begin_studies(stack.enter_context(journal(files)))
     queue.begin()
+    refuse_trained(files, list(queue.named))
     if (first := queue.next()) is not None:
         waiting = [first]
 

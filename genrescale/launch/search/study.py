@@ -119,9 +119,16 @@ class Study:
         return dict(self._asked.params)
 
     def took(self, trial: SearchTrial) -> None:
-        self._numbers[trial.run_id] = self._asked.number
-        self._asked.set_user_attr(_RUN, trial.run_id)
+        import optuna
+
         assert self._journal is not None
+        self._asked.set_user_attr(_RUN, trial.run_id)
+        if trial.run_id in self._numbers:  # the same values again, of a choice: they are not trained twice
+            scored = trial.status == FINISHED and trial.score is not None
+            state = optuna.trial.TrialState.COMPLETE if scored else optuna.trial.TrialState.FAIL
+            self._study.tell(self._asked.number, trial.score if scored else None, state=state)
+        else:
+            self._numbers[trial.run_id] = self._asked.number
         self._journal.publish()
 
     def told(self, trial: SearchTrial) -> None:
