@@ -15,7 +15,7 @@ from genrescale.report.checks import capped, planned_only
 from genrescale.report.curves import CurveLine
 from genrescale.report.figure import color_of, draw_curves, draw_optimum, draw_scaling
 from genrescale.report.fits import FamilyFit
-from genrescale.report.tables import VAL_LOSS, Metric
+from genrescale.report.tables import FIRST_FAMILY, VAL_LOSS, Metric
 from genrescale.report.trials import TrialOutcome
 from genrescale.report.words import chance, crossing_text
 from genrescale.results.stream_stats import COLUMNS, LEGEND, slow_sentence, slow_stage_of, stream_cells, streams_of
@@ -113,7 +113,8 @@ def optimum_pictures(report: Report) -> list[Picture]:
     pictures = []
     for name in report.search.moving if report.search else []:
         assert report.search is not None
-        paths = [(family, report.search.path(name, family)) for family in report.search.families]
+        families = sorted(report.search.families, key=lambda family: family != FIRST_FAMILY)  # as in other figures
+        paths = [(family, report.search.path(name, family)) for family in families]
         field = name.rpartition(".")[2]
         svg = panel_svg(partial(draw_optimum, paths=paths, field=field), PANEL_INCHES)
         texts = [f"{family}: {_path_text(path)}" for family, path in paths if path]

@@ -9,9 +9,11 @@ from html import escape
 
 import pytest
 from helpers.sweeps import make_plan, make_trial, write_run
+from matplotlib.figure import Figure
 
 from genrescale import report, results
 from genrescale.report import page
+from genrescale.report.figure import draw_optimum
 from genrescale.report.searched import searched
 from genrescale.results.search import FAILED, FINISHED, RUNNING, STOPPED, SearchTrial, write_search
 from genrescale.storage.store import Store
@@ -132,10 +134,13 @@ def test_a_search_alone_has_a_report_without_a_comparison(sweep: Store):
     assert "Waveform with 100 songs: lr 0.03 (val_loss 0.5000)." in found.answer.points
 
 
-def test_the_figure_is_drawn(tmp_path):
-    from genrescale.display.style import PANEL_INCHES, panel_svg
-    from genrescale.report.figure import draw_optimum
-
+def test_the_figure_is_of_the_best_values():
+    """Rates lie decades apart: their axis is logarithmic, with plain numbers, and has each family's name."""
     paths = [("waveform", [(100, 0.03), (400, 0.01)]), ("spectrogram", [(400, 0.001)])]
-    svg = panel_svg(lambda axes: draw_optimum(axes, paths, "lr"), PANEL_INCHES)
-    assert svg.startswith(b"<?xml")
+    axes = Figure().add_subplot()
+    draw_optimum(axes, paths, "lr")
+    axes.figure.canvas.draw()
+    assert axes.get_yscale() == "log"
+    assert {"0.001", "0.003", "0.01", "0.03"} <= {text.get_text() for text in axes.get_yticklabels()}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["waveform", "spectrogram"]
+    assert [list(line.get_ydata()) for line in axes.get_lines()] == [[0.03, 0.01], [0.001]]
