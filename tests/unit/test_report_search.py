@@ -7,6 +7,7 @@ import io
 from dataclasses import replace
 from html import escape
 
+import numpy as np
 import pytest
 from helpers.sweeps import make_plan, make_trial, write_run
 from matplotlib.figure import Figure
@@ -142,5 +143,7 @@ def test_the_figure_is_of_the_best_values():
     axes.figure.canvas.draw()
     assert axes.get_yscale() == "log"
     assert {"0.001", "0.003", "0.01", "0.03"} <= {text.get_text() for text in axes.get_yticklabels()}
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["waveform", "spectrogram"]
-    assert [list(line.get_ydata()) for line in axes.get_lines()] == [[0.03, 0.01], [0.001]]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["waveform", "spectrogram"]
+    assert [np.asarray(line.get_ydata()).tolist() for line in axes.get_lines()] == [[0.03, 0.01], [0.001]]
