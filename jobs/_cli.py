@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from _arguments import cut_apart, did_you_mean, positional_apart, settings_of, texts_apart
+from _arguments import cut_apart, did_you_mean, positional_apart, settings_of, table_of, texts_apart
 from _failures import logged
 from _signals import stoppable
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from genrescale import __version__
@@ -184,7 +184,12 @@ def _compose(schema: type, job: str, overrides: list[str]) -> Any:
             unset = [entry.name for entry in dataclasses.fields(schema) if entry.default is None]
             raise ValueError(f"settings of {', '.join(unset)} need a sweep that has it, such as sweep=demo") from None
     for key, text in texts.items():
-        OmegaConf.update(config, key, text.replace("${", "\\${"))
+        text = text.replace("${", "\\${")
+        if (table := table_of(schema, key)) is None:
+            OmegaConf.update(config, key, text)
+        else:
+            with open_dict(config):
+                OmegaConf.select(config, table[0])[table[1]] = text
     return config
 
 
