@@ -65,7 +65,7 @@ def test_a_killed_worker_leaves_no_trace_and_a_crashing_decoder_costs_its_song(
     told, log = disturbed.communicate(timeout=300)
     assert disturbed.returncode == 0, log
     assert killed
-    assert "1 songs in quarantine" in told
+    assert "1 song in quarantine" in told
     table = pq.read_table(out / "quarantine.parquet").to_pylist()
     assert [(row["path"], row["reason"]) for row in table] == [
         (f"{music}/rock/10.flac", "the decoder crashed (signal 11)"),

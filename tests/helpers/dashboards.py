@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.error
 import urllib.request
 
 JOB_LISTS = ("/api/jobs/", "/api/v0/jobs?detail=true")
@@ -22,7 +23,11 @@ def dashboard_answers(address: str, token: str) -> dict[str, str]:
     answers = {}
     for path in PATHS:
         request = urllib.request.Request(f"{address}{path}", headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, timeout=60) as response:
-            answers[path] = response.read().decode()
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                answers[path] = response.read().decode()
+        except urllib.error.HTTPError as error:  # of a list that this cluster does not keep; its text is an answer, too
+            assert path not in JOB_LISTS, path
+            answers[path] = error.read().decode()
         assert answers[path], path
     return answers
