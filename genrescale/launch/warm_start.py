@@ -83,6 +83,8 @@ def warm_workers(folder: str, trains: bool) -> Iterator[WarmWorkers]:
             ],
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
+            # read when PyTorch is imported, so Ray cannot set it later: a worker has as many threads as it asks for
+            env={"OMP_NUM_THREADS": "1", **os.environ},
             start_new_session=True,  # Ctrl-C is for the job, which ends it
         )
     try:

@@ -20,6 +20,11 @@ class Fork:
 
         return os.getpid(), [UniqueID.from_random().hex(), str(np.random.random()), ray.put(0).hex()]
 
+    def threads(self) -> int:
+        import torch
+
+        return torch.get_num_threads()
+
     def parent(self) -> list[str]:
         return psutil.Process(os.getppid()).cmdline()
 
@@ -32,5 +37,7 @@ def test_no_two_forks_draw_the_same_ids_or_numbers(ray_cluster: None):
     assert len({pid for pid, _ in told}) == COUNT
     for values in zip(*(drawn for _, drawn in told), strict=True):
         assert len(set(values)) == COUNT
+    # as in a worker that Ray starts; a run sets its own number
+    assert ray.get(actors[0].threads.remote()) == 1
     for parent in ray.get([actor.parent.remote() for actor in actors]):
         assert "genrescale.launch.warm_server" in parent
