@@ -74,13 +74,7 @@ def warm_workers(folder: str, trains: bool) -> Iterator[WarmWorkers]:
         listener.bind(path)
         listener.listen(64)
         server = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "genrescale.launch.warm_server",
-                str(listener.fileno()),
-                *modules,
-            ],
+            [sys.executable, "-m", "genrescale.launch.warm_server", str(listener.fileno()), *modules],
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
             # read when PyTorch is imported, so Ray cannot set it later: a worker has as many threads as it asks for

@@ -353,6 +353,7 @@ def test_songs_beside_those_of_a_table_are_told(tmp_path: Path):
 def test_folders_without_a_song_are_told(tmp_path: Path):
     make(tmp_path, "rock/a.mp3", "polka/notes.txt", ".git/config")
     (tmp_path / "jazz").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "rock")  # told as such, once
     lines = list_corpus("folder", str(tmp_path)).lines()
     assert "note: 2 folders without a song, so the corpus lacks their labels: namely jazz, polka" in lines
     (tmp_path / "jazz/b.mp3").touch()

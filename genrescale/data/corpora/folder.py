@@ -10,11 +10,10 @@ from genrescale.audio import Song, Vocabulary, song_key
 from genrescale.data.corpora.cells import one_form
 from genrescale.data.corpora.listing import Listing
 from genrescale.data.corpora.song_addresses import root_of
-from genrescale.data.corpora.walking import AUDIO_SUFFIXES, listed_files, songs_among
+from genrescale.data.corpora.walking import AUDIO_SUFFIXES, first_names, listed_files, songs_among
 from genrescale.display.text import count_text
 from genrescale.storage.store import Store
 
-_SHOWN = 3
 LOOSE = "songs beside the label folders"
 
 
@@ -44,9 +43,10 @@ def read_listing(audio: str) -> Listing:
     if not songs:
         there = "".join(f"; {line}" for line in passed.lines())
         raise ValueError(f"audio={audio} has no song at LABEL/SONG.EXT with EXT one of {list(AUDIO_SUFFIXES)}{there}")
-    labelled = {path.split("/")[0] for path in paths}
-    empty = [name for name in store.folders() if name not in labelled and not name.startswith(".")]
-    first = f"{'namely' if len(empty) <= _SHOWN else 'the first'} {', '.join(empty[:_SHOWN])}"
-    notes = [f"{count_text(len(empty), 'folder')} without a song, so the corpus lacks their labels: {first}"]
+    known = {path.split("/")[0] for path in paths} | {name for names in passed.names.values() for name in names}
+    empty = [name for name in store.folders() if name not in known and not name.startswith(".")]
+    lacking = (
+        f"{count_text(len(empty), 'folder')} without a song, so the corpus lacks their labels: {first_names(empty)}"
+    )
     vocabulary = Vocabulary.of_classes([label for song in songs for label in song.labels], exclusive=True)
-    return Listing(songs, vocabulary, passed=passed, notes=tuple(notes if empty else ()))
+    return Listing(songs, vocabulary, passed=passed, notes=(lacking,) if empty else ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -68,10 +68,14 @@ class PassedOver:
         """Return a line for each reason: the count and the first names."""
         unlisted = [f"what lies beside the songs could not be listed: {self.unlisted}"] if self.unlisted else []
         return unlisted + [
-            f"passed over ({reason}): {len(names):,}, "
-            f"{'namely' if len(names) <= _SHOWN else 'the first'} {', '.join(map(_shown, sorted(names)[:_SHOWN]))}"
+            f"passed over ({reason}): {len(names):,}, {first_names(names)}"
             for reason, names in sorted(self.names.items())
         ]
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Return the first of some names for a sentence: "namely a, b", or "the first a, b, c" of more."""
+    return f"{'namely' if len(names) <= _SHOWN else 'the first'} {', '.join(map(_shown, sorted(names)[:_SHOWN]))}"
 
 
 def _shown(name: str) -> str:
