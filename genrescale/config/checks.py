@@ -15,10 +15,10 @@ def require(ok: bool, message: str) -> None:
 
 def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
     """Raise ValueError unless the field ``name`` holds one of ``allowed``."""
-    require(value in allowed, f"{name}={value!r} is none of {list(allowed)}{did_you_mean(value, allowed)}")
+    require(value in allowed, f"{name}={value!r} is none of {list(allowed)}{suggestion(value, allowed)}")
 
 
-def did_you_mean(value: object, allowed: Iterable[object]) -> str:
+def suggestion(value: object, allowed: Iterable[object]) -> str:
     """Return what ends a sentence about an unknown ``value``: the one of ``allowed`` that looks like it, or ""."""
     alike = difflib.get_close_matches(str(value), map(str, allowed), 1)
     return f"; did you mean {alike[0]}?" if alike else ""

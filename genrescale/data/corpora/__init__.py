@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from genrescale.audio import Song, Vocabulary
-from genrescale.config.checks import did_you_mean
+from genrescale.config.checks import suggestion
 from genrescale.data.corpora import (
     audiofolder,
     fma,
@@ -76,7 +76,7 @@ def list_corpus(corpus: str, audio: str, **options: Any) -> Listing:
 
 def _listed(corpus: str, audio: str, options: dict[str, Any]) -> Listing:
     if corpus not in CORPORA:
-        raise ValueError(f"corpus={corpus!r} is none of {sorted(CORPORA)}{did_you_mean(corpus, CORPORA)}")
+        raise ValueError(f"corpus={corpus!r} is none of {sorted(CORPORA)}{suggestion(corpus, CORPORA)}")
     _check_options(corpus, options)
     audio = _whole(audio)
     return LISTINGS[corpus](audio, **options) if corpus in LISTINGS else Listing(*CORPORA[corpus](audio, **options))
