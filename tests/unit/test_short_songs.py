@@ -143,7 +143,12 @@ def test_a_long_song_whose_tag_does_not_fit_the_file_tells_nothing(tmp_path: Pat
         (tmp_path / "other.mp3").write_bytes(other)
         assert told_seconds(tmp_path / "other.mp3") == 0.0
     data = encoded("m4a", 1.0, tmp_path).read_bytes()
-    for other in (data[:-20], data.replace(b"moov", b"moof"), data.replace(b"mdhd", b"free")):
+    for other in (
+        data[:-20],
+        data.replace(b"moov", b"moof"),
+        data.replace(b"mdhd", b"free"),
+        data.replace(b"udta", b"mvex"),
+    ):
         (tmp_path / "other.m4a").write_bytes(other)
         assert told_seconds(tmp_path / "other.m4a") == 0.0
 

@@ -127,7 +127,10 @@ def _mp4_seconds(file: BinaryIO, size: int) -> float:
         if name == b"moov":
             if end - at > _MOST_HEADER:
                 return 0.0
-            lengths = [_track_seconds(file, *track) for kind, *track in _boxes(file, at, end) if kind == b"trak"]
+            parts = list(_boxes(file, at, end))
+            if any(kind == b"mvex" for kind, *_ in parts):
+                return 0.0  # parts may follow
+            lengths = [_track_seconds(file, *track) for kind, *track in parts if kind == b"trak"]
             return max(lengths, default=0.0) if all(lengths) else 0.0
     return 0.0
 
