@@ -24,6 +24,7 @@ from genrescale.data.sharding.plan import PLAN_PATH
 from genrescale.data.synthesis.write import FACTS_FILE, SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE
 from genrescale.data.takedowns import TAKEDOWNS_PATH
 from genrescale.results import PLANNED_PATH, finished_runs, read_planned
+from genrescale.results.search import SEARCH_PATH
 from genrescale.storage.errors import OutsideError, StoreError
 from genrescale.storage.json_bytes import JSON_BYTES, read_json
 from genrescale.storage.lease import LEASE_PATH, refuse_busy, writing
@@ -43,7 +44,7 @@ CORPUS_FILES = (
     ODD_LENGTHS_PATH,
     MANIFEST_PATH,
 )
-REPORTS = ("report.html", "figure.png", "table.csv", "runs.csv")
+REPORTS = ("report.html", "figure.png", "table.csv", "runs.csv", "search.csv")
 # The encoded songs of a sweep that synthesised its corpus; the corpus itself, in shards/, is a separate item.
 SONG_FILES = tuple(f"audio/{name}" for name in (SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE, FACTS_FILE))
 WHATS = ("sweep", "checkpoints", "corpus", "version")
@@ -120,8 +121,8 @@ def is_corpus(files: Store) -> bool:
 
 
 def is_sweep(files: Store) -> bool:
-    """Whether a sweep was planned, a sweep's songs were synthesised, or a run has begun here."""
-    return files.exists(PLANNED_PATH) or synthesised(files) or bool(begun_runs(files))
+    """Whether a sweep was planned, a search begun, a sweep's songs were synthesised, or a run has begun here."""
+    return files.exists(PLANNED_PATH) or files.exists(SEARCH_PATH) or synthesised(files) or bool(begun_runs(files))
 
 
 def synthesised(files: Store) -> bool:
@@ -195,7 +196,8 @@ def describe_sweep(store: Store, path: str) -> SweepItem:
 def sweep_files(files: Store) -> tuple[str, ...]:
     """List the files of the sweep at ``files`` in the order of deletion; the one that marks it as a sweep is last."""
     songs = (*SONG_FILES, FACTS_FILE) if synthesised(files) else ()
-    return (*REPORTS, "evaluations", "failures.json", "tune", *songs, "checkpoints", "runs", PLANNED_PATH)
+    found = (*REPORTS, "evaluations", "failures.json", "search", "tune", *songs, "checkpoints", "runs")
+    return (*found, SEARCH_PATH, PLANNED_PATH)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,18 @@ def _is_address(argument: str) -> bool:
     return "://" in argument.partition("=")[0]
 
 
+def table_of(schema: type, key: str) -> tuple[str, str] | None:
+    """The table of texts that a setting belongs to, and its name there, which may have dots; None for other settings.
+
+    ``search.space.optim.lr`` -> (``search.space``, ``optim.lr``).
+    """
+    names = key.split(".")
+    for end in range(1, len(names)):
+        if _type_of(schema, ".".join(names[:end])) == dict[str, str]:
+            return ".".join(names[:end]), ".".join(names[end:])
+    return None
+
+
 def texts_apart(schema: type, overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Separate the settings that are text, by their dotted names, from the overrides that Hydra parses.
 
@@ -65,6 +77,8 @@ def _type_of(schema: type, key: str) -> Any:
     """Return the type of a setting, None if there is no such setting."""
     found: Any = schema
     for name in key.split("."):
+        if found == dict[str, str]:
+            return str  # whatever its name is, dots included
         if not dataclasses.is_dataclass(found):
             return None
         found = _without_none(typing.get_type_hints(found).get(name))

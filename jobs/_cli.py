@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from _arguments import cut_apart, did_you_mean, positional_apart, settings_of, texts_apart
+from _arguments import cut_apart, did_you_mean, positional_apart, settings_of, table_of, texts_apart
+from _failures import logged
 from _signals import stoppable
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from genrescale import __version__
@@ -39,6 +40,7 @@ CONF = Path(__file__).parent / "conf"
 _NUMBER_LIKE_ID = re.compile(rf"(?<=[=\[,])(?=[0-9e]{{{RUN_ID_LEN}}}(?:[\],]|$))[0-9]+e[0-9]+")
 EXIT_BAD_CONFIG = 2
 EXIT_FAILED = 1
+EXIT_OUR_MISTAKE = 70  # as sysexits.h says it of an internal error
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # as a shell says it of a program that was ended by SIGPIPE
 _CONTINUING = ("mix_corpora", "scale_sweep", "shard_corpus", "synthesize_corpus", "take_down", "train")
@@ -69,7 +71,7 @@ def run_job(
     Errors end in one line on stderr. Exit status 2: a wrong key, type or value, a ValueError of ``main`` (a request
     that cannot be met), and a folder or store that cannot be used. Exit status 1, for a job that had started: a failing
     store, a full disk, too many failed songs, a corpus that another job changed or has taken over, or Ray. Ctrl-C and
-    SIGTERM: 130.
+    SIGTERM: 130. Exit status 70: a mistake of this software; the line names a log with the trace.
     """
     named, overrides = positional_apart(schema, sys.argv[1:]) if positional else ([], sys.argv[1:])
     try:
@@ -106,9 +108,18 @@ def run_job(
         say(f"{job}: stopped{goes_on}", sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
-        if not _is_rays(error):
-            raise  # a mistake of this software: its trace says where
+        if _is_ours(error):
+            _end(job, logged(job, error), EXIT_OUR_MISTAKE)
         _end(job, f"{_of_ray(error)} ({UNDER_WAY}; the same command continues)", EXIT_FAILED)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether this is a mistake of this software, in the job itself or in a task of its."""
+    if not _is_rays(error):
+        return True
+    from genrescale.launch.errors import is_unexpected
+
+    return is_unexpected(error)
 
 
 def _is_rays(error: BaseException) -> bool:
@@ -173,7 +184,12 @@ def _compose(schema: type, job: str, overrides: list[str]) -> Any:
             unset = [entry.name for entry in dataclasses.fields(schema) if entry.default is None]
             raise ValueError(f"settings of {', '.join(unset)} need a sweep that has it, such as sweep=demo") from None
     for key, text in texts.items():
-        OmegaConf.update(config, key, text.replace("${", "\\${"))
+        text = text.replace("${", "\\${")
+        if (table := table_of(schema, key)) is None:
+            OmegaConf.update(config, key, text)
+        else:
+            with open_dict(config):
+                OmegaConf.select(config, table[0])[table[1]] = text
     return config
 
 

@@ -3,6 +3,7 @@
 
 python jobs/report.py out=demo/sweep
 python jobs/report.py out=/data/runs runs=[3f2a,9c41]            these runs alone, also of jobs/train.py
+python jobs/report.py out=demo/sweep watch=true                  served on loopback while it runs, until Ctrl-C
 
 Writes report.html, figure.png, table.csv and runs.csv and prints the comparison: of a sweep into its folder (a local
 folder or any store URI), of chosen runs into OUT/evaluations/report-RUNS. It can be run while the sweep still runs:
@@ -25,14 +26,23 @@ class ReportJob:
 
     out: str = MISSING
     runs: list[str] = field(default_factory=list)
+    watch: bool = False
+    port: int = 0
     store: str = ""
 
 
 def main(job: ReportJob) -> None:
-    from genrescale.report import comparison_folder, report_sweep
+    from genrescale.report import build_report, comparison_folder, report_sweep
+    from genrescale.report.page import render_page
+    from genrescale.report.served import serve_report
     from genrescale.report.trials import find_runs
 
     files = place(job.store, job.out, "out")
+    if job.port and not job.watch:
+        raise ValueError("port= is where watch=true serves the report")
+    if job.watch:
+        chosen = find_runs(files, job.runs) if job.runs else None
+        serve_report(files, lambda: render_page(build_report(files, chosen)), job.port)
     if not job.runs:
         say(report_sweep(files))
         return

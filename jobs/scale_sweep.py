@@ -4,6 +4,7 @@
 python jobs/scale_sweep.py corpus=/data/shards sizes=[1000,10000,100000] out=/data/sweep
 python jobs/scale_sweep.py sweep=demo out=demo              (no corpus needed: songs are synthesised)
 ray job submit --working-dir . -- jobs/scale_sweep.py store=s3://music corpus=shards out=sweep sizes=[...]
+python jobs/scale_sweep.py sweep=demo out=demo search.algorithm=asha "search.space.lr=log(1e-4,1e-1)"
 
 Relative addresses lie below ``store``, a folder or bucket. dry_run=true lists the trials, what they cost and read. The
 same command continues an interrupted sweep; a change that would run finished runs anew is shown and needs rerun=true.
@@ -40,12 +41,12 @@ class ScaleSweepJob(SweepConfig):
 def main(job: ScaleSweepJob) -> int:
     from genrescale.data.manifest import read_manifest
     from genrescale.data.sharding.synthetic import embedded_corpus
-    from genrescale.launch import sweep
+    from genrescale.launch.search.stages import plan_sweep
+    from genrescale.launch.sweep import check_families
     from genrescale.report import live_report, report_sweep
-    from genrescale.results.changes import show_outdated
     from genrescale.storage.lease import writing
 
-    sweep.check_families(job)
+    check_families(job)
     if not job.corpus and job.synthesis is None:
         raise ValueError("corpus= is needed: a folder made by jobs/shard_corpus.py; sweep=demo synthesises one instead")
     files = place_out(job.store, job.out, "out")
@@ -55,25 +56,24 @@ def main(job: ScaleSweepJob) -> int:
         say(f"{job.synthesis} would be synthesised and sharded into {files.uri} first; then the runs can be listed")
         return 0
     check_gpu(site.use_gpu and not job.dry_run, "site.use_gpu")
-    trials = sweep.plan_checked(job, site, read_manifest(corpus.uri)) if job.corpus or job.dry_run else []
-    if job.dry_run:
-        show_outdated(files, sweep.planned_trials(trials), allowed=True)
-        say(sweep.format_trials(trials, site, nodes_ahead(job.cpus)))
+    plan = plan_sweep(job, site, read_manifest(corpus.uri)) if job.corpus or job.dry_run else None
+    if plan and job.dry_run:
+        say(plan.listed(nodes_ahead(job.cpus)))
         return 0
     say("[scale_sweep] connecting to Ray", sys.stderr)
     with writing(files, "scale_sweep"), connect(job.cpus, trains=True):
-        if not job.corpus and job.synthesis is not None:
-            embedded_corpus(files, job.synthesis, job.shards)
-            trials = sweep.plan_checked(job, site, read_manifest(corpus.uri))
-        show_outdated(files, sweep.planned_trials(trials), allowed=job.rerun)
+        if plan is None:
+            embedded_corpus(files, job.synthesis or SynthesisConfig(), job.shards)
+            plan = plan_sweep(job, site, read_manifest(corpus.uri))
+        plan.refuse_outdated(job.rerun)
         with live_report(files):
-            outcome = sweep.run_sweep(trials, site)
+            ended = plan.run(job.rerun)
         say(report_sweep(files))
-    say(f"{sweep.format_outcome(outcome)}\nresults in {files.child('runs').uri}")
-    if outcome.unfinished:
-        say(f"stopped with {len(outcome.unfinished)} runs unfinished; the same command continues", sys.stderr)
+    say(f"{ended}\nresults in {files.child('runs').uri}")
+    if ended.unfinished:
+        say(f"stopped with {len(ended.unfinished)} runs unfinished; the same command continues", sys.stderr)
         return EXIT_INTERRUPTED
-    return 1 if outcome.failures else 0
+    return 1 if ended.failed else 0
 
 
 if __name__ == "__main__":

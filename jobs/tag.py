@@ -3,6 +3,7 @@
 
 python jobs/tag.py song.mp3 model=/models/musicnn                              the ten likeliest tags, to read
 python jobs/tag.py song.mp3 model=/models/musicnn picture=tags.png             and a picture of them by second
+python jobs/tag.py song.mp3 model=/models/musicnn html=tags.html               a page that plays it beside its tags
 python jobs/tag.py /music model=/models/musicnn format=csv out=tags.csv        every song of a folder
 python jobs/tag.py /data/shards model=s3://models/a format=json out=tags.jsonl    a sharded corpus, on Ray
 
@@ -11,8 +12,8 @@ embeddings=FILE.parquet keeps the songs' embeddings. A song that cannot be read 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from itertools import chain
 
 from _cli import place, run_job
 from omegaconf import MISSING
@@ -29,6 +30,7 @@ class TagJob:
     threshold: float = 0.0
     out: str = ""
     picture: str = ""
+    html: str = ""
     embeddings: str = ""
     store: str = ""
     allow_internal_urls: bool = False
@@ -42,38 +44,32 @@ def main(job: TagJob) -> int:
     from genrescale.data.manifest import read_manifest
     from genrescale.export import load_exported
     from genrescale.tagging.embeddings import keep_embeddings
-    from genrescale.tagging.files import decode_song, is_corpus, list_audio, tag_files
+    from genrescale.tagging.files import is_corpus, list_audio
+    from genrescale.tagging.one_by_one import Wanted, tag_listed
     from genrescale.tagging.output import Show, write_tags
-    from genrescale.tagging.picture import write_picture
 
     show = Show(job.format, job.top, job.threshold, job.whole_song)
     if not job.songs:
         raise ValueError("which songs? python jobs/tag.py SONG.mp3 model=FOLDER (a file, a folder or a sharded corpus)")
-    outputs = {"out": job.out, "embeddings": job.embeddings}
-    out, kept = (place(job.store, path, name) if path else None for name, path in outputs.items())
+    outputs = {"out": job.out, "embeddings": job.embeddings, "html": job.html, "picture": job.picture}
+    wanted = Wanted(**{name: place(job.store, path, name) for name, path in outputs.items() if path})
     check_gpu(job.use_gpu, "use_gpu")
     model = place(job.store, job.model, "model").uri
     if len(job.songs) == 1 and is_corpus(first := place(job.store, job.songs[0], "songs")):
-        if job.picture:
-            raise ValueError("picture= is of one song; this is a corpus")
+        if job.picture or job.html:
+            raise ValueError("picture= is of one song, html= of files; this is a corpus")
         from genrescale.tagging.corpus import tag_corpus  # with Ray, which files do not need
 
         exported, manifest = load_exported(model, own_model=job.own_model), read_manifest(first.uri)
-        with connect(job.cpus):
-            results = tag_corpus(exported, manifest, job.use_gpu, bool(kept), job.whole_song)
-            return write_tags(keep_embeddings(results, kept), len(manifest), exported.vocabulary, show, out)
+        with connect(job.cpus or len(os.sched_getaffinity(0))):  # an actor has one thread: more than cores are no use
+            results = tag_corpus(exported, manifest, job.use_gpu, bool(wanted.embeddings), job.whole_song)
+            results = keep_embeddings(results, wanted.embeddings)
+            return write_tags(results, len(manifest), exported.vocabulary, show, wanted.out)
     if job.cpus:
         raise ValueError("cpus= is of a sharded corpus, which is tagged on Ray; files are tagged one by one")
     exported = load_exported(model, "cuda" if job.use_gpu else "cpu", job.own_model)
     songs, unlisted = list_audio(job.songs, lambda song: place(job.store, song, "songs"))
-    if job.picture and len(songs + unlisted) > 1:
-        raise ValueError(f"picture= is of one song; these are {len(songs + unlisted)}")
-    results = chain(unlisted, tag_files(exported, songs, bool(kept), job.allow_internal_urls, job.whole_song))
-    failed = write_tags(keep_embeddings(results, kept), len(songs + unlisted), exported.vocabulary, show, out)
-    if job.picture and not failed:
-        clip = decode_song(songs[0], job.allow_internal_urls)
-        write_picture(place(job.store, job.picture, "picture"), exported, clip, show)
-    return failed
+    return tag_listed(exported, songs, unlisted, wanted, show, job.allow_internal_urls)
 
 
 if __name__ == "__main__":

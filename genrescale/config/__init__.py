@@ -88,6 +88,10 @@ class RunConfig:
         )
 
 
+TRACKERS = {"mlflow": "MLflow", "wandb": "Weights & Biases", "aim": "Aim"}
+"""What ``site.track`` may name: the module, which is the package's extra, and the name to read."""
+
+
 @dataclass
 class SiteConfig:
     """Paths and resources of a run. No setting here may change a result beyond floating-point order.
@@ -98,7 +102,8 @@ class SiteConfig:
     state, gradients and weights over the workers. ``max_failures`` is how often a run may restart from its last
     checkpoint. ``storage_patience_s`` is how long a read is retried while the object store is busy or unreachable; a
     longer outage ends the attempt. ``shard_cache`` is a folder on every node that caches up to ``shard_cache_gb`` of
-    whole shards of a bucket; "" reads byte ranges of crops.
+    whole shards of a bucket; "" reads byte ranges of crops. ``events`` writes event files of TensorBoard,
+    ``track`` names other trackers, of TRACKERS.
     """
 
     corpus: str = ""
@@ -114,6 +119,8 @@ class SiteConfig:
     storage_patience_s: float = 60.0
     shard_cache: str = ""
     shard_cache_gb: float = 50.0
+    events: bool = True
+    track: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         positive(shard_cache_gb=self.shard_cache_gb)
@@ -125,6 +132,8 @@ class SiteConfig:
             not self.shard_cache or os.path.isabs(self.shard_cache),
             f"shard_cache={self.shard_cache!r} must be an absolute path of a folder on every node's disk",
         )
+        for name in self.track:
+            require(name in TRACKERS, f"track=[{name}] is none of {', '.join(TRACKERS)}")
         require(self.zero_stage in (0, 1, 2, 3), f"zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
 
 

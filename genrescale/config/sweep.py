@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genrescale.config import AugmentConfig, DataConfig, OptimConfig
+from genrescale.config.search import SearchConfig
 
 FAMILIES = ("waveform", "spectrogram")  # what a sweep compares unless it says otherwise: any of MODELS
 
@@ -17,7 +18,7 @@ class SweepConfig:
     Every family is trained at every size with every seed. Sizes below the largest take the first
     ``seeds_below_largest`` seeds only (0: all), where the largest is the question. The ``lrs`` and layer counts are
     tried at the smallest size with the first seed, one axis at a time. ``dials`` are the models' other dials, by
-    family.
+    family. ``search`` varies any other numbers of the recipe.
     """
 
     families: list[str] = field(default_factory=lambda: list(FAMILIES))
@@ -34,6 +35,7 @@ class SweepConfig:
     loss: str = "by_kind"
     loss_dials: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
+    search: SearchConfig = field(default_factory=SearchConfig)
 
     def __post_init__(self) -> None:
         for name in ("families", "sizes", "seeds"):
@@ -44,4 +46,9 @@ class SweepConfig:
             raise ValueError(
                 f"seeds_below_largest={self.seeds_below_largest} must be from 1 to the number of seeds, "
                 f"{len(self.seeds)}, or 0 for all of them"
+            )
+        if self.search.space and self.search.seed in self.seeds:
+            raise ValueError(
+                f"search.seed={self.search.seed} is a seed of the grid, {self.seeds}: a searched run, of which the "
+                "luckiest is chosen, must be no point of a mean; take another seed for one of them"
             )

@@ -1,32 +1,24 @@
-"""Figures of a corpus's page: histograms by split, co-occurrence of tags, log-mel images. No global state.
+"""Figures of a corpus's page: histograms by split, co-occurrence of tags. No global state.
 
-Shapes: C tags, F mel bins, N frames, T samples.
+Shapes: C tags.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-import matplotlib
 import numpy as np
-import soundfile
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from genrescale.audio import PCM_SCALE, SAMPLE_RATE
 from genrescale.display.style import COLORS, CURVE_INCHES, DASHES, MUTED, finish, panel_svg, style, svg_bytes
 from genrescale.display.text import short_name
-from genrescale.models.parts.frontend import MIN_LEN, RawLogMel
 
 MAX_MATRIX_TAGS = 60
 _MAX_BINS = 40
-_MAP = "magma"
 
 
 def histogram_svg(values: Mapping[str, np.ndarray], title: str, unit: str) -> bytes:
@@ -92,31 +84,3 @@ def co_occurrence_svg(names: Sequence[str], count_CC: np.ndarray) -> bytes:
         bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02, format=lambda x, _: f"{100 * x:.0f} %")
         bar.outline.set_visible(False)  # type: ignore[operator]
         return svg_bytes(figure)
-
-
-def log_mels(clips: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Compute the spectrogram model's log-mel input, before normalisation: float32 (F, N) for each int16 clip (T,)."""
-    front_end, mels = RawLogMel(), []
-    with torch.no_grad():
-        for clip_T in clips:
-            wave_T = np.pad(clip_T.astype(np.float32) * PCM_SCALE, (0, max(0, MIN_LEN - len(clip_T))))
-            mels.append(front_end(torch.from_numpy(wave_T)[None])[0].numpy())
-    return mels
-
-
-def log_mel_png(mel_FN: np.ndarray, low: float, high: float) -> bytes:
-    """Draw one pixel per cell, low frequencies at the bottom; ``low`` is black, ``high`` the brightest."""
-    level = np.clip((mel_FN - low) / max(high - low, 1e-9), 0, 1)
-    # a palette image takes a third of the bytes of RGB
-    image = Image.fromarray(np.rint(255 * level[::-1]).astype(np.uint8))
-    image.putpalette((matplotlib.colormaps[_MAP](np.arange(256))[:, :3] * 255).astype(np.uint8).tobytes())
-    sink = io.BytesIO()
-    image.save(sink, format="PNG", optimize=True)
-    return sink.getvalue()
-
-
-def flac_bytes(clip_T: np.ndarray) -> bytes:
-    """Encode a clip as FLAC: lossless, so listeners hear what the models get, and playable in every browser."""
-    sink = io.BytesIO()
-    soundfile.write(sink, clip_T, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return sink.getvalue()

@@ -25,16 +25,16 @@ from genrescale.describe.facts import (
 from genrescale.describe.figures import (
     MAX_MATRIX_TAGS,
     co_occurrence_svg,
-    flac_bytes,
     histogram_svg,
-    log_mel_png,
-    log_mels,
 )
 from genrescale.describe.reading import ClipChoice, DescribeSettings, HeardSong, ShardHeard
 from genrescale.describe.words import listed, notes
 from genrescale.display.html import data_uri, render_template
+from genrescale.display.pixels import log_mel_png
+from genrescale.display.sound import flac_bytes
 from genrescale.display.style import dark_svg
 from genrescale.display.text import count_text
+from genrescale.models.parts.log_mels import log_mels
 from genrescale.storage.lease import writing
 from genrescale.storage.store import Store
 

@@ -15,15 +15,16 @@ def data_uri(data: bytes, kind: str = "image/svg+xml") -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def render_template(package: str, filters: dict[str, Any], **values: Any) -> str:
-    """Return the text of a file in a package."""
+def render_template(package: str, filters: dict[str, Any], name: str = "page.html.jinja", **values: Any) -> str:
+    """Return the template ``name`` of a package, filled; its ``css`` is that of all pages and the package's own."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"minus": lambda text: text.replace("-", "\N{MINUS SIGN}"), **filters}
-    css = Markup(_resource("genrescale.display") + _resource(package))
-    return environment.from_string(_resource(package, "page.html.jinja")).render(css=css, **values)
+    css = Markup(resource("genrescale.display") + resource(package))
+    return environment.from_string(resource(package, name)).render(css=css, **values)
 
 
-def _resource(package: str, name: str = "page.css") -> str:
+def resource(package: str, name: str = "page.css") -> str:
+    """Return the text of a file in a package."""
     return resources.files(package).joinpath(name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: confusions, popularity and precision by tag, the generalisation gap, a t-SNE map.
+"""Figures of an evaluation: popularity and precision by tag, the generalisation gap, a t-SNE map.
 
 They are drawn like the report's figures, on Figure objects without global state. Shapes: N songs, D dimensions, K tags.
 """
@@ -12,42 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from genrescale.display.style import COLORS, DASHES, INK, MARKERS, MUTED, RULE, finish, png_bytes, short_count, style
+from genrescale.display.confusion import MAX_LETTERS
+from genrescale.display.style import COLORS, DASHES, MARKERS, MUTED, RULE, finish, png_bytes, short_count, style
 from genrescale.display.text import short_name
 from genrescale.metrics.by_tag import TagRow
 from genrescale.metrics.overfitting import GapCurve, select_step
 
 MAX_TAGS = 60  # rows of a figure by tag
-MAX_COUNTED = 25  # tags of a confusion matrix with a number in each cell
 MAX_LINES = 10  # runs in a figure of curves
-MAX_LETTERS = 30  # of a tag
-
-
-def confusion_png(count_KK: np.ndarray, names: Sequence[str], title: str) -> bytes:
-    """Draw songs by true tag (rows) and predicted tag (columns): counts, shaded by their share of the row."""
-    total_K = count_KK.sum(axis=1)
-    share_KK = count_KK / np.maximum(total_K, 1)[:, None]
-    num_tags = len(names)
-    side = max(3.2, 0.44 * num_tags if num_tags <= MAX_COUNTED else 0.2 * num_tags)
-    with style():
-        figure = Figure(figsize=(side + 2.6, side + 1.9), layout="constrained", facecolor="white")
-        axes = figure.add_subplot()
-        image = axes.imshow(share_KK, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=10)
-        axes.set_xticks(range(num_tags), [short_name(name, MAX_LETTERS) for name in names], rotation=90, fontsize=8.5)
-        rows = [f"{short_name(name, MAX_LETTERS)} ({total:,})" for name, total in zip(names, total_K, strict=True)]
-        axes.set_yticks(range(num_tags), rows, fontsize=8.5)
-        axes.set_xlabel("predicted", fontsize=9)
-        axes.set_ylabel("true (songs)", fontsize=9)
-        axes.tick_params(length=0)
-        if num_tags <= MAX_COUNTED:
-            for (row, column), count in np.ndenumerate(count_KK):
-                color = "white" if share_KK[row, column] > 0.55 else INK if count else RULE
-                axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8, color=color)
-        bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02, format=lambda x, _: f"{100 * x:.0f} %")
-        bar.outline.set_visible(False)  # type: ignore[operator]
-        bar.set_label("of the row's songs", fontsize=8.5)
-        return png_bytes(figure)
 
 
 def popularity_png(rows: Sequence[TagRow], title: str) -> bytes:

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from genrescale.config.metrics import METRICS, SCORE_METRICS
+from genrescale.display.confusion import confusion_png
 from genrescale.display.text import csv_bytes
 from genrescale.evaluation import ENSEMBLE, Evaluation
-from genrescale.evaluation.figures import confusion_png, gap_png, popularity_png
+from genrescale.evaluation.figures import gap_png, popularity_png
 from genrescale.evaluation.reading import family_of
 from genrescale.evaluation.scores import best_f1
 from genrescale.metrics.bootstrap import Interval

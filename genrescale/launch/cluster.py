@@ -15,6 +15,7 @@ from typing import Any
 
 from genrescale.launch.private_ray import LIMITS_S, private_folder, reason, replaced, start
 from genrescale.launch.warm_start import WarmWorkers, warm_workers
+from genrescale.launch.worker_logs import worker_lines_kept
 from genrescale.telemetry.terminal import say
 
 # Read by Ray's processes when they start.
@@ -112,7 +113,7 @@ def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
         warm.begin()
         # A sweep reports its failures itself, one line each; the traces are under its tune/ folder.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        with under_way():
+        with under_way(), worker_lines_kept():
             yield
 
 

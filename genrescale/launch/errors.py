@@ -23,6 +23,12 @@ def error_sentence(error: BaseException) -> str:
     return ": ".join([name, *(line.strip() for line in lines)])
 
 
+def is_unexpected(error: BaseException) -> bool:
+    """Whether an error is a mistake of this software: it says nothing to do, and is not Ray's or the system's."""
+    causes = list(_causes(error))
+    return bool(causes) and not any(_says_what_to_do(c) or isinstance(c, (OSError, MemoryError)) for c in causes)
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it comes from, nearest first, without Ray's own."""
     waiting, seen = deque([error]), set()

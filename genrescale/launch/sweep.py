@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ray import tune
 from rich.console import Console
@@ -28,6 +29,8 @@ from genrescale.launch.capacity import DRIVER_CPUS, Node, capacity
 from genrescale.launch.cluster import STORE_PREFIX, cluster_nodes
 from genrescale.launch.errors import error_sentence
 from genrescale.launch.estimate import estimate_text
+from genrescale.launch.search.space import Values, run_with
+from genrescale.launch.trackers import tracked_settings, tracker_callbacks
 from genrescale.launch.train import launch, read_error
 from genrescale.launch.watch import Watch, trial_name
 from genrescale.models import MODELS, full_dials
@@ -41,6 +44,7 @@ from genrescale.results import (
     run_folder,
     write_planned,
 )
+from genrescale.results.search import read_search
 from genrescale.storage.errors import LeaseLostError, StoreError
 from genrescale.storage.lease import LEASE_PATH, Claim, Lease, refuse_busy, writing
 from genrescale.storage.store import Store
@@ -87,8 +91,12 @@ def check_families(sweep: SweepConfig) -> None:
         use_own(name)
 
 
-def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> list[Trial]:
-    """The sweep's runs in order, each once even where axes meet.
+Tuned = Mapping[tuple[str, int], Values]
+"""Values that a search has found for the runs of a family and size (``launch.search.run.tuned``)."""
+
+
+def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest, tuned: Tuned | None = None) -> list[Trial]:
+    """The sweep's runs in order, each once even where axes meet, with ``tuned`` values in place of the recipe's.
 
     Raises ValueError, before anything starts, for a family that is no model, a size above the corpus, and a model that
     its crops cannot feed.
@@ -96,16 +104,16 @@ def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> lis
     check_families(sweep)
     manifest.select("train", max(sweep.sizes))
     trials: dict[str, Trial] = {}
-    for axis, run, layers in _coordinates(sweep):
+    for axis, run, layers in _coordinates(sweep, tuned or {}):
         trial = plan_trial(run, site, manifest, min(sweep.sizes), axis, layers)
         earlier = trials[trial.run_id].planned if trial.run_id in trials else ()
         trials[trial.run_id] = replace(trial, planned=(*earlier, *trial.planned))
     return list(trials.values())
 
 
-def plan_checked(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> list[Trial]:
+def plan_checked(sweep: SweepConfig, site: SiteConfig, manifest: Manifest, tuned: Tuned | None = None) -> list[Trial]:
     """``plan_trials``, with what is doubtful about them said on stderr."""
-    trials = plan_trials(sweep, site, manifest)
+    trials = plan_trials(sweep, site, manifest, tuned)
     tell_doubts(trials, manifest)
     return trials
 
@@ -135,16 +143,20 @@ def tell_doubts(trials: Sequence[Trial], manifest: Manifest) -> None:
         say(f"[check] {line}", sys.stderr)
 
 
-def _coordinates(sweep: SweepConfig) -> list[tuple[str, RunConfig, dict[str, int]]]:
+def _coordinates(sweep: SweepConfig, tuned: Tuned) -> list[tuple[str, RunConfig, dict[str, int]]]:
     """(axis, run, layer counts) of every cell; the base value of an axis is a cell of it too."""
     cells: list[tuple[str, RunConfig, dict[str, int]]] = []
+
+    def run(family: str, size: int, seed: int) -> RunConfig:
+        return run_with(sweep_run(sweep, family, size, seed), tuned.get((family, size), {}))
+
     for size in sorted(sweep.sizes):
         seeds = sweep.seeds if size == max(sweep.sizes) else sweep.seeds[: sweep.seeds_below_largest or None]
         for seed in seeds:
-            cells += [("grid", _run(sweep, family, size, seed), {}) for family in sweep.families]
+            cells += [("grid", run(family, size, seed), {}) for family in sweep.families]
     smallest, seed = min(sweep.sizes), sweep.seeds[0]
     for family in sweep.families:
-        base = _run(sweep, family, smallest, seed)
+        base = run(family, smallest, seed)
         if sweep.lrs:
             rates = sorted({*sweep.lrs, base.optim.lr})
             cells += [("lr", replace(base, optim=replace(base.optim, lr=rate)), {}) for rate in rates]
@@ -154,7 +166,8 @@ def _coordinates(sweep: SweepConfig) -> list[tuple[str, RunConfig, dict[str, int
     return cells
 
 
-def _run(sweep: SweepConfig, family: str, size: int, seed: int) -> RunConfig:
+def sweep_run(sweep: SweepConfig, family: str, size: int, seed: int) -> RunConfig:
+    """The run of the sweep's recipe for a family, size and seed."""
     return RunConfig(
         model=ModelConfig(family, dict(sweep.dials.get(family, {}))),
         data=replace(sweep.data, size=size),
@@ -235,10 +248,7 @@ def _run_sweep(trials: Sequence[Trial], site: SiteConfig, claim: Claim) -> Sweep
     files = Store(site.out)
     reused = sum(read_result(files, trial.run_id) is not None for trial in trials)
     write_planned(files, planned_trials(trials))
-    folders = {run_folder(trial.run_id) for trial in trials}
-    for path in files.list("runs"):  # of jobs/train.py, which looks for the plan of a sweep after it has its lease
-        if path.endswith(f"/{LEASE_PATH}") and (folder := path.rpartition("/")[0]) in folders:
-            refuse_busy(files.child(folder))
+    refuse_trained(files, [trial.run_id for trial in trials])
     failures = run_trials(trials, site, claim)
     claim.check()
     text = json.dumps([{"run_id": id, "error": error} for id, error in failures.items()], indent=1)
@@ -248,6 +258,17 @@ def _run_sweep(trials: Sequence[Trial], site: SiteConfig, claim: Claim) -> Sweep
     return SweepOutcome(rows, failures, unfinished, reused)
 
 
+def refuse_trained(files: Store, run_ids: Sequence[str]) -> None:
+    """Raise BusyError if another job trains one of these runs.
+
+    jobs/train.py looks for the plan of a sweep, and for the ledger of its search, after it has its lease.
+    """
+    folders = {run_folder(id) for id in run_ids}
+    for path in files.list("runs"):
+        if path.endswith(f"/{LEASE_PATH}") and (folder := path.rpartition("/")[0]) in folders:
+            refuse_busy(files.child(folder))
+
+
 @contextmanager
 def only_trainer(files: Store, run_id: str) -> Iterator[Lease]:
     """Hold the lease of one run's folder. Raises BusyError if another job trains the run, alone or in a sweep.
@@ -255,7 +276,8 @@ def only_trainer(files: Store, run_id: str) -> Iterator[Lease]:
     Other runs may train in the same ``files``.
     """
     with writing(files.child(run_folder(run_id)), "train") as lease:
-        if files.exists(PLANNED_PATH) and run_id in {planned.run_id for planned in read_planned(files)}:
+        planned = read_planned(files) if files.exists(PLANNED_PATH) else []
+        if run_id in {trial.run_id for trial in [*planned, *read_search(files)]}:
             refuse_busy(files)
         yield lease
 
@@ -265,24 +287,42 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
 
     ``claim`` is the right of the job to write, which every run checks before it leaves anything.
     """
-    site = resolve_site(site)
     files = Store(site.out)
-    concurrent = capacity(site, cluster_nodes()).concurrent
     missing = {trial.run_id: trial for trial in trials if read_result(files, trial.run_id) is None}
     if not missing:
         return {}
-    tickets = {id: trial.ticket for id, trial in missing.items()}
+    named = tune.TuneConfig(reuse_actors=True)
+    stage = "train" if len(trials) == 1 else "scale_sweep"
+    return tune_trials(missing, site, claim, named, {"run_id": tune.grid_search(list(missing))}, stage)
+
+
+def tune_trials(
+    trials: dict[str, Trial],
+    site: SiteConfig,
+    claim: Claim | None,
+    config: tune.TuneConfig,
+    space: dict[str, Any],
+    stage: str,
+) -> dict[str, str]:
+    """Run what ``space``, or the searcher of ``config``, names: trials of ``trials``, which a searcher may extend.
+
+    Returns the error of each run that failed for good. A searcher gives the ticket of a run with its id.
+    """
+    site = resolve_site(site)
+    files = Store(site.out)
+    concurrent = capacity(site, cluster_nodes()).concurrent
+    tickets = {id: trial.ticket for id, trial in trials.items()}
     _keep_keys_out_of_logs()
     storage = files.child("tune")
-    steps = sum(trial.run.optim.max_steps for trial in missing.values())
-    with Progress("train" if len(trials) == 1 else "scale_sweep", steps, "steps") as progress:
-        watch = Watch(missing, progress, files)
+    steps = sum(trial.run.optim.max_steps for trial in trials.values())
+    with Progress(stage, steps, "steps") as progress:
+        watch = Watch(trials, progress, files)
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, tickets=tickets, claim=claim), {"CPU": DRIVER_CPUS}),
-            param_space={"run_id": tune.grid_search(list(missing))},
-            tune_config=tune.TuneConfig(
-                max_concurrent_trials=min(concurrent, len(missing)),
-                reuse_actors=True,
+            param_space={**space, **tracked_settings(site, trials)},
+            tune_config=replace(
+                config,
+                max_concurrent_trials=concurrent if config.search_alg else min(concurrent, len(trials)),
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,
             ),
@@ -291,7 +331,7 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
                 storage_path=storage.ray_path(),
                 # for trials whose own processes die, with their node; Ray Train restarts dead workers itself
                 failure_config=tune.FailureConfig(max_failures=site.max_failures),
-                callbacks=[watch],
+                callbacks=[watch, *tracker_callbacks(site.track, files)],
                 verbose=0,
             ),
         )
@@ -318,7 +358,7 @@ def _keep_keys_out_of_logs() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE = class_cache.ENV_VARS_TO_PROPAGATE - logged
 
 
-def _trial(config: dict[str, str], tickets: Mapping[str, RunTicket], claim: Claim | None) -> None:
+def _trial(config: dict[str, Any], tickets: Mapping[str, RunTicket], claim: Claim | None) -> None:
     """One trial: a training of its own, by the run's ticket, whose reports go on to Tune.
 
     A run that fails has been restarted by Ray Train often enough, so its error is a result. Other exceptions are
@@ -328,8 +368,9 @@ def _trial(config: dict[str, str], tickets: Mapping[str, RunTicket], claim: Clai
     from ray.tune.integration.ray_train import TuneReportCallback
 
     launched = time.time()
+    ticket = config.get("ticket") or tickets[config["run_id"]]
     try:
-        row = launch(load_run(tickets[config["run_id"]]), launched, [TuneReportCallback()], claim)
+        row = launch(load_run(ticket), launched, [TuneReportCallback()], claim)
     except StoreError:
         raise
     except (WorkerGroupError, ValueError, LeaseLostError) as error:

@@ -8,16 +8,20 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import ray
 
+from genrescale.audio import seconds_to_len
 from genrescale.config import RunConfig, SiteConfig, science
+from genrescale.config.metrics import ROW_METRICS
 from genrescale.data.manifest import read_manifest
 from genrescale.launch.capacity import capacity
 from genrescale.launch.cluster import cluster_nodes
 from genrescale.launch.process_group import process_group
-from genrescale.launch.worker_job import WorkerJob, error_path, run_worker, scores_path
+from genrescale.launch.worker_job import WorkerJob, error_path, log_path, run_worker, scores_path
 from genrescale.results import (
     ResultRow,
+    ScoreTable,
     join_scores,
     read_result,
     read_scores,
@@ -137,8 +141,26 @@ def finish_run(resolved: ResolvedRun, launched: float) -> ResultRow:
         code_version=ticket.code_version,
     )
     write_scores(files, f"{run_folder(id)}/scores.parquet", scores, outputs.names)
-    for path in (*parts, summary_path(id), error_path(id), streams_path(id), live_path(id)):
+    for path in (*parts, summary_path(id), error_path(id), log_path(id), streams_path(id), live_path(id)):
         if files.exists(path):
             files.delete(path)
+    _write_events(resolved, row, scores)
     write_result(files, row)
     return row
+
+
+def _write_events(resolved: ResolvedRun, row: ResultRow, scores: ScoreTable) -> None:
+    """What the test songs say, for TensorBoard."""
+    ticket, data = resolved.ticket, resolved.data
+    if not ticket.site.events:
+        return
+    from genrescale.data.reading.crops import SongTable, read_crops
+    from genrescale.training.events import RunEvents
+
+    def read_song(song: int, seconds: float) -> np.ndarray:
+        table = SongTable.of(data.manifest, data.rows["test"][[song]])
+        return read_crops(table, np.array([0]), np.array([0]), min(seconds_to_len(seconds), int(table.len_N[0])))[0]
+
+    metrics = {name: getattr(row, name) for name in ROW_METRICS}
+    with RunEvents(Store(ticket.site.out), ticket.run_id, ticket.run) as events:
+        events.outcome(row.steps, metrics, scores, data.manifest.vocabulary, read_song)

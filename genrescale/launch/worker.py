@@ -21,6 +21,7 @@ from genrescale.results.stream_stats import write_streams
 from genrescale.results.weights import write_model
 from genrescale.storage.store import Store
 from genrescale.training.assemble import build_loop, device_name, score_table
+from genrescale.training.events import RunEvents, shown_groups
 from genrescale.training.live import LiveProgress, Moment, silent
 from genrescale.training.loop import Outcome, TrainingLoop
 from genrescale.training.state import loop_summary
@@ -29,20 +30,24 @@ from genrescale.training.state import loop_summary
 def train_and_score(job: WorkerJob) -> None:
     """Stream, engine and loop, put together; rank 0 tells meanwhile where it is."""
     with ExitStack() as stack:
-        live = silent
-        if ray.train.get_context().get_world_rank() == 0:
-            live = stack.enter_context(LiveProgress(partial(_write_moment, Store(job.site.out), job.run_id)))
-        _train_and_score(job, live)
+        live, files = silent, Store(job.site.out)
+        leads = ray.train.get_context().get_world_rank() == 0
+        events = stack.enter_context(RunEvents(files, job.run_id, job.run, leads and job.site.events))
+        if leads:
+            live = stack.enter_context(LiveProgress(partial(_write_moment, files, job.run_id, events)))
+        _train_and_score(job, live, events)
 
 
-def _write_moment(files: Store, id: str, moment: Moment) -> None:
-    """What the terminal and jobs/streams.py show of a run that trains."""
+def _write_moment(files: Store, id: str, events: RunEvents, moment: Moment) -> None:
+    """What the terminal, jobs/streams.py and TensorBoard show of a run that trains."""
+    if moment.run.train_loss is not None:
+        events.live(moment.run.step, moment.run.train_loss, moment.streams)
     write_live(files, id, moment.run)
     if moment.run.train_loss is not None:
         write_streams(files, id, moment.streams)
 
 
-def _train_and_score(job: WorkerJob, live: Callable[[Callable[[], Moment]], None]) -> None:
+def _train_and_score(job: WorkerJob, live: Callable[[Callable[[], Moment]], None], events: RunEvents) -> None:
     """Train and score, and leave the results in the run's folder."""
     run, site, files = job.run, job.site, Store(job.site.out)
     use_own(run.model.name)
@@ -60,16 +65,18 @@ def _train_and_score(job: WorkerJob, live: Callable[[Callable[[], Moment]], None
         if rank == 0:
             write_streams(files, job.run_id, loop.state.streams)
             write_curve(files, job.run_id, loop.state.curve)  # for the report, while the run trains
+            events.validated(metrics, loop.state.streams)
         _report_to_ray(metrics, save)
 
     with checkpoint.as_directory() if checkpoint else TemporaryDirectory() as folder:
         start_step = TrainingLoop.saved_step(Path(folder)) if checkpoint else 0
+        events.begin(start_step)
         groups = GroupStream(source, job.source, source.plan.items(rank, world, start_step), data_cpus)
         real_N = source.tables["train"].part_N == 0 if run.contrast.weight else None
         loop = build_loop(run, site, job.vocabulary, source.plan, report, job.class_counts_K, real_N, live)
         if checkpoint:
             loop.load(Path(folder))
-    outcome = loop.train(groups)
+    outcome = loop.train(shown_groups(groups, events.began) if rank == 0 else groups)
     groups.close()
     test_items = list(score_items(source.test, rank, world))
     scores = loop.score_best(source.test, test_items, GroupStream(source, job.source, iter(test_items), data_cpus))

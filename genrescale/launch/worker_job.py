@@ -5,6 +5,9 @@ Ray Train's controller, a process of its own, reads this module with the functio
 
 from __future__ import annotations
 
+import os
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +15,11 @@ import numpy as np
 import ray
 import ray.train
 
+from genrescale.addresses import scrubbed
 from genrescale.audio import Vocabulary
 from genrescale.config import RunConfig, SiteConfig
-from genrescale.launch.errors import error_sentence
+from genrescale.launch.errors import error_sentence, is_unexpected
+from genrescale.launch.worker_logs import last_lines, session_logs
 from genrescale.results import run_folder
 from genrescale.results.live import live_path
 from genrescale.storage.lease import Claim
@@ -51,7 +56,7 @@ def run_worker(config: dict[str, Any]) -> None:
     job: WorkerJob = config["job"]
     files, path = Store(job.site.out), error_path(job.run_id)
     leads = ray.train.get_context().get_world_rank() == 0
-    for earlier in (path, live_path(job.run_id)) if leads else ():  # of an earlier attempt
+    for earlier in (path, log_path(job.run_id), live_path(job.run_id)) if leads else ():  # of an earlier attempt
         if files.exists(earlier):
             files.delete(earlier)
     try:
@@ -60,12 +65,29 @@ def run_worker(config: dict[str, Any]) -> None:
         train_and_score(job)
     except Exception as error:
         if not files.exists(path):  # the first is the cause: the other workers only lose their connection
-            files.write_bytes(path, error_sentence(error).encode())
+            files.write_bytes(path, f"{error_sentence(error)}{_logged(files, job.run_id, error)}".encode())
         raise
+
+
+def _logged(files: Store, id: str, error: Exception) -> str:
+    """Where a mistake of this software is written down: its trace, and the worker's last lines; "" for others."""
+    if not is_unexpected(error):
+        return ""
+    lines = ""
+    with suppress(Exception):  # without them, the trace is worth writing all the same
+        lines = last_lines(session_logs(), os.getpid())
+    trace = "".join(traceback.format_exception(error))
+    files.write_bytes(log_path(id), scrubbed(f"{trace}\nThe worker's last lines:\n{lines}\n").encode())
+    return f"; its log: {files.uri}/{log_path(id)}"
 
 
 def error_path(id: str) -> str:
     return f"{run_folder(id)}/error.txt"
+
+
+def log_path(id: str) -> str:
+    """The trace of an unexpected error, and what its worker wrote last."""
+    return f"{run_folder(id)}/error.log"
 
 
 def scores_path(id: str, rank: int) -> str:

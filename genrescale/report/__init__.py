@@ -23,6 +23,7 @@ from genrescale.report.figure import scaling_png
 from genrescale.report.fits import Crossing, FamilyFit, crossings, family_fit
 from genrescale.report.live import LiveReport
 from genrescale.report.page import render_page
+from genrescale.report.searched import Searched, answer_searched, search_csv, searched
 from genrescale.report.songs import Baseline, TestSongs, baseline
 from genrescale.report.tables import (
     Difference,
@@ -36,9 +37,11 @@ from genrescale.report.tables import (
 from genrescale.report.trials import MISSING, TrialOutcome, read_trials
 from genrescale.report.words import Answer, answer, answer_alone, main_metric
 from genrescale.results import PlannedTrial, ResultRow
+from genrescale.results.search import read_search
 from genrescale.storage.store import Store
 
 REPORT_FILES = ("report.html", "figure.png", "table.csv", "runs.csv")
+SEARCH_FILE = "search.csv"  # of a sweep with a search
 TERMINAL_WIDTH = 100  # characters
 _NOT_IN_CSV = {"run_id", "model", "size", "seed", "lr", "config"}
 
@@ -68,12 +71,18 @@ class Report:
     config_differences: list[ConfigDifference]
     runs: list[Run]
     failures: dict[str, str]
+    search: Searched | None = None
 
 
 def _left_out(refused: Mapping[str, str]) -> list[str]:
     if not refused:
         return []
     return [f"{count_text(len(refused), 'result row')} left out that cannot be read: {'; '.join(refused.values())}."]
+
+
+def _other_answer(lines: list[Line], main: Metric, songs: TestSongs, search: Searched | None) -> Answer:
+    """What is said where no two families can be compared: what was searched, if no grid was planned."""
+    return answer_searched(search) if search and not lines else answer_alone(lines, main, songs)
 
 
 def build_report(
@@ -93,6 +102,7 @@ def build_report(
     fits = [family_fit(family, metric, lines) for metric in metrics for family in families]
     crossed = crossings(fits, compared_families)
     same, differ = config_values(trials)
+    search = None if compared else searched(read_search(files))
     tables = read_curves(files, planned_only(trials))
     main = main_metric(metrics)
     return Report(
@@ -110,13 +120,14 @@ def build_report(
         layer_lines=axis_lines(trials, "layers", metrics),
         curves=curve_lines(grid, tables),
         begun=begun_runs(trials, tables),
-        answer=answer(compared_families, fits, crossed, main) or answer_alone(lines, main, songs),
+        answer=answer(compared_families, fits, crossed, main) or _other_answer(lines, main, songs, search),
         notes=[*_left_out(refused), *notes(trials, lines, differ)],
         facts=facts(trials),
         same_config=same,
         config_differences=differ,
         runs=list_runs(trials),
         failures=errors,
+        search=search,
     )
 
 
@@ -165,7 +176,9 @@ def write_report(
     target.write_bytes("figure.png", scaling_png(panels, report.families))
     target.write_bytes("table.csv", table_csv(report))
     target.write_bytes("runs.csv", runs_csv(report))
-    # The page is written last: if it exists, all four files do.
+    if report.search:
+        target.write_bytes(SEARCH_FILE, search_csv([line.trial for line in report.search.lines]))
+    # The page is written last: if it exists, all its files do.
     target.write_bytes("report.html", render_page(report).encode())
     return report
 
@@ -211,9 +224,12 @@ def format_table(report: Report) -> str:
         table.add_row(report.baseline.name, "", *values, "")
     sink = io.StringIO()
     console = Console(file=sink, width=TERMINAL_WIDTH, highlight=False, markup=False)
-    console.print(table)
+    if report.lines or not report.search:
+        console.print(table)
     console.print(f"{report.answer.headline}.")
     console.print(report.answer.lead)
+    if report.search:
+        console.print(f"Search: {report.search.summary}")
     for note in report.notes:
         console.print(f"Note: {note}")
     return sink.getvalue()

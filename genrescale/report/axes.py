@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from genrescale.report.tables import VAL_LOSS, Cell, Metric, cell, order_families
 from genrescale.report.trials import TrialOutcome, flat_config
 
-_AXIS_ORDER = ("grid", "lr", "layers")
+_AXIS_ORDER = ("grid", "lr", "layers", "search")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from genrescale.config.data import parse_scoring
 from genrescale.display.text import count_text
 from genrescale.report.tables import ACCURACY, FEW_TEST_SONGS, Line
-from genrescale.report.trials import UNPLANNED, TrialOutcome, flat_config
+from genrescale.report.trials import SEARCH, UNPLANNED, TrialOutcome, flat_config
 from genrescale.results import ResultRow
 from genrescale.scaling import SAME, smallest_difference
 
@@ -28,7 +28,7 @@ class ConfigDifference:
 
 
 def planned_only(trials: Sequence[TrialOutcome]) -> list[TrialOutcome]:
-    return [trial for trial in trials if trial.planned.axis != UNPLANNED]
+    return [trial for trial in trials if trial.planned.axis not in (UNPLANNED, SEARCH)]
 
 
 def _compared(trial: TrialOutcome) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def capped(row: ResultRow) -> bool:
 def _run_notes(unique: Sequence[TrialOutcome], trials: Sequence[TrialOutcome]) -> list[str]:
     missing = [trial for trial in unique if trial.row is None]
     failed = sum(bool(trial.error) for trial in missing)
-    extra = len({trial.planned.run_id for trial in trials}) - len(unique)
+    extra = len({trial.planned.run_id for trial in trials if trial.planned.axis == UNPLANNED})
     notes = []
     if missing:
         cause = f", {failed} of them failed" if failed else ""

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from genrescale.display.style import (
     COLORS,
@@ -32,6 +32,7 @@ from genrescale.report.curves import CurveLine
 from genrescale.report.fits import Crossing, FamilyFit
 
 _TRAINING = (0, (2, 1.5))
+_DECADE = 5.0  # values that differ by more times than this have a logarithmic axis
 
 
 def color_of(families: Sequence[str], family: str) -> str:
@@ -116,6 +117,35 @@ def draw_scaling(axes: Axes, fits: Sequence[FamilyFit], crossed: Sequence[Crossi
     for row, c in enumerate(crossed):
         _mark_crossing(axes, c, row)
     finish(axes, metric.label, metric.better, "training songs (log scale)")
+
+
+def draw_optimum(axes: Axes, paths: Sequence[tuple[str, Sequence[tuple[int, float]]]], field: str) -> None:
+    """Draw the best values of a searched field against songs, a line for each family that has some."""
+    values, sizes = [value for _, path in paths for _, value in path], {size for _, path in paths for size, _ in path}
+    for position, (family, path) in enumerate(paths):
+        axes.plot(
+            [size for size, _ in path],
+            [value for _, value in path],
+            color=COLORS[position % len(COLORS)],
+            linestyle=DASHES[position % len(DASHES)],
+            marker=MARKERS[position % len(MARKERS)],
+            markerfacecolor="white",
+            linewidth=1.6,
+            label=family,
+        )
+    finish(axes, f"Best {field}", "of finished trials", "training songs (log scale)")
+    if min(values) > 0 and max(values) / min(values) > _DECADE:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if len(paths) > 1:
+        axes.legend(frameon=False, fontsize=8.5, labelcolor=MUTED, handlelength=3.0)
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(sorted(sizes))
+    axes.xaxis.set_major_formatter(FuncFormatter(short_count))
+    axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.25)
 
 
 def _shade(color: str, strength: float) -> tuple[float, float, float]:

@@ -13,9 +13,9 @@ from genrescale.display.style import CURVE_INCHES, DASHES, MARKERS, PANEL_INCHES
 from genrescale.display.text import count_text
 from genrescale.report.checks import capped, planned_only
 from genrescale.report.curves import CurveLine
-from genrescale.report.figure import color_of, draw_curves, draw_scaling
+from genrescale.report.figure import color_of, draw_curves, draw_optimum, draw_scaling
 from genrescale.report.fits import FamilyFit
-from genrescale.report.tables import VAL_LOSS, Metric
+from genrescale.report.tables import FIRST_FAMILY, VAL_LOSS, Metric
 from genrescale.report.trials import TrialOutcome
 from genrescale.report.words import chance, crossing_text
 from genrescale.results.stream_stats import COLUMNS, LEGEND, slow_sentence, slow_stage_of, stream_cells, streams_of
@@ -108,6 +108,25 @@ def curve_pictures(report: Report) -> list[Picture]:
     return pictures
 
 
+def optimum_pictures(report: Report) -> list[Picture]:
+    """How the best value of each searched field moves with the size, where it is known at several."""
+    pictures = []
+    for name in report.search.moving if report.search else []:
+        assert report.search is not None
+        families = sorted(report.search.families, key=lambda family: family != FIRST_FAMILY)  # as in other figures
+        paths = [(family, report.search.path(name, family)) for family in families]
+        field = name.rpartition(".")[2]
+        svg = panel_svg(partial(draw_optimum, paths=paths, field=field), PANEL_INCHES)
+        texts = [f"{family}: {_path_text(path)}" for family, path in paths if path]
+        alt = f"Best {field} against training songs. {'. '.join(texts)}."
+        pictures.append(_picture(f"optimum-{field}", svg, alt, f"{'; '.join(texts)}."))
+    return pictures
+
+
+def _path_text(path: Sequence[tuple[int, float]]) -> str:
+    return ", ".join(f"{value:.4g} at {count_text(size, 'song')}" for size, value in path)
+
+
 def _swatches(report: Report) -> list[Swatch]:
     return [
         Swatch(family, color_of(report.families, family), MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)] != "solid")
@@ -160,6 +179,7 @@ def render_page(report: Report) -> str:
         first=next((picture for picture in pictures if picture.key == report.main.key), None),
         scaling=[picture for picture in pictures if picture.key != report.main.key],
         curves=curve_pictures(report),
+        optima=optimum_pictures(report),
         swatches=_swatches(report),
         cost=cost_text(report.trials),
         stream_columns=list(COLUMNS),

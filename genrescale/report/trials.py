@@ -13,12 +13,14 @@ from typing import Any
 
 from genrescale.config.metrics import Metric
 from genrescale.results import PLANNED_PATH, PlannedTrial, ResultRow, read_planned, read_sound_results
+from genrescale.results.search import read_search
 from genrescale.results.typed import read_typed
 from genrescale.storage.json_bytes import JSON_BYTES
 from genrescale.storage.store import Store
 
 MISSING = "missing"
 UNPLANNED = "unplanned"
+SEARCH = "search"  # the axis of searched runs, which are no point of a mean or fit
 _NOT_TOLD_APART = ("data.size", "seed", "model.name", "data.labels")
 
 
@@ -65,17 +67,20 @@ def planned_of(row: ResultRow, axis: str = "grid") -> PlannedTrial:
 def read_trials(
     files: Store, compared: Sequence[PlannedTrial] | None = None
 ) -> tuple[list[TrialOutcome], dict[str, str], dict[str, str]]:
-    """Read the planned trials in the order of the plan, then the rows of unplanned runs; or the ``compared`` alone.
+    """Read the planned trials in the order of the plan, then the rows of other runs; or the ``compared`` alone.
+
+    Other runs are those of a search, and unplanned ones.
 
     Also returns the errors of runs, and the part of them that is about unreadable rows, both by run id. A run whose row
     cannot be read is shown as not finished. Without a plan, all finished runs are compared.
     """
     rows, refused = read_sound_results(files)
-    if compared is None and not rows and not files.exists(PLANNED_PATH):
+    searched = {trial.run_id: trial for trial in read_search(files)} if compared is None else {}
+    if compared is None and not rows and not searched and not files.exists(PLANNED_PATH):
         raise ValueError(
             f"{files.uri} holds no finished run and no sweep; out= is the folder of a sweep or of jobs/train.py"
         )
-    if compared is None and rows and not files.exists(PLANNED_PATH):
+    if compared is None and rows and not searched and not files.exists(PLANNED_PATH):
         compared = [planned_of(row) for _, row in sorted(rows.items())]
     if compared is not None:
         settings = _settings(compared)
@@ -84,8 +89,9 @@ def read_trials(
         trials = [TrialOutcome(t, rows.get(t.run_id), errors.get(t.run_id, ""), settings[t.run_id]) for t in compared]
         return trials, errors, {id: text for id, text in refused.items() if id in ids}
     errors = read_failures(files) | refused
-    planned = read_planned(files)
-    extra = [planned_of(rows[id], UNPLANNED) for id in sorted(set(rows) - {trial.run_id for trial in planned})]
+    planned = read_planned(files) if files.exists(PLANNED_PATH) else []
+    others = sorted(set(rows) - {trial.run_id for trial in planned})
+    extra = [planned_of(rows[id], SEARCH if id in searched else UNPLANNED) for id in others]
     trials = [TrialOutcome(trial, rows.get(trial.run_id), errors.get(trial.run_id, "")) for trial in [*planned, *extra]]
     return trials, errors, refused
 

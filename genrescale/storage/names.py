@@ -21,6 +21,7 @@ CHECKSUMS_PATH = re.compile(rf"manifest/{VERSION.pattern}/checksums\.npy")
 
 _OURS = (
     r"lease\.json",  # of a job that writes to the store
+    r"doctor/[0-9a-f]{16}\.json",  # what jobs/doctor.py writes, to see whether it may
     # a corpus
     *(r"manifest\.json", "(?:plan|quarantine|takedowns|odd_lengths)" + r"\.parquet", r"describe\.html"),
     *(rf"{_SHARD}\.(?:tar|index\.parquet)", SONGS_PATH.pattern, SHARDS_PATH.pattern, CHECKSUMS_PATH.pattern),
@@ -28,7 +29,8 @@ _OURS = (
     *(r"audio/songs/\d{4}/song-\d+\.(?:flac|ogg|mp3)", r"audio/songs\.parquet", r"audio/vocabulary\.json"),
     r"(?:audio/)?synthesis\.json",
     # a sweep; Ray and DeepSpeed write below tune/ and checkpoints/ID
-    *(r"(?:sweep|failures)\.json", r"report\.html", r"figure\.png", r"(?:table|runs)\.csv"),
+    *(r"(?:sweep|failures|search)\.json", r"search/optuna\.log", r"search\.csv"),
+    *(r"report\.html", r"figure\.png", r"(?:table|runs)\.csv"),
     *(rf"(?:runs|checkpoints)/{_RUN}/.+", "tune/.+", r"evaluations/[^/]+/[^/]+\.(?:csv|json|png|parquet|html)"),
 )
 _PART = re.compile(r"((?:.*/)?)\.([^/]+)\.[0-9a-f]{8}\.part")

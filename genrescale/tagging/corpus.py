@@ -100,7 +100,8 @@ def tag_corpus(
         batch_format="pyarrow",
         num_gpus=1 if use_gpu else None,
         num_cpus=None if use_gpu else 1,
-        compute=ActorPoolStrategy(min_size=1, max_size=min(actors, plan.num_groups)),
+        # all at once: an actor that starts later imports PyTorch beside those that work
+        compute=ActorPoolStrategy(size=min(actors, plan.num_groups)),
     )
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from genrescale.addresses import public_address, scrubbed
@@ -90,14 +91,33 @@ def _decoded(address: str, source: bytes | Path) -> Clip:
     return decode_pcm(source, utf8_text(public_address(address)))
 
 
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """A song that was tagged: its address, encoded file, decoded clip and scores."""
+
+    address: str
+    source: bytes | Path
+    clip: Clip
+    tags: SongTags
+
+
 def tag_files(
-    exported: Exported, addresses: Sequence[str], embed: bool = False, internal_urls: bool = False, whole: bool = False
+    exported: Exported,
+    addresses: Sequence[str],
+    embed: bool = False,
+    internal_urls: bool = False,
+    whole: bool = False,
+    heard: Callable[[Heard], None] | None = None,
 ) -> Iterator[SongTags | Untagged]:
-    """Yield the tags of every song, in order; a song that cannot be fetched or decoded is Untagged."""
+    """Yield the tags of every song, in order; a song that cannot be fetched or decoded is Untagged.
+
+    ``heard`` gets each tagged song, with what it was decoded from.
+    """
     fetch = fetch_bytes
     for address in addresses:
         try:
-            clip = _decoded(address, fetch(address, internal_urls))
+            source = fetch(address, internal_urls)
+            clip = _decoded(address, source)
         except StoreError as error:
             fetch = fetch_once  # until a server answers again: with patience, a thousand songs of a dead one take a day
             yield Untagged(utf8_text(public_address(address)), str(error))
@@ -105,4 +125,7 @@ def tag_files(
             yield Untagged(utf8_text(error.name), error.reason)
         else:
             fetch = fetch_bytes
-            yield tag_clip(exported, clip, embed, whole)
+            tags = tag_clip(exported, clip, embed, whole)
+            if heard:
+                heard(Heard(address, source, clip, tags))
+            yield tags

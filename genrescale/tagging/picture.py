@@ -6,12 +6,12 @@ Shapes: S seconds, K tags.
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from genrescale.audio import Clip
-from genrescale.display.style import COLORS, INK, MUTED, png_bytes, style
+from genrescale.display.pixels import HUES
+from genrescale.display.style import INK, MUTED, png_bytes, style
 from genrescale.export import Exported
 from genrescale.storage.store import Store
 from genrescale.tagging.output import Show
@@ -19,7 +19,6 @@ from genrescale.tagging.scores import tag_clip, tags_by_second
 from genrescale.telemetry.terminal import printable
 
 _ROW_INCHES, _WIDTH_INCHES, _MARGIN_INCHES = 0.27, 8.6, 1.35
-_HUES = LinearSegmentedColormap.from_list("scores", ["#f7f5ef", "#9cc3da", COLORS[0], "#06283f"])
 
 
 def write_picture(to: Store, exported: Exported, clip: Clip, show: Show) -> None:
@@ -49,7 +48,7 @@ def draw_tags(
             score_KS,
             aspect="auto",
             interpolation="nearest",
-            cmap=_HUES,
+            cmap=HUES,
             vmin=0,
             vmax=1,
             # the last second may be incomplete

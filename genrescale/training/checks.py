@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+
 import numpy as np
 import torch
 from torch import nn
 
 from genrescale.audio import SAMPLE_RATE, Vocabulary, seconds_to_len
-from genrescale.config import RunConfig, SiteConfig
+from genrescale.config import TRACKERS, RunConfig, SiteConfig
 from genrescale.config.losses import PRETEXT
 from genrescale.config.optim import ALL_BUT_HEAD, LOSS_SELECTORS
 from genrescale.config.spec_augment import parse_spec_augment
@@ -54,6 +57,7 @@ def check_contrast(manifest: Manifest, rows: np.ndarray) -> None:
 
 def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
     """Refuse a run whose model, crops, groups, masks, frozen layers or parent cannot work, whatever its songs are."""
+    check_trackers(site)
     check_pretext(run)
     check_workers(run.data.batch, run.data.group, site.workers)
     shortest = min_crop_len(run.model.name, **run.model.dials)
@@ -125,3 +129,15 @@ def heads_match(run: RunConfig, header: ModelHeader, vocabulary: Vocabulary) -> 
 
 def _model(run: RunConfig, vocabulary: Vocabulary) -> nn.Module:
     return build_model(run.model.name, len(vocabulary), **run.model.dials)
+
+
+def check_trackers(site: SiteConfig) -> None:
+    """Refuse a tracker that is not installed, or that has no folder or server to write to."""
+    for name in site.track:
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(f"site.track=[{name}] needs {TRACKERS[name]}: pip install 'genrescale[{name}]'")
+        if Store(site.out).local_path() is None and not (name == "mlflow" and os.environ.get("MLFLOW_TRACKING_URI")):
+            instead = "set MLFLOW_TRACKING_URI to a server" if name == "mlflow" else f"leave {name} out"
+            raise ValueError(
+                f"site.track=[{name}] writes to a local folder, and site.out={site.out} is none; {instead}"
+            )

@@ -11,6 +11,8 @@ from typing import Any
 from genrescale.config import OptimConfig
 from genrescale.training.state import RunState
 
+DIVERGED = "training diverged"
+
 
 def in_sgd_phase(optim: OptimConfig, step: int) -> bool:
     """True where SGD has taken over from Adam."""
@@ -46,7 +48,7 @@ def _schedule(optim: OptimConfig, step: int, cuts: int) -> float:
 def check_finite(val_loss: float, step: int, lr: float) -> None:
     """Raises ValueError where training has diverged."""
     if not math.isfinite(val_loss):
-        raise ValueError(f"validation loss is {val_loss} at step {step}: training diverged; use a lower lr than {lr}")
+        raise ValueError(f"validation loss is {val_loss} at step {step}: {DIVERGED}; use a lower lr than {lr}")
 
 
 def selector(optim: OptimConfig, val_loss: float, metrics: dict[str, Any]) -> float:

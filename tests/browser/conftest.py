@@ -1,4 +1,4 @@
-"""One Chromium for the tests of a page, without a network."""
+"""One Chromium for the tests of a page, without a network but loopback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def browser() -> Iterator[webdriver.Chrome]:
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in FLAGS.split():
-        options.add_argument(flag.replace("MAP*~NOTFOUND", "MAP * ~NOTFOUND"))
+        options.add_argument(flag.replace("MAP*~NOTFOUND", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     yield driver

@@ -24,7 +24,7 @@ from genrescale.describe.facts import (
     tag_facts,
     top_pairs,
 )
-from genrescale.describe.figures import cluster_order, flac_bytes, log_mel_png, log_mels
+from genrescale.describe.figures import cluster_order
 from genrescale.describe.page import render_page, write_page
 from genrescale.describe.reading import (
     MAX_CLIP_S,
@@ -35,6 +35,9 @@ from genrescale.describe.reading import (
     hear_shard,
     plan_reads,
 )
+from genrescale.display.pixels import log_mel_png
+from genrescale.display.sound import flac_bytes
+from genrescale.models.parts.log_mels import log_mels
 from genrescale.storage.store import Store
 
 

@@ -131,6 +131,8 @@ def check_command(words: list[str]) -> None:
             assert all(re.fullmatch(r"[A-Z_]+=\S+", word) for word in rest)
         case "source":
             assert rest == [".venv/bin/activate"]
+        case "tensorboard":
+            assert rest[0] == "--logdir"
         case "ray":
             assert rest[:2] == ["job", "submit"]
             options = dict(zip(rest[2 : rest.index("--") : 2], rest[3 : rest.index("--") : 2], strict=True))
@@ -171,7 +173,7 @@ def test_a_command_composes_and_its_settings_are_accepted(job: str, overrides: l
 SWEEP, SHARDING = settings_of("scale_sweep", ["sweep=demo"]), settings_of("shard_corpus", ["audio=a", "out=b"])
 GROUPS: dict[str, Any] = {
     **{field.name: getattr(RunConfig(), field.name) for field in dataclasses.fields(RunConfig)},
-    **{name: getattr(SWEEP, name) for name in ("site", "shards", "synthesis")},
+    **{name: getattr(SWEEP, name) for name in ("site", "shards", "synthesis", "search")},
     "columns": SHARDING.columns,
 }
 _SETTING = re.compile(r"(?<![\w./-])(?:run\.)?(data|optim|augment|init|contrast|site|shards|synthesis|columns)\.(\w+)")

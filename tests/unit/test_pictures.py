@@ -12,8 +12,8 @@ from matplotlib.text import Text
 
 from genrescale.describe.figures import co_occurrence_svg
 from genrescale.display import fonts
+from genrescale.display.confusion import confusion_png
 from genrescale.display.style import panel_svg
-from genrescale.evaluation.figures import confusion_png
 from genrescale.tagging.output import _text
 from genrescale.tagging.picture import draw_tags
 from genrescale.tagging.scores import SongTags
