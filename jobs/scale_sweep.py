@@ -21,6 +21,7 @@ from _idle import refuse_idle
 from genrescale.config import SiteConfig
 from genrescale.config.corpus import ShardSettings, SynthesisConfig
 from genrescale.config.sweep import SweepConfig
+from genrescale.config.telemetry import TelemetryConfig
 from genrescale.launch.cluster import check_gpu, connect, nodes_ahead
 from genrescale.telemetry.terminal import say
 
@@ -34,6 +35,7 @@ class ScaleSweepJob(SweepConfig):
     rerun: bool = False
     cpus: int = 0
     site: SiteConfig = field(default_factory=SiteConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     synthesis: SynthesisConfig | None = None
     shards: ShardSettings = field(default_factory=ShardSettings)
 
@@ -41,6 +43,7 @@ class ScaleSweepJob(SweepConfig):
 def main(job: ScaleSweepJob) -> int:
     from genrescale.data.manifest import read_manifest
     from genrescale.data.sharding.synthetic import embedded_corpus
+    from genrescale.launch import telemetry
     from genrescale.launch.search.stages import plan_sweep
     from genrescale.launch.sweep import check_families
     from genrescale.report import live_report, report_sweep
@@ -61,7 +64,7 @@ def main(job: ScaleSweepJob) -> int:
         say(plan.listed(nodes_ahead(job.cpus)))
         return 0
     say("[scale_sweep] connecting to Ray", sys.stderr)
-    with writing(files, "scale_sweep"), connect(job.cpus, trains=True):
+    with writing(files, "scale_sweep"), connect(job.cpus, trains=True), telemetry.serving(job.telemetry, files):
         if plan is None:
             embedded_corpus(files, job.synthesis or SynthesisConfig(), job.shards)
             plan = plan_sweep(job, site, read_manifest(corpus.uri))
@@ -70,10 +73,7 @@ def main(job: ScaleSweepJob) -> int:
             ended = plan.run(job.rerun)
         say(report_sweep(files))
     say(f"{ended}\nresults in {files.child('runs').uri}")
-    if ended.unfinished:
-        say(f"stopped with {len(ended.unfinished)} runs unfinished; the same command continues", sys.stderr)
-        return EXIT_INTERRUPTED
-    return 1 if ended.failed else 0
+    return EXIT_INTERRUPTED if ended.unfinished else int(ended.failed)
 
 
 if __name__ == "__main__":

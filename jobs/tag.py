@@ -19,6 +19,7 @@ from _cli import place, run_job
 from omegaconf import MISSING
 
 from genrescale.launch.cluster import check_gpu, connect
+from genrescale.launch.telemetry import TelemetryConfig, serving
 
 
 @dataclass
@@ -38,6 +39,7 @@ class TagJob:
     own_model: str = ""
     use_gpu: bool = False
     cpus: int = 0
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
 
 
 def main(job: TagJob) -> int:
@@ -61,12 +63,13 @@ def main(job: TagJob) -> int:
         from genrescale.tagging.corpus import tag_corpus  # with Ray, which files do not need
 
         exported, manifest = load_exported(model, own_model=job.own_model), read_manifest(first.uri)
-        with connect(job.cpus or len(os.sched_getaffinity(0))):  # an actor has one thread: more than cores are no use
+        cpus = job.cpus or len(os.sched_getaffinity(0))  # an actor has one thread: more than cores are no use
+        with connect(cpus), serving(job.telemetry, first):
             results = tag_corpus(exported, manifest, job.use_gpu, bool(wanted.embeddings), job.whole_song)
             results = keep_embeddings(results, wanted.embeddings)
             return write_tags(results, len(manifest), exported.vocabulary, show, wanted.out)
-    if job.cpus:
-        raise ValueError("cpus= is of a sharded corpus, which is tagged on Ray; files are tagged one by one")
+    if job.cpus or job.telemetry.port is not None:
+        raise ValueError("cpus= is of a sharded corpus, as telemetry= is: Ray tags it; files are tagged one by one")
     exported = load_exported(model, "cuda" if job.use_gpu else "cpu", job.own_model)
     songs, unlisted = list_audio(job.songs, lambda song: place(job.store, song, "songs"))
     return tag_listed(exported, songs, unlisted, wanted, show, job.allow_internal_urls)

@@ -16,6 +16,7 @@ from _cli import place, place_out, run_job
 
 from genrescale.config import RunConfig, SiteConfig
 from genrescale.config.metrics import ROW_METRICS
+from genrescale.config.telemetry import TelemetryConfig
 from genrescale.launch.cluster import check_gpu, connect
 from genrescale.telemetry.terminal import say
 
@@ -24,6 +25,7 @@ from genrescale.telemetry.terminal import say
 class TrainJob:
     run: RunConfig = field(default_factory=RunConfig)
     site: SiteConfig = field(default_factory=SiteConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     store: str = ""
     cpus: int = 0
 
@@ -31,6 +33,7 @@ class TrainJob:
 def main(job: TrainJob) -> int:
     from genrescale.data.manifest import read_manifest
     from genrescale.launch.sweep import only_trainer, plan_trial, run_trials, tell_doubts
+    from genrescale.launch.telemetry import serving
     from genrescale.report import live_report, report_sweep
     from genrescale.results import read_result, run_folder
 
@@ -47,6 +50,7 @@ def main(job: TrainJob) -> int:
     with (
         only_trainer(files, trial.run_id) as lease,
         connect(job.cpus, trains=True),
+        serving(job.telemetry, files),
         live_report(files, **report),
     ):
         failures = run_trials([trial], site, lease.claim)

@@ -5,6 +5,8 @@ These are songs that could not be decoded, songs that were taken down, and rows 
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +16,9 @@ from genrescale.storage.parquet import complete, read_table, table_bytes
 from genrescale.storage.store import Store
 
 QUARANTINE_PATH = "quarantine.parquet"
+OTHER_REASONS = "other reasons"
+_REASONS, _REASON_LEN = 20, 100  # of common_reasons
+_NUMBER = re.compile(r"\d[\d.,]*")
 _SCHEMA = pa.schema({"key": pa.string(), "path": pa.string(), "reason": pa.string()})
 
 
@@ -64,3 +69,10 @@ def read_quarantine(out: Store) -> list[Quarantined]:
         return []
     table = read_table(out, QUARANTINE_PATH, complete(_SCHEMA))
     return [Quarantined(**row) for row in table.to_pylist()]
+
+
+def common_reasons(reasons: Iterable[str]) -> dict[str, int]:
+    """Count songs by reason, without the numbers in it; at most 20 reasons, the rarer ones and none at all as one."""
+    counts = Counter(_NUMBER.sub("…", reason)[:_REASON_LEN] for reason in reasons).most_common()
+    common = dict(counts[: _REASONS - 1])
+    return {**common, OTHER_REASONS: sum(count for reason, count in counts if reason not in common)}

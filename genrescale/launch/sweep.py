@@ -30,6 +30,7 @@ from genrescale.launch.cluster import STORE_PREFIX, cluster_nodes
 from genrescale.launch.errors import error_sentence
 from genrescale.launch.estimate import estimate_text
 from genrescale.launch.search.space import Values, run_with
+from genrescale.launch.sweep_metrics import SweepMetrics
 from genrescale.launch.trackers import tracked_settings, tracker_callbacks
 from genrescale.launch.train import launch, read_error
 from genrescale.launch.watch import Watch, trial_name
@@ -49,6 +50,7 @@ from genrescale.storage.errors import LeaseLostError, StoreError
 from genrescale.storage.lease import LEASE_PATH, Claim, Lease, refuse_busy, writing
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
+from genrescale.telemetry.recorder import recorder
 from genrescale.telemetry.terminal import say
 from genrescale.training.resolve import RunTicket, load_run, resolve, resolve_site
 from genrescale.training.sanity import doubts
@@ -255,6 +257,8 @@ def _run_sweep(trials: Sequence[Trial], site: SiteConfig, claim: Claim) -> Sweep
     files.write_bytes("failures.json", text.encode())
     rows = {trial.run_id: row for trial in trials if (row := read_result(files, trial.run_id)) is not None}
     unfinished = [trial.run_id for trial in trials if trial.run_id not in {**rows, **failures}]
+    if unfinished:
+        say(f"stopped with {len(unfinished)} runs unfinished; the same command continues", sys.stderr)
     return SweepOutcome(rows, failures, unfinished, reused)
 
 
@@ -287,13 +291,11 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
 
     ``claim`` is the right of the job to write, which every run checks before it leaves anything.
     """
-    files = Store(site.out)
-    missing = {trial.run_id: trial for trial in trials if read_result(files, trial.run_id) is None}
-    if not missing:
-        return {}
+    reused = {trial.run_id: row for trial in trials if (row := read_result(Store(site.out), trial.run_id)) is not None}
+    missing = {trial.run_id: trial for trial in trials if trial.run_id not in reused}
     named = tune.TuneConfig(reuse_actors=True)
     stage = "train" if len(trials) == 1 else "scale_sweep"
-    return tune_trials(missing, site, claim, named, {"run_id": tune.grid_search(list(missing))}, stage)
+    return tune_trials(missing, site, claim, named, {"run_id": tune.grid_search(list(missing))}, stage, reused)
 
 
 def tune_trials(
@@ -303,13 +305,18 @@ def tune_trials(
     config: tune.TuneConfig,
     space: dict[str, Any],
     stage: str,
+    reused: Mapping[str, ResultRow],
 ) -> dict[str, str]:
     """Run what ``space``, or the searcher of ``config``, names: trials of ``trials``, which a searcher may extend.
 
-    Returns the error of each run that failed for good. A searcher gives the ticket of a run with its id.
+    Returns the error of each run that failed for good. A searcher gives the ticket of a run with its id. ``reused`` are
+    the rows of runs that need not be run again.
     """
     site = resolve_site(site)
     files = Store(site.out)
+    metrics = SweepMetrics(recorder(), trials, reused, files)
+    if not trials:
+        return {}
     concurrent = capacity(site, cluster_nodes()).concurrent
     tickets = {id: trial.ticket for id, trial in trials.items()}
     _keep_keys_out_of_logs()
@@ -331,7 +338,7 @@ def tune_trials(
                 storage_path=storage.ray_path(),
                 # for trials whose own processes die, with their node; Ray Train restarts dead workers itself
                 failure_config=tune.FailureConfig(max_failures=site.max_failures),
-                callbacks=[watch, *tracker_callbacks(site.track, files)],
+                callbacks=[watch, metrics, *tracker_callbacks(site.track, files)],
                 verbose=0,
             ),
         )

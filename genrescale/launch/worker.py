@@ -13,6 +13,7 @@ import ray.train
 
 from genrescale.data.reading.plan import score_items
 from genrescale.data.stream import GroupStream
+from genrescale.launch.telemetry import recording_here
 from genrescale.launch.worker_job import WorkerJob, scores_path
 from genrescale.models.own import use_own
 from genrescale.results import write_curve, write_scores, write_summary
@@ -20,22 +21,31 @@ from genrescale.results.live import write_live
 from genrescale.results.stream_stats import write_streams
 from genrescale.results.weights import write_model
 from genrescale.storage.store import Store
+from genrescale.telemetry.metric_table import run_labels
 from genrescale.training.assemble import build_loop, device_name, score_table
 from genrescale.training.events import RunEvents, shown_groups
 from genrescale.training.live import LiveProgress, Moment, silent
 from genrescale.training.loop import Outcome, TrainingLoop
+from genrescale.training.observe import Attempt
 from genrescale.training.state import loop_summary
 
 
-def train_and_score(job: WorkerJob) -> None:
-    """Stream, engine and loop, put together; rank 0 tells meanwhile where it is."""
+def train_and_score(job: WorkerJob, began_s: float, earlier_step: int = 0) -> None:
+    """Stream, engine and loop, put together; rank 0 tells meanwhile where it is.
+
+    ``began_s`` is when this worker began, a time.time(); ``earlier_step`` how far an earlier attempt had come.
+    """
+    rank = ray.train.get_context().get_world_rank()
+    labels = run_labels(job.run_id, job.run.model.name, job.run.data.size)
     with ExitStack() as stack:
         live, files = silent, Store(job.site.out)
-        leads = ray.train.get_context().get_world_rank() == 0
-        events = stack.enter_context(RunEvents(files, job.run_id, job.run, leads and job.site.events))
-        if leads:
+        said = stack.enter_context(recording_here({**labels, "rank": str(rank)}))
+        events = stack.enter_context(RunEvents(files, job.run_id, job.run, rank == 0 and job.site.events))
+        if rank == 0:
             live = stack.enter_context(LiveProgress(partial(_write_moment, files, job.run_id, events)))
-        _train_and_score(job, live, events)
+        elif said:  # a moment is what is recorded
+            live = stack.enter_context(LiveProgress(lambda moment: None))
+        _train_and_score(job, live, events, Attempt(began_s, earlier_step))
 
 
 def _write_moment(files: Store, id: str, events: RunEvents, moment: Moment) -> None:
@@ -47,7 +57,9 @@ def _write_moment(files: Store, id: str, events: RunEvents, moment: Moment) -> N
         write_streams(files, id, moment.streams)
 
 
-def _train_and_score(job: WorkerJob, live: Callable[[Callable[[], Moment]], None], events: RunEvents) -> None:
+def _train_and_score(
+    job: WorkerJob, live: Callable[[Callable[[], Moment]], None], events: RunEvents, attempt: Attempt
+) -> None:
     """Train and score, and leave the results in the run's folder."""
     run, site, files = job.run, job.site, Store(job.site.out)
     use_own(run.model.name)
@@ -73,13 +85,14 @@ def _train_and_score(job: WorkerJob, live: Callable[[Callable[[], Moment]], None
         events.begin(start_step)
         groups = GroupStream(source, job.source, source.plan.items(rank, world, start_step), data_cpus)
         real_N = source.tables["train"].part_N == 0 if run.contrast.weight else None
-        loop = build_loop(run, site, job.vocabulary, source.plan, report, job.class_counts_K, real_N, live)
+        loop = build_loop(run, site, job.vocabulary, source.plan, report, job.class_counts_K, real_N, live, attempt)
         if checkpoint:
             loop.load(Path(folder))
     outcome = loop.train(shown_groups(groups, events.began) if rank == 0 else groups)
     groups.close()
     test_items = list(score_items(source.test, rank, world))
     scores = loop.score_best(source.test, test_items, GroupStream(source, job.source, iter(test_items), data_cpus))
+    loop.observer.ends()
     if job.claim is not None:
         job.claim.check()
     table = score_table(scores, source.tables["test"], source.crop_len)

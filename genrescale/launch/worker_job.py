@@ -6,6 +6,7 @@ Ray Train's controller, a process of its own, reads this module with the functio
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from genrescale.config import RunConfig, SiteConfig
 from genrescale.launch.errors import error_sentence, is_unexpected
 from genrescale.launch.worker_logs import last_lines, session_logs
 from genrescale.results import run_folder
-from genrescale.results.live import live_path
+from genrescale.results.live import live_path, read_live
 from genrescale.storage.lease import Claim
 from genrescale.storage.store import Store
 
@@ -54,15 +55,17 @@ def run_worker(config: dict[str, Any]) -> None:
     What ends it is written down here, where the error is at hand: Ray Train hands on its text, cut in the middle.
     """
     job: WorkerJob = config["job"]
+    began_s = time.time()
     files, path = Store(job.site.out), error_path(job.run_id)
     leads = ray.train.get_context().get_world_rank() == 0
+    before = read_live(files, job.run_id) if leads else None
     for earlier in (path, log_path(job.run_id), live_path(job.run_id)) if leads else ():  # of an earlier attempt
         if files.exists(earlier):
             files.delete(earlier)
     try:
         from genrescale.launch.worker import train_and_score
 
-        train_and_score(job)
+        train_and_score(job, began_s, 0 if before is None else before.step)
     except Exception as error:
         if not files.exists(path):  # the first is the cause: the other workers only lose their connection
             files.write_bytes(path, f"{error_sentence(error)}{_logged(files, job.run_id, error)}".encode())

@@ -20,6 +20,7 @@ from genrescale.data.reading.plan import ScorePlan
 from genrescale.export import Exported
 from genrescale.models.own import use_own
 from genrescale.tagging.scores import SongTags, Untagged, tag_clip
+from genrescale.telemetry.stages import songs_done, stage_begins
 
 BLOCKS = 1024  # of a corpus; results arrive block by block
 
@@ -107,8 +108,11 @@ def tag_corpus(
     dataset.context.enable_progress_bars = False
     dataset.context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns that its own progress is off
+    stage_begins("tag_corpus", len(manifest))
     for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         for row in cast(pa.Table, block).to_pylist():
+            failed = row["error"] is not None
+            songs_done("tag_corpus", 1 - failed, int(failed))
             yield _tags_of(row)
 
 

@@ -21,6 +21,12 @@ from genrescale.telemetry.terminal import printable
 _ROW_INCHES, _WIDTH_INCHES, _MARGIN_INCHES = 0.27, 8.6, 1.35
 
 
+def refuse_picture(wanted: str, given: str) -> None:
+    """Raise ValueError where a picture is ``wanted`` of what is no single song (``given``; "" if it is one)."""
+    if wanted and given:
+        raise ValueError(f"picture= is of one song; {given}")
+
+
 def write_picture(to: Store, exported: Exported, clip: Clip, show: Show) -> None:
     """Draw the tags that ``show`` chooses, by second, as the PNG file ``to``. Raises ValueError if it chooses none."""
     score_K = tag_clip(exported, clip).score_K

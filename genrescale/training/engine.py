@@ -38,6 +38,7 @@ from genrescale.training.contrast import Contrast, classes
 from genrescale.training.deepspeed_settings import checkpoint_classes, deepspeed_settings, use_no_kernels
 from genrescale.training.optimizers import build_optimizer
 from genrescale.training.parameters import choose_trained
+from genrescale.training.step_clock import NoClock, StepClock
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 _CHECKPOINT_TAG = "last"
@@ -112,6 +113,7 @@ class Engine:
         use_no_kernels()
         self.device, self.rank, self.world_size = device, dist.get_rank(), dist.get_world_size()
         self._loss, self._augmentation, self._contrast = loss, augmentation, contrast
+        self.clock: StepClock = NoClock()  # of the parts of train_step
         self._seed, self._zero_stage = seed, zero_stage
         model = model.to(device)
         self.num_params = count_parameters(model)
@@ -161,16 +163,21 @@ class Engine:
         start = [buffer.clone() for buffer in self._running]
         running_sum = [torch.zeros_like(buffer, dtype=torch.float64) for buffer in self._running]
         loss_share = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.clock.begin()
         for last, group in zip((i == count - 1 for i in range(count)), groups, strict=True):
+            self.clock.mark("data_wait")
             engine.set_gradient_accumulation_boundary(not self._sums_exactly and last)
             torch.manual_seed(noise_seed(self._seed, step, group.group))
             wave_BT, tags_BK = augment(self.to_wave(group.wave_BT), self._to_device(group.tags_BK), self._augmentation)
+            self.clock.mark("copy")
             loss = self._loss(engine(wave_BT), tags_BK)
             if self._contrast and group.real_B is not None:
                 class_B = self._to_device(classes(group.tags_BK))
                 loss = self._contrast.loss(loss, class_B, self._to_device(group.real_B))
             loss = loss * group.share
+            self.clock.mark("forward")
             engine.backward(loss if self._sums_exactly else loss * self.world_size, scale_wrt_gas=False)
+            self.clock.mark("backward")
             if self._sums_exactly:
                 self._take_gradients()
             else:
@@ -179,9 +186,11 @@ class Engine:
             for total, buffer, before in zip(running_sum, self._running, start, strict=True):
                 total.add_(buffer, alpha=group.share)
                 buffer.copy_(before)
+            self.clock.mark("optimizer")
         self._set_summed(self._running, running_sum)
         if self._sums_exactly:
             self._step_on_sum()
+        self.clock.mark("optimizer")
         return loss_share
 
     def _take_gradients(self) -> None:
@@ -209,7 +218,9 @@ class Engine:
             return
         flat = torch.cat([total.flatten() for total in sums])
         if self.world_size > 1:
+            self.clock.mark("optimizer")
             dist.all_reduce(flat)
+            self.clock.mark("collectives")
         parts = flat.split([target.numel() for target in targets])
         for target, part in zip(targets, parts, strict=True):
             target.copy_(part.view_as(target))

@@ -29,6 +29,7 @@ from genrescale.telemetry.stream_stats import StreamStats
 from genrescale.training.checkpoint_files import check_seal, load_tensors, seal
 from genrescale.training.engine import Engine, TrainGroup, written_layout
 from genrescale.training.live import Moment, silent
+from genrescale.training.observe import Unobserved
 from genrescale.training.outputs import outputs_of
 from genrescale.training.prefetch import DeviceGroup, GroupsAhead
 from genrescale.training.schedules import after_validation, check_finite, in_sgd_phase, learning_rate, selector
@@ -84,13 +85,15 @@ class TrainingLoop:
         fresh_weights: Sequence[str] = (),
         real_N: np.ndarray | None = None,
         live: Callable[[Callable[[], Moment]], None] = silent,
+        observer: Unobserved | None = None,
     ) -> None:
         self.run, self.vocabulary, self.plan, self.engine, self.report = run, vocabulary, plan, engine, report
         self._loss, self._read_tasks = loss, read_tasks
         self.outputs = outputs_of(run.loss, vocabulary)
         self.fresh_weights = list(fresh_weights)  # those that the run's parent did not give
         self._real_N = real_N  # which train songs are real, where the objective asks
-        self._live = live
+        self._live, self.observer = live, observer or Unobserved()
+        engine.clock = self.observer.clock
         self._began, self._losses = time.perf_counter(), list[torch.Tensor]()  # since the last validation
         self.state = RunState(lr=run.optim.lr)
         self.best_weights: dict[str, Tensor] = engine.weights()
@@ -107,6 +110,7 @@ class TrainingLoop:
 
     def _train(self, timed: TimedGroups[DeviceGroup]) -> Outcome:
         before, first_step_at = replace(self.state), 0.0
+        self.observer.begins(self.state)
         self._began, self._losses = time.perf_counter(), []
         self._tell("reading the first songs", timed)
         while self.state.step < self.run.optim.max_steps and not self.state.stopped_early:
@@ -116,11 +120,12 @@ class TrainingLoop:
             self.state.step += 1
             self._tell("", timed)
             if self.plan.validates_after(step):
+                self.observer.during("validate", timed.stats)
                 items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
                 scores = join_songs(self.engine.gather(self._score(self.plan.validation, items, timed, "validating")))
                 timed.stats.seconds += time.perf_counter() - self._began
                 self.state.count(timed.stats, self.engine.gather(timed.stats), before)
-                self._validated(scores, self._losses)
+                self._validated(scores, self._losses, timed)
                 self._began, self._losses = time.perf_counter(), []
         return Outcome(self.state, first_step_at or time.time())
 
@@ -132,6 +137,7 @@ class TrainingLoop:
             losses = torch.stack(self._losses).mean() * self.engine.world_size if self._losses else None
             validation = self.state.curve[-1] if self.state.curve else {}
             live = LiveRun(self.state.step, doing, None if losses is None else float(losses), dict(validation))
+            self.observer.look(self.state, timed, live.train_loss)
             spent_s = timed.stats.seconds + time.perf_counter() - self._began
             return Moment(live, [asdict(replace(timed.stats, seconds=spent_s)), *self.state.streams[1:]])
 
@@ -158,11 +164,14 @@ class TrainingLoop:
         if len(numbers) < count:
             yield idle_group(self.plan.train.crop_len, len(self.vocabulary))
 
-    def _validated(self, scores: SongScores, train_losses: Sequence[torch.Tensor]) -> None:
+    def _validated(
+        self, scores: SongScores, train_losses: Sequence[torch.Tensor], timed: TimedGroups[DeviceGroup]
+    ) -> None:
         """What a validation pass changes: the curve, the best weights, the schedule; and the report of it."""
         mean_loss = float(np.mean(torch.stack(list(train_losses)).cpu().numpy()))
         train_loss = self.engine.sum_over_ranks(mean_loss)[0]
         val_loss = scores.loss_sum / int(scores.windows_N.sum())
+        self.observer.checked(val_loss)
         check_finite(val_loss, self.state.step, self.state.lr)
         metrics = self.outputs.metrics(scores.true_NK, scores.score_NK)
         self.state.curve.append(
@@ -179,7 +188,10 @@ class TrainingLoop:
             self._choose_by_gap()
         elif after_validation(self.state, self.run.optim, val_loss, selector(self.run.optim, val_loss, metrics)):
             self.best_weights = self.engine.weights()
+        self.observer.look(self.state, timed, train_loss)
+        self.observer.during("checkpoint", timed.stats)
         self.report(dict(self.state.curve[-1]), self.save)
+        self.observer.during("train")
 
     def _choose_by_gap(self) -> None:
         """Keep the weights of every validation that may still be the best, and of them the best by now."""
@@ -216,6 +228,7 @@ class TrainingLoop:
 
     def score_best(self, plan: ScorePlan, items: Sequence[GroupId], groups: Iterator[CropGroup]) -> SongScores:
         """Scores of this rank's songs of ``plan`` with the best weights. Training ends here."""
+        self.observer.during("score")
         self.engine.load_weights(self.best_weights)
         with GroupsAhead(groups, self.engine.device) as ahead:
             self._began, self._losses = time.perf_counter(), []
@@ -228,6 +241,7 @@ class TrainingLoop:
             torch.save(self._candidates or self.best_weights, folder / "best.pt")
             self.state.save(folder)
         seal(folder, self.engine.rank)
+        self.observer.saved(folder)
 
     @staticmethod
     def saved_step(folder: Path) -> int:

@@ -49,7 +49,7 @@ def test_quotes_around_a_whole_text_are_taken_off():
         (("scale_sweep", "sizes=[12,", "51]"), "are two arguments: quote a list with spaces, 'sizes=[12, 51]'"),
         (
             ("train", "corpus=x"),
-            "'corpus' is no setting; allowed here: run, site, store, cpus; did you mean site.corpus?",
+            "'corpus' is no setting; allowed here: run, site, telemetry, store, cpus; did you mean site.corpus?",
         ),
         (("shard_corpus", "adio=x"), "did you mean audio?"),
         (("train", "copus=x"), "; did you mean site.corpus"),

@@ -116,15 +116,14 @@ def check_command(words: list[str]) -> None:
     """Every command of the documents is one of these; another kind needs a check of its own."""
     first, rest = words[0], words[1:]
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    verbs = re.findall(r"^  (\w+)\)", (ROOT / "cluster" / "local.sh").read_text(), re.MULTILINE)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     match first:
         case "make":
             assert rest[0] in targets
         case "python":
             assert (ROOT / rest[0]).is_file(), rest[0]
-        case "cluster/local.sh":
-            assert rest[0] in verbs
+        case "cluster/local.sh" | "cluster/watch.sh":
+            assert rest[0] in re.findall(r"^  (\w+)\)", (ROOT / first).read_text(), re.MULTILINE)
         case "eval":
             check_command(rest[0].removeprefix("$(").removesuffix(")").split())
         case "export":

@@ -109,7 +109,9 @@ def test_waiting_is_counted_over_steps_and_validations_and_over_nothing_else(
     monkeypatch.setattr(
         "genrescale.training.loop.time", SimpleNamespace(perf_counter=lambda: clock.now, time=lambda: 1.0)
     )
-    monkeypatch.setattr("genrescale.training.timed.time", SimpleNamespace(perf_counter=lambda: clock.tick(1)))
+    monkeypatch.setattr(
+        "genrescale.training.timed.time", SimpleNamespace(perf_counter=lambda: clock.tick(1), time=lambda: 1.0)
+    )
     plan = replace(plan_of(np.full(64, 3 * CROP), 4), validate_every=2)
     run = RunConfig(optim=OptimConfig(max_steps=4, validate_every=2, patience_steps=0))
 

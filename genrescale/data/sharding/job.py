@@ -9,10 +9,11 @@ from contextlib import suppress
 import numpy as np
 import pyarrow as pa
 
+from genrescale.addresses import scrubbed
 from genrescale.data.index import ShardIndex, index_from_bytes, index_path
 from genrescale.data.manifest import DECODERS, MANIFEST_PATH, SONG_SCHEMA, Manifest, read_manifest, write_manifest
-from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, write_quarantine
-from genrescale.data.sharding.budget import Budget
+from genrescale.data.quarantine import QUARANTINE_PATH, Quarantined, common_reasons, write_quarantine
+from genrescale.data.sharding.budget import Budget, failure_limit
 from genrescale.data.sharding.census import take_census
 from genrescale.data.sharding.duplicates import with_exclusions
 from genrescale.data.sharding.errors import CorpusChangedError, FailureBudgetError
@@ -30,6 +31,8 @@ from genrescale.storage.lease import LEASE_PATH, Lease, claim, writing
 from genrescale.storage.names import is_part
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress, Waiting
+from genrescale.telemetry.recorder import recorder
+from genrescale.telemetry.stages import shards_done, songs_done, stage_begins
 from genrescale.telemetry.terminal import say
 
 _READERS = 16
@@ -70,6 +73,7 @@ def _write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool, lease: L
     finally:
         lease.check()
         quarantined = _quarantined(plan, reasons, takedowns)
+        _tell_quarantine(quarantined, plan)
         write_quarantine(out, quarantined)
     with Waiting("shard_corpus", "writing the manifest"):
         manifest, noted = _finished_manifest(plan, tasks, out, takedowns)
@@ -126,10 +130,13 @@ def _finished_manifest(
 
 def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget: Budget, num_finished: int) -> None:
     songs_of = {task.name: len(task.songs) for task in missing}
+    stage_begins("shard_corpus", sum(songs_of.values()))
     with Progress("shard_corpus", sum(songs_of.values()), "songs") as progress:
         progress.note(f"{len(missing)} shards to write, {num_finished} finished before")
         for report in run_tasks(write_shard, missing, name="write_shard", partly=progress.partly):
             reasons.update(report.quarantined)
+            songs_done("shard_corpus", report.num_songs, len(report.quarantined))
+            shards_done("shard_corpus", 1)
             broken = f", {count_text(len(reasons), 'song')} in quarantine" if reasons else ""
             progress.advance(songs_of[report.name], f"{report.name} written{broken}")
             budget.check(reasons)
@@ -208,6 +215,15 @@ def _quarantined(plan: ShardPlan, reasons: Mapping[str, str], takedowns: Mapping
         if song.key in reasons or song.key in takedowns
     ]
     return songs + [row.quarantined(takedowns) for row in plan.rejected]
+
+
+def _tell_quarantine(quarantined: Sequence[Quarantined], plan: ShardPlan) -> None:
+    """Tell the songs in quarantine by reason; those that were taken down are none of the failures."""
+    failed = [scrubbed(song.reason) for song in quarantined if song.path]
+    for reason, count in common_reasons(failed).items():
+        recorder().set("genrescale_quarantined_songs", count, reason=reason)
+    limit = failure_limit(plan.settings, len(plan.songs) + len(plan.rejected))
+    recorder().set("genrescale_quarantine_limit_songs", limit)
 
 
 def _to_manifest(plan: ShardPlan, tasks: Sequence[ShardTask], indexes: Sequence[ShardIndex], out: Store) -> Manifest:

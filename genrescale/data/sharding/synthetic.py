@@ -22,6 +22,7 @@ from genrescale.storage.json_bytes import JSON_BYTES, read_object
 from genrescale.storage.lease import writing
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
+from genrescale.telemetry.stages import songs_done, stage_begins
 from genrescale.telemetry.terminal import say
 
 SONGS_PER_TASK = 16
@@ -39,9 +40,11 @@ def _synthesize(folder: Store, config: SynthesisConfig) -> None:
     indices = iter(range(config.songs))
     chunks = iter(lambda: (folder, config, list(islice(indices, SONGS_PER_TASK))), (folder, config, []))
     rows: list[SongRow] = []
+    stage_begins("synthesize_corpus", config.songs)
     with Progress("synthesize_corpus", config.songs, "songs") as progress:
         for part in run_tasks(_write_songs, chunks, "synthesize_songs"):
             rows += part
+            songs_done("synthesize_corpus", len(part))
             progress.advance(len(part))
     write_table(folder, sorted(rows, key=lambda row: row["index"]))
 

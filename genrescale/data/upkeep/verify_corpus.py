@@ -11,6 +11,7 @@ from genrescale.data.sharding.duplicates import Duplicates, find_duplicates
 from genrescale.data.tasks import run_tasks
 from genrescale.data.upkeep.verify import (
     Problem,
+    Remedy,
     check_shard,
     remedies,
     shard_checks,
@@ -20,6 +21,8 @@ from genrescale.data.upkeep.verify import (
 from genrescale.storage.lease import writing
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
+from genrescale.telemetry.recorder import recorder
+from genrescale.telemetry.stages import shards_done, stage_begins
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +67,16 @@ def verify_corpus(manifest: Manifest, shards: Sequence[int], deep: bool, rebuild
 def _verify_corpus(manifest: Manifest, shards: Sequence[int], deep: bool, rebuild: bool) -> VerifiedCorpus:
     problems: set[Problem] = set()
     rebuilt: dict[int, str] = {}
+    sizes = manifest.shards["num_bytes"]
+    stage_begins("verify_corpus", len(shards))
+    for remedy in Remedy:
+        recorder().add("genrescale_verify_problems_total", 0, remedy=remedy.name.lower())
     with Progress("verify_corpus", len(shards), "shards") as progress:
         for done in run_tasks(check_shard, shard_checks(manifest, shards, deep, rebuild), name="verify_shard"):
             problems.update(done.problems)
+            shards_done("verify_corpus", 1, sizes[done.shard].as_py() if deep else 0)
+            for problem in done.problems:
+                recorder().add("genrescale_verify_problems_total", remedy=problem.remedy.name.lower())
             rebuilt |= {done.shard: done.index_sha256} if done.index_sha256 else {}
             progress.advance(note=f"{len(problems)} problems" if problems else "")
     manifest = with_indexes(manifest, rebuilt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from genrescale.launch.search.space import Values, check_names, family_space, ru
 from genrescale.launch.search.study import Study, journal
 from genrescale.launch.search.tuning import steering
 from genrescale.launch.sweep import Trial, Tuned, plan_trial, refuse_trained, sweep_run, tune_trials
-from genrescale.results import ResultRow, read_sound_results
+from genrescale.results import ResultRow, read_result, read_sound_results
 from genrescale.results.search import OVER, SearchTrial, best_trials
 from genrescale.storage.lease import Claim, writing
 from genrescale.storage.store import Store
+from genrescale.telemetry.terminal import say
 from genrescale.training.resolve import RunTicket
 
 AXIS = "search"
@@ -137,10 +139,13 @@ def _run_search(
         def next() -> RunTicket | None:
             return waiting.pop() if waiting else queue.next()
 
-        tune_trials(queue.trials, site, claim, steering(ledger, files, next, queue.ended), {}, AXIS)
+        tune_trials(queue.trials, site, claim, steering(ledger, files, next, queue.ended), {}, AXIS, queue.reused())
         ledger.paused()
     mine = [trial for trial in ledger if trial.run_id in queue.named]
-    return SearchOutcome(mine, [trial.run_id for trial in mine if trial.status not in OVER])
+    unfinished = [trial.run_id for trial in mine if trial.status not in OVER]
+    if unfinished:
+        say(f"stopped with {len(unfinished)} trials unfinished; the same command continues", sys.stderr)
+    return SearchOutcome(mine, unfinished)
 
 
 class _Queue:
@@ -185,6 +190,11 @@ class _Queue:
             self.trials[trial.run_id] = trial
             self._waiting.append(trial.ticket)
         return self._ledger[trial.run_id]
+
+    def reused(self) -> dict[str, ResultRow]:
+        """The rows of the trials of this search that had finished before."""
+        over = self.named.keys() - self.trials.keys()
+        return {id: row for id in over if (row := read_result(self._files, id)) is not None}
 
     def next(self) -> RunTicket | None:
         while not self._waiting:
