@@ -11,15 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from _cli import place, place_out, run_job
+from _on_ray import OnRay
 from omegaconf import MISSING
 
-from genrescale.launch.cluster import connect
 from genrescale.telemetry.progress import Progress
+from genrescale.telemetry.stages import shards_done, stage_begins
 from genrescale.telemetry.terminal import say
 
 
 @dataclass
-class DescribeCorpusJob:
+class DescribeCorpusJob(OnRay):
     corpus: str = MISSING
     out: str = ""
     store: str = ""
@@ -28,7 +29,6 @@ class DescribeCorpusJob:
     labels: int = 30
     clips: int = 2
     clip_s: float = 3.0
-    cpus: int = 0
 
 
 def main(job: DescribeCorpusJob) -> None:
@@ -47,9 +47,11 @@ def main(job: DescribeCorpusJob) -> None:
 
     loudness, clips = choose_loudness(manifest, settings), choose_clips(manifest, settings)
     reads, heard = plan_reads(manifest, loudness, clips, settings), []
-    with connect(job.cpus), Progress("describe_corpus", len(reads), "shards") as progress:
+    with job.connected(corpus), Progress("describe_corpus", len(reads), "shards") as progress:
+        stage_begins("describe_corpus", len(reads))
         for answer in run_tasks(hear_shard, reads, name="hear_shard"):
             heard.append(answer)
+            shards_done("describe_corpus", 1)
             progress.advance()
     say(describe_text(manifest))
     say(write_page(out, render_page(manifest, settings, loudness, clips, heard), manifest))

@@ -17,25 +17,23 @@ from dataclasses import dataclass, field, replace
 
 from _cli import EXIT_INTERRUPTED, place, place_out, run_job
 from _idle import refuse_idle
+from _on_ray import OnRay
 
 from genrescale.config import SiteConfig
 from genrescale.config.corpus import ShardSettings, SynthesisConfig
 from genrescale.config.sweep import SweepConfig
-from genrescale.config.telemetry import TelemetryConfig
-from genrescale.launch.cluster import check_gpu, connect, nodes_ahead
+from genrescale.launch.cluster import check_gpu, nodes_ahead
 from genrescale.telemetry.terminal import say
 
 
 @dataclass
-class ScaleSweepJob(SweepConfig):
+class ScaleSweepJob(SweepConfig, OnRay):
     store: str = ""
     corpus: str = ""
     out: str = "scale_sweep"
     dry_run: bool = False
     rerun: bool = False
-    cpus: int = 0
     site: SiteConfig = field(default_factory=SiteConfig)
-    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     synthesis: SynthesisConfig | None = None
     shards: ShardSettings = field(default_factory=ShardSettings)
 
@@ -43,7 +41,6 @@ class ScaleSweepJob(SweepConfig):
 def main(job: ScaleSweepJob) -> int:
     from genrescale.data.manifest import read_manifest
     from genrescale.data.sharding.synthetic import embedded_corpus
-    from genrescale.launch import telemetry
     from genrescale.launch.search.stages import plan_sweep
     from genrescale.launch.sweep import check_families
     from genrescale.report import live_report, report_sweep
@@ -64,7 +61,7 @@ def main(job: ScaleSweepJob) -> int:
         say(plan.listed(nodes_ahead(job.cpus)))
         return 0
     say("[scale_sweep] connecting to Ray", sys.stderr)
-    with writing(files, "scale_sweep"), connect(job.cpus, trains=True), telemetry.serving(job.telemetry, files):
+    with writing(files, "scale_sweep"), job.connected(files, trains=True):
         if plan is None:
             embedded_corpus(files, job.synthesis or SynthesisConfig(), job.shards)
             plan = plan_sweep(job, site, read_manifest(corpus.uri))

@@ -15,17 +15,16 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from _cli import place, place_out, run_job
+from _on_ray import OnRay
 from omegaconf import MISSING
 
 from genrescale.config.corpus import ShardSettings, TableColumns
-from genrescale.config.telemetry import TelemetryConfig
-from genrescale.launch.cluster import connect
 from genrescale.telemetry.progress import Waiting
 from genrescale.telemetry.terminal import say
 
 
 @dataclass
-class ShardCorpusJob(ShardSettings):
+class ShardCorpusJob(ShardSettings, OnRay):
     corpus: str = "folder"
     audio: str = MISSING
     out: str = MISSING
@@ -34,8 +33,6 @@ class ShardCorpusJob(ShardSettings):
     options: dict[str, Any] = field(default_factory=dict)
     retry_quarantined: bool = False
     append: bool = False
-    cpus: int = 0
-    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
 
 
 def main(job: ShardCorpusJob) -> None:
@@ -44,7 +41,6 @@ def main(job: ShardCorpusJob) -> None:
     from genrescale.data.sharding.plan_file import fix_plan
     from genrescale.data.sharding.related import related_lines
     from genrescale.describe.words import describe_text
-    from genrescale.launch.telemetry import serving
     from genrescale.storage.lease import writing
 
     settings = ShardSettings(**{entry.name: getattr(job, entry.name) for entry in fields(ShardSettings)})
@@ -58,8 +54,7 @@ def main(job: ShardCorpusJob) -> None:
             waiting.note(f"planning {len(listing.songs):,} songs")
             plan = fix_plan(listing.songs, listing.vocabulary, settings, out, job.append, listing.rejected)
             waiting.note("connecting to Ray")
-            cluster.enter_context(connect(job.cpus))
-            cluster.enter_context(serving(job.telemetry, out))
+            cluster.enter_context(job.connected(out))
         for line in related_lines(plan):
             say(f"note: {line}")
         result = write_corpus(plan, out, job.retry_quarantined)

@@ -8,32 +8,28 @@ More songs later continue the corpus: song i is the same in a corpus of any size
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from _cli import place_out, run_job
+from _on_ray import OnRay
 from omegaconf import MISSING
 
 from genrescale.config.corpus import SynthesisConfig
-from genrescale.config.telemetry import TelemetryConfig
-from genrescale.launch.cluster import connect
 from genrescale.telemetry.terminal import say
 
 
 @dataclass
-class SynthesizeCorpusJob(SynthesisConfig):
+class SynthesizeCorpusJob(SynthesisConfig, OnRay):
     out: str = MISSING
     store: str = ""
-    cpus: int = 0
-    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
 
 
 def main(job: SynthesizeCorpusJob) -> None:
     from genrescale.data.sharding.synthetic import synthesize_corpus
-    from genrescale.launch.telemetry import serving
     from genrescale.storage.lease import writing
 
     out = place_out(job.store, job.out, "out")
-    with writing(out, "synthesize_corpus"), connect(job.cpus), serving(job.telemetry, out):
+    with writing(out, "synthesize_corpus"), job.connected(out):
         synthesize_corpus(out, job)
     say(f"{job.songs} songs in {out.uri}; shard them: jobs/shard_corpus.py corpus=synthetic audio={out.uri} out=...")
 

@@ -13,17 +13,17 @@ embeddings=FILE.parquet keeps the songs' embeddings. A song that cannot be read 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from _cli import place, run_job
+from _on_ray import OnRay
 from omegaconf import MISSING
 
-from genrescale.launch.cluster import check_gpu, connect
-from genrescale.launch.telemetry import TelemetryConfig, serving
+from genrescale.launch.cluster import check_gpu
 
 
 @dataclass
-class TagJob:
+class TagJob(OnRay):
     songs: list[str] = field(default_factory=list)
     model: str = MISSING
     format: str = "text"
@@ -38,8 +38,6 @@ class TagJob:
     whole_song: bool = False
     own_model: str = ""
     use_gpu: bool = False
-    cpus: int = 0
-    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
 
 
 def main(job: TagJob) -> int:
@@ -64,12 +62,12 @@ def main(job: TagJob) -> int:
 
         exported, manifest = load_exported(model, own_model=job.own_model), read_manifest(first.uri)
         cpus = job.cpus or len(os.sched_getaffinity(0))  # an actor has one thread: more than cores are no use
-        with connect(cpus), serving(job.telemetry, first):
+        with replace(job, cpus=cpus).connected(first):
             results = tag_corpus(exported, manifest, job.use_gpu, bool(wanted.embeddings), job.whole_song)
             results = keep_embeddings(results, wanted.embeddings)
             return write_tags(results, len(manifest), exported.vocabulary, show, wanted.out)
-    if job.cpus or job.telemetry.port is not None:
-        raise ValueError("cpus= is of a sharded corpus, as telemetry= is: Ray tags it; files are tagged one by one")
+    if job.cpus or job.verbose or job.telemetry.port is not None:
+        raise ValueError("cpus=, verbose= and telemetry= are of a sharded corpus, on Ray; files are tagged one by one")
     exported = load_exported(model, "cuda" if job.use_gpu else "cpu", job.own_model)
     songs, unlisted = list_audio(job.songs, lambda song: place(job.store, song, "songs"))
     return tag_listed(exported, songs, unlisted, wanted, show, job.allow_internal_urls)

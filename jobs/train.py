@@ -13,27 +13,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from _cli import place, place_out, run_job
+from _on_ray import OnRay
 
 from genrescale.config import RunConfig, SiteConfig
 from genrescale.config.metrics import ROW_METRICS
-from genrescale.config.telemetry import TelemetryConfig
-from genrescale.launch.cluster import check_gpu, connect
+from genrescale.launch.cluster import check_gpu
 from genrescale.telemetry.terminal import say
 
 
 @dataclass
-class TrainJob:
+class TrainJob(OnRay):
     run: RunConfig = field(default_factory=RunConfig)
     site: SiteConfig = field(default_factory=SiteConfig)
-    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     store: str = ""
-    cpus: int = 0
 
 
 def main(job: TrainJob) -> int:
     from genrescale.data.manifest import read_manifest
     from genrescale.launch.sweep import only_trainer, plan_trial, run_trials, tell_doubts
-    from genrescale.launch.telemetry import serving
     from genrescale.report import live_report, report_sweep
     from genrescale.results import read_result, run_folder
 
@@ -49,8 +46,7 @@ def main(job: TrainJob) -> int:
     report = {"compared": trial.planned, "folder": run_folder(trial.run_id)}
     with (
         only_trainer(files, trial.run_id) as lease,
-        connect(job.cpus, trains=True),
-        serving(job.telemetry, files),
+        job.connected(files, trains=True),
         live_report(files, **report),
     ):
         failures = run_trials([trial], site, lease.claim)

@@ -12,18 +12,17 @@ It also names songs whose labels differ between shard and manifest, and songs wi
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from _cli import place, run_job
+from _on_ray import OnRay
 from omegaconf import MISSING
 
-from genrescale.config.telemetry import TelemetryConfig
-from genrescale.launch.cluster import connect
 from genrescale.telemetry.terminal import say
 
 
 @dataclass
-class VerifyCorpusJob:
+class VerifyCorpusJob(OnRay):
     corpus: str = MISSING
     store: str = ""
     deep: bool = True
@@ -31,8 +30,6 @@ class VerifyCorpusJob:
     seed: int = 0
     rebuild: bool = False
     inspect: str = ""
-    cpus: int = 0
-    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
 
 
 def main(job: VerifyCorpusJob) -> int:
@@ -41,7 +38,6 @@ def main(job: VerifyCorpusJob) -> int:
     from genrescale.data.upkeep.mix import refuse_mix
     from genrescale.data.upkeep.verify import sample_shards
     from genrescale.data.upkeep.verify_corpus import verify_corpus
-    from genrescale.launch.telemetry import serving
     from genrescale.storage.lease import writing
 
     corpus = place(job.store, job.corpus, "corpus")
@@ -56,8 +52,7 @@ def main(job: VerifyCorpusJob) -> int:
         if job.rebuild:
             stack.enter_context(writing(corpus, "verify_corpus"))
             manifest = read_manifest(corpus.uri)  # no other job writes from here on
-        stack.enter_context(connect(job.cpus))
-        stack.enter_context(serving(job.telemetry, corpus))
+        stack.enter_context(job.connected(corpus))
         found = verify_corpus(manifest, shards, job.deep, job.rebuild)
     for line in found.lines():
         say(line)

@@ -31,6 +31,7 @@ from genrescale.metrics.by_tag import (
 from genrescale.metrics.overfitting import GapCurve, Overfit, gap_curve, overfit
 from genrescale.results import ResultRow, ScoreTable, read_curve
 from genrescale.storage.store import Store
+from genrescale.telemetry.progress import counted
 
 ENSEMBLE = "ensemble"
 
@@ -161,7 +162,7 @@ def build_evaluation(
         vote=vote,
         threshold=threshold,
         tables=tables,
-        metrics={name: intervals(table, *settings) for name, table in tables.items()},
+        metrics={name: intervals(table, *settings) for name, table in counted("evaluate", tables.items(), "tables")},
         tests=compare(first, second, *settings) if len(rows) == 2 else {},
         subject=subject,
         tags=by_tag(tables[subject], vocabulary, threshold, counts_K),

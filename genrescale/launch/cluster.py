@@ -80,13 +80,14 @@ def _free_port() -> int:
 
 
 @contextmanager
-def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
+def connect(num_cpus: int = 0, trains: bool = False, verbose: bool = False) -> Iterator[None]:
     """Connect to the cluster this job was submitted to (``RAY_ADDRESS``), else start a private one and end it after.
 
     A private cluster has its own temporary folder and address, so another cluster on the machine, running or dead, is
     neither used nor disturbed. Nobody else gets in: its servers listen on loopback and ask for a random token, which
     only the environment of its own processes holds. ``num_cpus`` are its logical CPUs (``logical_cpus``);
-    ``trains`` gives it what Ray Train needs. Raises ConnectionError where ``RAY_ADDRESS`` leads nowhere, and
+    ``trains`` gives it what Ray Train needs. With ``verbose``, stderr has what Ray and its workers write, DeepSpeed
+    among them; without, only Ray's logs have it. Raises ConnectionError where ``RAY_ADDRESS`` leads nowhere, and
     RayStartError where a private cluster does not start.
     """
     ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
@@ -109,10 +110,11 @@ def connect(num_cpus: int = 0, trains: bool = False) -> Iterator[None]:
         closing.callback(ray.shutdown)
         closing.enter_context(_without_worker_warnings())
         with _own_sigterm():
-            _init(options)
+            _init(options, verbose)
         warm.begin()
-        # A sweep reports its failures itself, one line each; the traces are under its tune/ folder.
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        if not verbose:
+            # A sweep reports its failures itself, one line each; the traces are under its tune/ folder.
+            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         with under_way(), worker_lines_kept():
             yield
 
@@ -170,15 +172,16 @@ def nodes_ahead(num_cpus: int = 0) -> list[dict[str, float]]:
     return [{"CPU": float(logical_cpus(num_cpus)), "GPU": float(torch.cuda.device_count())}]
 
 
-def _init(options: Mapping[str, Any]) -> None:
+def _init(options: Mapping[str, Any], verbose: bool) -> None:
     import ray
 
-    quiet = {"logging_level": logging.WARNING, "log_to_driver": False}
+    level = logging.INFO if verbose else logging.WARNING
+    quiet = {"logging_level": level, "log_to_driver": verbose}
     if "RAY_ADDRESS" not in os.environ:
         # What Ray says of a start that fails is many lines; the reason is in its exception.
         # Each try has a port of its own: another process may have taken the first one.
         start(lambda: ray.init(**quiet | {"logging_level": logging.CRITICAL}, **options, dashboard_port=_free_port()))
-        logging.getLogger("ray").setLevel(logging.WARNING)
+        logging.getLogger("ray").setLevel(level)
     else:
         _join(lambda: ray.init(**quiet, **options))
 

@@ -18,7 +18,7 @@ from genrescale.data.manifest import read_manifest
 from genrescale.launch.capacity import capacity
 from genrescale.launch.cluster import cluster_nodes
 from genrescale.launch.process_group import process_group
-from genrescale.launch.worker_job import WorkerJob, error_path, log_path, run_worker, scores_path
+from genrescale.launch.worker_job import WorkerJob, error_path, run_worker, scores_path, trace_path
 from genrescale.results import (
     ResultRow,
     ScoreTable,
@@ -141,7 +141,7 @@ def finish_run(resolved: ResolvedRun, launched: float) -> ResultRow:
         code_version=ticket.code_version,
     )
     write_scores(files, f"{run_folder(id)}/scores.parquet", scores, outputs.names)
-    for path in (*parts, summary_path(id), error_path(id), log_path(id), streams_path(id), live_path(id)):
+    for path in (*parts, summary_path(id), error_path(id), trace_path(id), streams_path(id), live_path(id)):
         if files.exists(path):
             files.delete(path)
     _write_events(resolved, row, scores)

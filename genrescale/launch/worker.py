@@ -18,6 +18,7 @@ from genrescale.launch.worker_job import WorkerJob, scores_path
 from genrescale.models.own import use_own
 from genrescale.results import write_curve, write_scores, write_summary
 from genrescale.results.live import write_live
+from genrescale.results.run_log import add_line
 from genrescale.results.stream_stats import write_streams
 from genrescale.results.weights import write_model
 from genrescale.storage.store import Store
@@ -77,6 +78,7 @@ def _train_and_score(
         if rank == 0:
             write_streams(files, job.run_id, loop.state.streams)
             write_curve(files, job.run_id, loop.state.curve)  # for the report, while the run trains
+            add_line(files, job.run_id, metrics)
             events.validated(metrics, loop.state.streams)
         _report_to_ray(metrics, save)
 

@@ -59,7 +59,7 @@ def run_worker(config: dict[str, Any]) -> None:
     files, path = Store(job.site.out), error_path(job.run_id)
     leads = ray.train.get_context().get_world_rank() == 0
     before = read_live(files, job.run_id) if leads else None
-    for earlier in (path, log_path(job.run_id), live_path(job.run_id)) if leads else ():  # of an earlier attempt
+    for earlier in (path, trace_path(job.run_id), live_path(job.run_id)) if leads else ():  # of an earlier attempt
         if files.exists(earlier):
             files.delete(earlier)
     try:
@@ -80,15 +80,15 @@ def _logged(files: Store, id: str, error: Exception) -> str:
     with suppress(Exception):  # without them, the trace is worth writing all the same
         lines = last_lines(session_logs(), os.getpid())
     trace = "".join(traceback.format_exception(error))
-    files.write_bytes(log_path(id), scrubbed(f"{trace}\nThe worker's last lines:\n{lines}\n").encode())
-    return f"; its log: {files.uri}/{log_path(id)}"
+    files.write_bytes(trace_path(id), scrubbed(f"{trace}\nThe worker's last lines:\n{lines}\n").encode())
+    return f"; its log: {files.uri}/{trace_path(id)}"
 
 
 def error_path(id: str) -> str:
     return f"{run_folder(id)}/error.txt"
 
 
-def log_path(id: str) -> str:
+def trace_path(id: str) -> str:
     """The trace of an unexpected error, and what its worker wrote last."""
     return f"{run_folder(id)}/error.log"
 

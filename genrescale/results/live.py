@@ -19,7 +19,9 @@ _SHOWN = {"val_loss": "loss", "val_pr_auc": "PR-AUC", "val_roc_auc": "ROC-AUC", 
 class LiveRun:
     """``step`` steps are done; ``doing`` says what the worker does now.
 
-    ``train_loss`` is the mean of its clips since the last validation, ``validation`` what that found.
+    ``train_loss`` is the mean of its clips since the last validation, ``validation`` what that found. ``clips_per_s``
+    are clips trained on by all workers, in training and validation time; ``wait_share`` is the share of that time that
+    this worker waited for data, ``memory_bytes`` what it holds: of its GPU, or of the machine's memory without one.
     """
 
     __pydantic_config__ = STRICT
@@ -28,6 +30,14 @@ class LiveRun:
     doing: str
     train_loss: float | None = None
     validation: dict[str, float | None] = field(default_factory=dict)
+    lr: float = 0.0
+    clips_per_s: float = 0.0
+    wait_share: float = 0.0
+    memory_bytes: int = 0
+
+    def pace(self) -> dict[str, float]:
+        """Return the figures that are of the machine, not of the model."""
+        return {"clips_per_s": self.clips_per_s, "wait_share": self.wait_share, "memory_bytes": self.memory_bytes}
 
     def words(self) -> str:
         """Return what a line of progress says of the run."""
@@ -55,6 +65,12 @@ def write_live(files: Store, run_id: str, live: LiveRun) -> None:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def forget_live(files: Store, run_id: str) -> None:
+    """A run that has ended stands nowhere."""
+    if files.exists(live_path(run_id)):
+        files.delete(live_path(run_id))
 
 
 def read_live(files: Store, run_id: str) -> LiveRun | None:

@@ -24,6 +24,7 @@ class Exposition(PrometheusCollector):
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
         self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+        self._server.daemon_threads = False  # so that close() lets an answer that is under way arrive
         self.port: int = self._server.server_port
 
     def describe(self) -> list[Metric]:

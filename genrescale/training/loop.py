@@ -29,7 +29,7 @@ from genrescale.telemetry.stream_stats import StreamStats
 from genrescale.training.checkpoint_files import check_seal, load_tensors, seal
 from genrescale.training.engine import Engine, TrainGroup, written_layout
 from genrescale.training.live import Moment, silent
-from genrescale.training.observe import Unobserved
+from genrescale.training.observe import Unobserved, memory_bytes
 from genrescale.training.outputs import outputs_of
 from genrescale.training.prefetch import DeviceGroup, GroupsAhead
 from genrescale.training.schedules import after_validation, check_finite, in_sgd_phase, learning_rate, selector
@@ -38,7 +38,10 @@ from genrescale.training.timed import TimedGroups
 
 
 class ReportValidation(Protocol):
-    """What the loop tells the world after each validation; ``save`` writes a checkpoint into the folder it is given."""
+    """What the loop tells the world after each validation: a line of its curve, and the run's pace.
+
+    ``save`` writes a checkpoint into the folder it is given.
+    """
 
     def __call__(self, metrics: dict[str, float | None], save: Callable[[Path], None]) -> None: ...
 
@@ -95,7 +98,7 @@ class TrainingLoop:
         self._live, self.observer = live, observer or Unobserved()
         engine.clock = self.observer.clock
         self._began, self._losses = time.perf_counter(), list[torch.Tensor]()  # since the last validation
-        self.state = RunState(lr=run.optim.lr)
+        self.state = self._before = RunState(lr=run.optim.lr)  # now, and when this attempt began
         self.best_weights: dict[str, Tensor] = engine.weights()
         self._candidates: dict[int, dict[str, Tensor]] = {}  # of best_by=gap: weights by step
 
@@ -109,7 +112,7 @@ class TrainingLoop:
             return self._train(TimedGroups(ahead, StreamStats(self.engine.rank, self._read_tasks)))
 
     def _train(self, timed: TimedGroups[DeviceGroup]) -> Outcome:
-        before, first_step_at = replace(self.state), 0.0
+        self._before, first_step_at = replace(self.state), 0.0
         self.observer.begins(self.state)
         self._began, self._losses = time.perf_counter(), []
         self._tell("reading the first songs", timed)
@@ -124,7 +127,7 @@ class TrainingLoop:
                 items = list(score_items(self.plan.validation, self.engine.rank, self.engine.world_size, step))
                 scores = join_songs(self.engine.gather(self._score(self.plan.validation, items, timed, "validating")))
                 timed.stats.seconds += time.perf_counter() - self._began
-                self.state.count(timed.stats, self.engine.gather(timed.stats), before)
+                self.state.count(timed.stats, self.engine.gather(timed.stats), self._before)
                 self._validated(scores, self._losses, timed)
                 self._began, self._losses = time.perf_counter(), []
         return Outcome(self.state, first_step_at or time.time())
@@ -135,13 +138,25 @@ class TrainingLoop:
         def moment() -> Moment:
             # a rank's loss is its part of the step's
             losses = torch.stack(self._losses).mean() * self.engine.world_size if self._losses else None
-            validation = self.state.curve[-1] if self.state.curve else {}
-            live = LiveRun(self.state.step, doing, None if losses is None else float(losses), dict(validation))
+            own = replace(timed.stats, seconds=timed.stats.seconds + time.perf_counter() - self._began)
+            live = self._stands(doing, None if losses is None else float(losses), own)
             self.observer.look(self.state, timed, live.train_loss)
-            spent_s = timed.stats.seconds + time.perf_counter() - self._began
-            return Moment(live, [asdict(replace(timed.stats, seconds=spent_s)), *self.state.streams[1:]])
+            return Moment(live, [asdict(own), *self.state.streams[1:]])
 
         self._live(moment)
+
+    def _stands(self, doing: str, train_loss: float | None, own: StreamStats) -> LiveRun:
+        """Where the run stands. ``own`` is this rank's stream in this attempt."""
+        return LiveRun(
+            step=self.state.step,
+            doing=doing,
+            train_loss=train_loss,
+            validation=dict(self.state.curve[-1]) if self.state.curve else {},
+            lr=self.state.lr,
+            clips_per_s=(self.state.clips - self._before.clips) / own.seconds if own.seconds else 0.0,
+            wait_share=own.wait_share,
+            memory_bytes=memory_bytes(self.engine.device),
+        )
 
     def _train_step(self, step: int, groups: TimedGroups[DeviceGroup]) -> torch.Tensor:
         train = self.plan.train
@@ -190,7 +205,8 @@ class TrainingLoop:
             self.best_weights = self.engine.weights()
         self.observer.look(self.state, timed, train_loss)
         self.observer.during("checkpoint", timed.stats)
-        self.report(dict(self.state.curve[-1]), self.save)
+        stands = self._stands("", train_loss, timed.stats)
+        self.report({**stands.validation, **stands.pace()}, self.save)
         self.observer.during("train")
 
     def _choose_by_gap(self) -> None:

@@ -32,6 +32,19 @@ class Attempt:
     earlier_step: int = 0
 
 
+def memory_bytes(device: torch.device) -> int:
+    """The most that tensors took of a GPU; of a worker without one, its resident memory."""
+    return _device_bytes(device) if device.type == "cuda" else _resident_bytes()
+
+
+def _device_bytes(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+
+
+def _resident_bytes() -> int:
+    return psutil.Process().memory_info().rss
+
+
 class Unobserved:
     """In the place of a RunObserver where nobody listens."""
 
@@ -72,7 +85,6 @@ class RunObserver(Unobserved):
         self._spent["start"] = max(0.0, time.time() - attempt.began_s)
         self._first = RunState()
         self._trains_since = 0.0
-        self._process = psutil.Process()
         for cause in WAIT_CAUSES:
             said.add("genrescale_data_wait_seconds_total", 0, cause=cause)
         for stage in READ_STAGES:
@@ -142,10 +154,8 @@ class RunObserver(Unobserved):
         said.total("genrescale_fetched_bytes_total", stats.bytes_fetched)
         said.total("genrescale_storage_retries_total", stats.retries)
         said.set("genrescale_queued_groups", stats.queue_depth)
-        said.set("genrescale_host_memory_bytes", self._process.memory_info().rss)
-        on_gpu = self._device.type == "cuda"
-        most = torch.cuda.max_memory_allocated(self._device) if on_gpu else 0
-        said.set("genrescale_device_memory_bytes", most)
+        said.set("genrescale_host_memory_bytes", _resident_bytes())
+        said.set("genrescale_device_memory_bytes", _device_bytes(self._device))
 
     def _of_run(self, state: RunState, train_loss: float | None) -> None:
         said, steps, clips = self._said, state.step - self._first.step, state.clips - self._first.clips

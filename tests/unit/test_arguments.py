@@ -148,7 +148,7 @@ def test_a_job_that_is_stopped_says_how_it_goes_on(
 ):
     before = signal.getsignal(signal.SIGTERM)
     interrupting = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr("genrescale.launch.cluster._init", lambda options: None)  # without a cluster
+    monkeypatch.setattr("genrescale.launch.cluster._init", lambda *_: None)  # without a cluster
     monkeypatch.setattr("genrescale.data.sharding.synthetic.run_tasks", lambda *_: signal.raise_signal(sent))
     ended = run("synthesize_corpus", f"out={tmp_path}")
     signal.signal(signal.SIGINT, interrupting)

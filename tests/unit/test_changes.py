@@ -101,7 +101,7 @@ def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweeps:
     monkeypatch.setattr("genrescale.launch.sweep.run_sweep", sweeps.run_sweep)
     monkeypatch.setattr("genrescale.report.write_report", lambda *_: None)
     monkeypatch.setattr("genrescale.report.format_table", lambda report: "")
-    monkeypatch.setattr("genrescale.launch.cluster._init", lambda options: None)  # without a cluster
+    monkeypatch.setattr("genrescale.launch.cluster._init", lambda *_: None)  # without a cluster
     monkeypatch.setattr("genrescale.launch.cluster.cluster_nodes", lambda: [{"CPU": 4.0}])
     return sweeps
 

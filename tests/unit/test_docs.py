@@ -209,7 +209,7 @@ def check_defaults(document: Path, names: list[str], cell: str) -> None:
     owner = SHARDING if document.stem == "corpora" else RunConfig()
     for name, value in zip(names, written, strict=True):
         group, _, field = name.rpartition(".")
-        if name == "cpus":
+        if name in ("cpus", "verbose"):
             found: Any = settings_of("train", []).cpus
         else:
             found = getattr(GROUPS[group] if group else owner, field)

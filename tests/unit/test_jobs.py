@@ -167,7 +167,7 @@ def test_a_store_or_disk_that_fails_in_the_middle_is_one_line_and_no_impossible_
         raise error
         yield
 
-    monkeypatch.setattr("genrescale.launch.cluster._init", lambda options: None)  # without a cluster
+    monkeypatch.setattr("genrescale.launch.cluster._init", lambda *_: None)  # without a cluster
     monkeypatch.setattr("genrescale.data.sharding.synthetic.run_tasks", failing)
     ended = run("synthesize_corpus", f"out={tmp_path}")
     assert ended.returncode == 1

@@ -148,7 +148,7 @@ def test_what_ray_itself_dies_of_is_one_line(tmp_path: Path, monkeypatch: pytest
         raise WorkerCrashedError
         yield
 
-    monkeypatch.setattr("genrescale.launch.cluster._init", lambda options: None)
+    monkeypatch.setattr("genrescale.launch.cluster._init", lambda *_: None)
     monkeypatch.setattr("genrescale.data.sharding.synthetic.run_tasks", failing)
     ended = run("synthesize_corpus", f"out={tmp_path}")
     assert ended.returncode == 1

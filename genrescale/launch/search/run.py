@@ -20,7 +20,8 @@ from genrescale.launch.search.study import Study, journal
 from genrescale.launch.search.tuning import steering
 from genrescale.launch.sweep import Trial, Tuned, plan_trial, refuse_trained, sweep_run, tune_trials
 from genrescale.results import ResultRow, read_result, read_sound_results
-from genrescale.results.search import OVER, SearchTrial, best_trials
+from genrescale.results.live import forget_live
+from genrescale.results.search import OVER, STOPPED, SearchTrial, best_trials
 from genrescale.storage.lease import Claim, writing
 from genrescale.storage.store import Store
 from genrescale.telemetry.terminal import say
@@ -141,6 +142,9 @@ def _run_search(
 
         tune_trials(queue.trials, site, claim, steering(ledger, files, next, queue.ended), {}, AXIS, queue.reused())
         ledger.paused()
+        for trial in ledger:
+            if trial.status == STOPPED:  # its worker may have told of it once more while it was being stopped
+                forget_live(files, trial.run_id)
     mine = [trial for trial in ledger if trial.run_id in queue.named]
     unfinished = [trial.run_id for trial in mine if trial.status not in OVER]
     if unfinished:

@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 from genrescale.launch.search.ledger import Ledger
 from genrescale.launch.train import read_error
 from genrescale.results import read_result
-from genrescale.results.live import live_path
+from genrescale.results.live import forget_live
 from genrescale.results.search import STOPPED, SearchTrial
 from genrescale.storage.store import Store
 from genrescale.training.resolve import RunTicket
@@ -82,8 +82,7 @@ class Steward(FIFOScheduler):
 
     def _end(self, id: str, error: str) -> None:
         if self._ledger[id].status == STOPPED:
-            if self._files.exists(live_path(id)):
-                self._files.delete(live_path(id))
+            forget_live(self._files, id)
         elif read_result(self._files, id) is not None:
             self._ledger.finished(id)
         else:
