@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -16,8 +17,11 @@ from genrescale.telemetry.progress import format_duration
 from genrescale.telemetry.terminal import printable
 
 _SPARKS = "▁▂▃▄▅▆▇█"
-_SPARK_WIDTH, _BAR_WIDTH = 12, 10
+_SPARK_WIDTH = 12
 _ENDED_SHOWN = 4
+# from how wide a terminal on a column is shown, and how wide it is itself; "run" takes the rest
+_COLUMNS = {"id": 100, "run": 0, "bar": 70, "step": 0, "clips/s": 85, "wait": 70, "left": 60, "loss": 60, "end": 50}
+_WIDTHS = {"id": 8, "bar": 10, "step": 7, "clips/s": 8, "wait": 4, "left": 6, "loss": 7, "end": 16}
 _STYLES = {"running": "", "finished": "green", "failed": "bold red", "stopped": "dim"}
 
 
@@ -58,47 +62,52 @@ def sparkline(values: Sequence[float], width: int = _SPARK_WIDTH) -> str:
 
 
 def sweep_picture(
-    runs: Sequence[RunView], waiting: int, best: Mapping[str, Mapping[int, str]], now_s: float
+    runs: Sequence[RunView], waiting: int, best: Mapping[str, Mapping[int, str]], now_s: float, width: int
 ) -> RenderableType:
-    """The picture: ``runs`` that have begun, in the order in which they changed, how many are ``waiting``, and the
-    ``best`` score by family and size so far.
+    """The picture, ``width`` columns wide: ``runs`` that have begun, in the order in which they changed, how many are
+    ``waiting``, and the ``best`` score by family and size so far.
     """
     ended = [run for run in runs if run.state != "running"]
-    counts = [f"{sum(run.state == state for run in runs)} {state}" for state in _STYLES if state != "stopped"]
-    stopped = sum(run.state == "stopped" for run in runs)
-    parts = [*counts, *([f"{stopped} stopped"] if stopped else []), f"{waiting} waiting"]
-    counted = Text(", ".join(parts), no_wrap=True, overflow="ellipsis")
-    lines: list[RenderableType] = [counted, _table(runs, ended[-_ENDED_SHOWN:], now_s)]
+    counts = {state: sum(run.state == state for run in runs) for state in _STYLES} | {"waiting": waiting}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count or state != "stopped")
+    lines: list[RenderableType] = [Text(told, no_wrap=True, overflow="ellipsis")]
+    lines.append(_table([*(run for run in runs if run.state == "running"), *ended[-_ENDED_SHOWN:]], now_s, width))
     lines += [_line("best", f"{family}: {_scores(sizes)}") for family, sizes in sorted(best.items())]
     return Group(*lines)
 
 
-def _table(runs: Sequence[RunView], ended: Sequence[RunView], now_s: float) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("run", no_wrap=True)
-    table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("", min_width=_BAR_WIDTH, max_width=_BAR_WIDTH)
-    for name in ("step", "clips/s", "wait", "left", "loss"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True, min_width=_SPARK_WIDTH)
-    for run in [*(run for run in runs if run.state == "running"), *ended]:
-        table.add_row(*_cells(run, now_s), style=_STYLES[run.state])
+def _table(runs: Sequence[RunView], now_s: float, width: int) -> Table:
+    """A line for each run. The names of runs take the room that the other columns leave."""
+    columns = [name for name, wanted in _COLUMNS.items() if width >= wanted]
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim", expand=True)
+    for name in columns:
+        numbers = name in ("step", "clips/s", "wait", "left", "loss")
+        shown: dict[str, Any] = {"ratio": 1} if name == "run" else {"width": _WIDTHS[name]}
+        table.add_column(
+            name if numbers else "", justify="right" if numbers else "left", no_wrap=True, overflow="ellipsis", **shown
+        )
+    for run in runs:
+        cells = _cells(run, now_s)
+        table.add_row(*(cells[name] for name in columns), style=_STYLES[run.state])
     return table
 
 
-def _cells(run: RunView, now_s: float) -> list[RenderableType]:
-    name: list[RenderableType] = [run.id[:8], Text(printable(run.label))]
+def _cells(run: RunView, now_s: float) -> dict[str, RenderableType]:
+    cells: dict[str, RenderableType] = dict.fromkeys(_COLUMNS, "")
+    cells |= {"id": run.id[:8], "run": Text(printable(run.label)), "step": f"{run.step:,}"}
     if run.state != "running":
-        bar = Text(run.state)
-        return [*name, bar, f"{run.step:,}", "", "", "", "", Text(printable(run.end), overflow="ellipsis")]
+        return cells | {"bar": run.state, "end": Text(printable(run.end))}
+    cells["bar"] = ProgressBar(run.max_steps, run.step, _WIDTHS["bar"])
     live, left_s = run.live, run.pace.left_s(now_s, run.max_steps)
-    bar = ProgressBar(run.max_steps, run.step, _BAR_WIDTH)
     if live is None or not live.clips_per_s:
-        doing = live.doing if live and live.doing else "starting"
-        return [*name, bar, f"{run.step:,}", "", "", "", "", Text(doing)]
-    pace = (f"{live.clips_per_s:,.1f}", f"{live.wait_share:.0%}", "-" if left_s is None else format_duration(left_s))
-    loss = "-" if live.train_loss is None else f"{live.train_loss:.4f}"
-    return [*name, bar, f"{run.step:,}", *pace, loss, live.doing or sparkline(run.losses)]
+        return cells | {"end": Text(live.doing if live and live.doing else "starting")}
+    return cells | {
+        "clips/s": f"{live.clips_per_s:,.1f}",
+        "wait": f"{live.wait_share:.0%}",
+        "left": "-" if left_s is None else format_duration(left_s),
+        "loss": "-" if live.train_loss is None else f"{live.train_loss:.4f}",
+        "end": live.doing or sparkline(run.losses),
+    }
 
 
 def _scores(sizes: Mapping[int, str]) -> str:

@@ -70,15 +70,18 @@ def warm_workers(folder: str, trains: bool) -> Iterator[WarmWorkers]:
     from ray._private import workers
 
     path, modules = f"{folder}/warm", _FOR_TRAINING if trains else _FOR_DATA
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, open(f"{folder}/warm.log", "wb") as log:
         listener.bind(path)
         listener.listen(64)
         server = subprocess.Popen(
             [sys.executable, "-m", "genrescale.launch.warm_server", str(listener.fileno()), *modules],
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
-            # read when PyTorch is imported, so Ray cannot set it later: a worker has as many threads as it asks for
-            env={"OMP_NUM_THREADS": "1", **os.environ},
+            stdout=log,  # what modules say when they are imported
+            stderr=log,
+            # Read when PyTorch and DeepSpeed are imported, so Ray cannot set them later: a worker has as many threads
+            # as it asks for, and there is no GPU to look for.
+            env={"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", **os.environ},
             start_new_session=True,  # Ctrl-C is for the job, which ends it
         )
     try:

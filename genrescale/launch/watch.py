@@ -153,15 +153,16 @@ class Watch(tune.Callback):
             runs = list(self._runs.values())
         now = [f"{run.label} {_words(run)}" for run in runs if run.state == "running"]
         done = len(runs) - len(now)
-        self._progress.note(f"{done}/{len(self._trials)} runs done; now: {'; '.join(now) or 'starting'}")
+        rest = f"; now: {'; '.join(now) or 'starting'}" if done < len(self._trials) else ""
+        self._progress.note(f"{done}/{len(self._trials)} runs done{rest}")
 
-    def _picture(self) -> RenderableType:
+    def _picture(self, width: int) -> RenderableType:
         with self._lock:
             runs, waiting = list(self._runs.values()), len(self._trials.keys() - self._runs.keys())
             best: dict[str, dict[int, str]] = {}
             for (family, size), (metric, value) in self._best.items():
                 best.setdefault(family, {})[size] = f"{metric.label} {value:.4f}"
-            return sweep_picture(runs, waiting, best, time.monotonic())
+            return sweep_picture(runs, waiting, best, time.monotonic(), width)
 
 
 def _words(run: RunView) -> str:

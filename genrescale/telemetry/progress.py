@@ -61,11 +61,12 @@ class Progress:
         self._done = self._partly = 0
         self._pace = Pace()
         self._note = ""
-        self._below: Callable[[], RenderableType] | None = None
+        self._below: Callable[[int], RenderableType] | None = None
         self._lock = threading.Lock()
         self._started = time.monotonic()
-        console = Console(file=self._stream, highlight=False)
-        self._drawn = Drawn(console, self._picture) if console.is_terminal and not console.is_dumb_terminal else None
+        self._console = Console(file=self._stream, highlight=False)
+        draws = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._drawn = Drawn(self._console, self._picture) if draws else None
         self._finished = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"progress-{stage}", daemon=True)
 
@@ -96,8 +97,8 @@ class Progress:
         with self._lock:
             self._note = note
 
-    def below(self, view: Callable[[], RenderableType]) -> None:
-        """Set what a terminal shows below the bar; logs have the note."""
+    def below(self, view: Callable[[int], RenderableType]) -> None:
+        """Set what a terminal, of so many columns, shows below the bar; logs have the note."""
         self._below = view
 
     def happened(self, text: str) -> None:
@@ -106,7 +107,7 @@ class Progress:
         if self._drawn is None:
             self._write(line)
         else:
-            self._drawn.console.print(Text(line), soft_wrap=True)
+            self._console.print(Text(line), soft_wrap=True)
 
     def line(self) -> str:
         with self._lock:
@@ -136,7 +137,7 @@ class Progress:
             line.add_row(Text(self.stage, "bold"), bar, Text(self.line().removeprefix(f"[{self.stage}] ")))
             return line
         line.add_row(Text(self.stage, "bold"), bar, Text(" · ".join(self._figures())))
-        return Group(line, self._below())
+        return Group(line, self._below(self._console.width))
 
     def _beat(self) -> None:
         while not self._finished.wait(heartbeat(time.monotonic() - self._started)):

@@ -210,7 +210,7 @@ def check_defaults(document: Path, names: list[str], cell: str) -> None:
     for name, value in zip(names, written, strict=True):
         group, _, field = name.rpartition(".")
         if name in ("cpus", "verbose"):
-            found: Any = settings_of("train", []).cpus
+            found: Any = getattr(settings_of("train", []), name)
         else:
             found = getattr(GROUPS[group] if group else owner, field)
         is_number = isinstance(found, float)

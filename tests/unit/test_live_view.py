@@ -82,7 +82,7 @@ def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NO_COLOR", "1")
     stream = Terminal()
     with Progress("tag", 4, "songs", stream) as progress:
-        progress.below(lambda: sweep_picture([view("failed")], 1, {}, 0.0))
+        progress.below(lambda width: sweep_picture([view("failed")], 1, {}, 0.0, width))
         time.sleep(0.4)
     assert re.findall(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", stream.getvalue()) == []
 
@@ -172,11 +172,11 @@ def test_a_sweep_is_shown_with_its_runs_and_best_scores():
         view("finished", OTHER, step=100, end="PR-AUC 0.5231"),
         view(step=40, live=live, losses=[0.5, 0.4, 0.3, 0.25]),
     ]
-    lines = drawn(sweep_picture(runs, 3, {"waveform": {1000: "PR-AUC 0.5231", 100: "PR-AUC 0.4"}}, 0.0))
+    lines = drawn(sweep_picture(runs, 3, {"waveform": {1000: "PR-AUC 0.5231", 100: "PR-AUC 0.4"}}, 0.0, 120))
     assert lines[0] == "1 running, 1 finished, 0 failed, 3 waiting"
-    assert lines[2].startswith("01234567  waveform 1,000 songs lr 0.001 seed 0")
+    assert lines[2].startswith("01234567 waveform 1,000 songs lr 0.001 seed 0")
     assert lines[2].split()[-6:] == ["40", "83.6", "2%", "-", "0.2500", "█▅▂▁"]
-    assert lines[3].startswith("fedcba98  waveform 1,000 songs")
+    assert lines[3].startswith("fedcba98 waveform 1,000 songs")
     assert lines[3].endswith("PR-AUC 0.5231")
     assert lines[4] == "best  waveform: 100 songs PR-AUC 0.4, 1,000 songs PR-AUC 0.5231"
 
@@ -185,7 +185,7 @@ def test_a_sweep_is_shown_with_its_runs_and_best_scores():
 def test_a_sweep_fits_into_any_width_and_shows_no_control_character(width: int):
     runs = [view("failed", end="x\x1b[2J" * 40), view(id=OTHER, live=LiveRun(1, "scoring", 0.1), step=1)]
     runs[0].label = "mine\x1b]0;owned\x07"
-    lines = drawn(sweep_picture(runs, 0, {"mine\x1b[2J": {100: "PR-AUC 0.5"}}, 0.0), width)
+    lines = drawn(sweep_picture(runs, 0, {"mine\x1b[2J": {100: "PR-AUC 0.5"}}, 0.0, width), width)
     assert len(lines) == 5
     assert max(map(len, lines)) <= width
     assert "\x1b" not in "".join(lines)
@@ -263,6 +263,6 @@ def test_the_picture_of_a_sweep_follows_what_its_runs_write(tmp_path: Any):
     for step, loss in ((10, 0.5), (20, 0.25)):
         write_live(files, RUN, LiveRun(step, "", loss, {}, 1e-3, 12.5, 0.5))
         watch.look()
-    lines = drawn(watch._picture())
+    lines = drawn(watch._picture(120))
     assert lines[0] == "1 running, 0 finished, 0 failed, 1 waiting"
     assert lines[2].split()[-6:] == ["20", "12.5", "50%", "-", "0.2500", "█▁"]
