@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from genrescale.config.telemetry import TelemetryConfig
-from genrescale.launch.cluster import connect
+from genrescale.launch import cluster
 
 if TYPE_CHECKING:
     from genrescale.storage.store import Store
@@ -27,5 +27,5 @@ class OnRay:
         """Connect to Ray and serve metrics during the block; ``files`` is the job's folder."""
         from genrescale.launch.telemetry import serving
 
-        with connect(self.cpus, trains, self.verbose), serving(self.telemetry, files):
+        with cluster.connect(self.cpus, trains, self.verbose), serving(self.telemetry, files):
             yield

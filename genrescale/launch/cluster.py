@@ -49,6 +49,7 @@ UNGUARDED = (
     "[ray] this cluster has no authentication: whoever reaches its ports runs code as its user and reads the keys of "
     "the object store; start it with RAY_AUTH_MODE=token"
 )
+_API_SERVER = "RAY_API_SERVER_ADDRESS"
 UNDER_WAY = "the job had started"  # a note on what ends a job once it may have done something
 _LOGICAL_CPUS_PER_CORE = 2  # trials overlap one's start-up with another's training; threads per worker are fixed
 
@@ -71,6 +72,17 @@ def under_way() -> Iterator[None]:
     except Exception as error:
         error.add_note(UNDER_WAY)
         raise
+
+
+def _api_port() -> int:
+    """A free port for Ray's API server, of which Ray's processes read in their environment.
+
+    Otherwise they look for a Ray on this machine, and give up if there are two: then the placement group of a trial
+    that is stopped would never be freed.
+    """
+    port = _free_port()
+    os.environ[_API_SERVER] = f"http://127.0.0.1:{port}"
+    return port
 
 
 def _free_port() -> int:
@@ -99,6 +111,7 @@ def connect(num_cpus: int = 0, trains: bool = False, verbose: bool = False) -> I
             # Ray opens its own folder to every user, so it lies in one that only this user may enter
             folder = closing.enter_context(private_folder())
             ours |= _PRIVATE_ENVIRONMENT | {"RAY_AUTH_TOKEN": secrets.token_hex(32), RENDEZVOUS: f"{folder}/rendezvous"}
+            ours[_API_SERVER] = ""  # until its port is known
             options = _private_options(f"{folder}/ray", num_cpus, trains)
         closing.enter_context(_environment(ours))
         if folder:
@@ -180,7 +193,7 @@ def _init(options: Mapping[str, Any], verbose: bool) -> None:
     if "RAY_ADDRESS" not in os.environ:
         # What Ray says of a start that fails is many lines; the reason is in its exception.
         # Each try has a port of its own: another process may have taken the first one.
-        start(lambda: ray.init(**quiet | {"logging_level": logging.CRITICAL}, **options, dashboard_port=_free_port()))
+        start(lambda: ray.init(**quiet | {"logging_level": logging.CRITICAL}, **options, dashboard_port=_api_port()))
         logging.getLogger("ray").setLevel(level)
     else:
         _join(lambda: ray.init(**quiet, **options))

@@ -17,8 +17,12 @@ CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # where `ray start` leav
 JOB = """
 from genrescale.launch.cluster import connect
 import ray
-with connect(num_cpus=3):
-    answer = ray.get(ray.remote(lambda: 7).remote())
+def asked_for_its_cluster():  # as Ray Train's cleaner of placement groups asks
+    from ray.util.state import list_nodes
+    [node] = list_nodes()
+    return 7 if node.node_id == ray.get_runtime_context().get_node_id() else 0
+with connect(num_cpus=3, trains=True):
+    answer = ray.get(ray.remote(asked_for_its_cluster).remote())
     print(ray.cluster_resources()["CPU"], answer, ray.get_runtime_context().gcs_address)
 """
 
