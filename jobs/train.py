@@ -30,7 +30,7 @@ class TrainJob(OnRay):
 
 def main(job: TrainJob) -> int:
     from genrescale.data.manifest import read_manifest
-    from genrescale.launch.sweep import only_trainer, plan_trial, run_trials, tell_doubts
+    from genrescale.launch.sweep import foretell, only_trainer, plan_trial, run_trials, tell_doubts
     from genrescale.report import live_report, report_sweep
     from genrescale.results import read_result, run_folder
 
@@ -49,6 +49,7 @@ def main(job: TrainJob) -> int:
         job.connected(files, trains=True),
         live_report(files, **report),
     ):
+        foretell([trial], site)
         failures = run_trials([trial], site, lease.claim)
     row = read_result(files, trial.run_id)
     if row is None:

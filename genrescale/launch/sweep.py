@@ -55,6 +55,7 @@ from genrescale.telemetry.terminal import say
 from genrescale.training.resolve import RunTicket, load_run, resolve, resolve_site
 from genrescale.training.sanity import doubts
 
+_FORETOLD_CLIPS = 100_000  # some minutes of training
 TRIALS_WIDTH = 200  # characters of the list of trials, so that no cell is cut
 # layer counts that the axes backend_layers and frontend_layers vary; other models have none
 LAYER_DIALS = {"waveform": ("backend_layers", "frontend_layers"), "spectrogram": ("backend_layers",)}
@@ -223,12 +224,29 @@ def format_trials(trials: Sequence[Trial], site: SiteConfig, nodes: Sequence[Nod
     Console(
         file=sink, width=max(TRIALS_WIDTH, shutil.get_terminal_size().columns), highlight=False, markup=False
     ).print(table)
+    return sink.getvalue() + _estimate(trials, site, nodes)
+
+
+def _estimate(trials: Sequence[Trial], site: SiteConfig, nodes: Sequence[Node]) -> str:
     here = "RAY_ADDRESS" not in os.environ
     gpu_here = here and any(node.get("GPU", 0) for node in nodes)
     memory_here = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) if here and not site.use_gpu else 0.0
     data = load_run(trials[0].ticket).data
     num_tags, num_test = len(data.manifest.vocabulary), len(data.rows["test"])
-    return sink.getvalue() + estimate_text(trials, site, num_tags, num_test, room.concurrent, gpu_here, memory_here)
+    concurrent = capacity(site, nodes).concurrent
+    return estimate_text(trials, site, num_tags, num_test, concurrent, gpu_here, memory_here)
+
+
+def foretell(trials: Sequence[Trial], site: SiteConfig) -> None:
+    """Say on stderr how long much work takes, and what memory, before it starts on the connected cluster.
+
+    For little work it is not worth the seconds that it takes to measure.
+    """
+    files = Store(site.out)
+    left = [trial for trial in trials if read_result(files, trial.run_id) is None]
+    if sum(trial.clips for trial in left) >= _FORETOLD_CLIPS:
+        for line in _estimate(left, site, cluster_nodes()).splitlines():
+            say(f"[check] {line.removeprefix('[check] ')}", sys.stderr)
 
 
 def format_outcome(outcome: SweepOutcome) -> str:

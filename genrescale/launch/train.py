@@ -35,6 +35,7 @@ from genrescale.results.live import live_path
 from genrescale.results.stream_stats import streams_path
 from genrescale.storage.lease import Claim
 from genrescale.storage.store import Store
+from genrescale.training.events import RunEvents, shown_name
 from genrescale.training.outputs import outputs_of
 from genrescale.training.resolve import ResolvedRun, resolve
 
@@ -71,9 +72,11 @@ def _fit(resolved: ResolvedRun, launched: float, callbacks: list[Any], claim: Cl
     from ray.train import RunConfig as RayRunConfig
     from ray.train.torch import TorchTrainer
 
+    from genrescale.launch.named_controller import named_controllers
+
     ticket, data = resolved.ticket, resolved.data
     site = ticket.site
-    storage = Store(site.out).child("checkpoints")
+    storage = Store(site.out).child(f"checkpoints/{ticket.run_id}")
     job = WorkerJob(
         ticket.run,
         site,
@@ -94,14 +97,15 @@ def _fit(resolved: ResolvedRun, launched: float, callbacks: list[Any], claim: Cl
             resources_per_worker={"CPU": site.cpus_per_worker, **({"GPU": 1} if site.use_gpu else {})},
         ),
         run_config=RayRunConfig(
-            name=ticket.run_id,
+            name=f"{shown_name(ticket.run)}-{ticket.run_id[:8]}",  # Ray's dashboard shows it
             storage_path=storage.ray_path(),
             failure_config=FailureConfig(max_failures=site.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             callbacks=callbacks,
         ),
     )
-    trainer.fit()
+    with named_controllers():
+        trainer.fit()
 
 
 def read_error(files: Store, id: str) -> str | None:
@@ -155,7 +159,6 @@ def _write_events(resolved: ResolvedRun, row: ResultRow, scores: ScoreTable) -> 
     if not ticket.site.events:
         return
     from genrescale.data.reading.crops import SongTable, read_crops
-    from genrescale.training.events import RunEvents
 
     def read_song(song: int, seconds: float) -> np.ndarray:
         table = SongTable.of(data.manifest, data.rows["test"][[song]])

@@ -39,8 +39,13 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 def events_folder(id: str, run: RunConfig) -> str:
     """The folder of a run's event files: its last part is the name that TensorBoard shows beside the run's id."""
-    name = f"{run.model.name}-{run.data.size}-seed{run.seed}"
-    return f"{run_folder(id)}/{EVENTS}/{_NOT_IN_NAMES.sub('_', name)}"
+    return f"{run_folder(id)}/{EVENTS}/{shown_name(run)}"
+
+
+def shown_name(run: RunConfig) -> str:
+    """What TensorBoard and Ray's dashboard show of a run beside its id. It is also a folder's name."""
+    name = f"{run.model.name}-{run.data.size}-lr{run.optim.lr:g}-seed{run.seed}"
+    return _NOT_IN_NAMES.sub("_", name)
 
 
 def shown_groups(groups: Iterator[CropGroup], show: Callable[[CropGroup], None]) -> Iterator[CropGroup]:

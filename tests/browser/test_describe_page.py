@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 
 import pytest
+from helpers.pages import console, dark, opened, outside, screenshot, unreached, without_words
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
@@ -26,15 +27,11 @@ def page(corpus: Manifest, tmp_path_factory: pytest.TempPathFactory) -> str:
     return Path(write_page(Store(str(tmp_path_factory.mktemp("page"))), text, corpus)).as_uri()
 
 
-def _open(browser: webdriver.Chrome, page: str, width: int = 1280) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get(page)
-
-
 def test_every_picture_is_drawn_and_nothing_is_refused(browser: webdriver.Chrome, page: str) -> None:
-    _open(browser, page)
-    assert browser.get_log("browser") == []
+    outside(browser)
+    opened(browser, page)
+    assert console(browser) == []
+    assert outside(browser) == []
     images = browser.find_elements(By.CSS_SELECTOR, "figure img")
     assert len(images) == 3 + 10
     for image in images:
@@ -42,8 +39,14 @@ def test_every_picture_is_drawn_and_nothing_is_refused(browser: webdriver.Chrome
         assert image.size["width"] > 200
 
 
+def test_every_picture_has_words_and_every_control_is_reached_by_keyboard(browser: webdriver.Chrome, page: str) -> None:
+    opened(browser, page)
+    assert without_words(browser) == []
+    assert unreached(browser) == []
+
+
 def test_clips_play(browser: webdriver.Chrome, page: str) -> None:
-    _open(browser, page)
+    opened(browser, page)
     load = (
         "const [player, done] = arguments; player.onloadedmetadata = () => done(player.duration);"
         "player.onerror = () => done(player.error.message); player.preload = 'metadata'; player.load();"
@@ -52,22 +55,22 @@ def test_clips_play(browser: webdriver.Chrome, page: str) -> None:
     assert browser.execute_async_script(load, player) == pytest.approx(1.0, abs=0.01)
 
 
-@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_page_is_never_wider_than_the_window(browser: webdriver.Chrome, page: str, width: int) -> None:
-    _open(browser, page, width)
+    opened(browser, page, width)
     assert browser.execute_script("return window.innerWidth") == width
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    screenshot(browser, f"describe-{width}")
 
 
 def test_figures_follow_dark_mode(browser: webdriver.Chrome, page: str) -> None:
     shown = "return [...document.querySelectorAll('picture img')].map(image => image.currentSrc)"
-    _open(browser, page)
+    opened(browser, page)
     light = browser.execute_script(shown)
-    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
-    _open(browser, page)
-    turned = browser.execute_script(shown)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    with dark(browser):
+        opened(browser, page)
+        turned = browser.execute_script(shown)
+        screenshot(browser, "describe-dark")
     assert len(light) == 3
     for before, after in zip(light, turned, strict=True):
         svg, dark_svg = (base64.b64decode(uri.partition(",")[2]).decode() for uri in (before, after))

@@ -7,6 +7,7 @@ import itertools
 from dataclasses import asdict
 
 import pytest
+from helpers.pages import console, dark, opened, outside, screenshot, unreached, without_words
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
@@ -69,22 +70,25 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def _open(browser: webdriver.Chrome, files: Store, width: int = 1280) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     path = files.local_path("report.html")
     assert path is not None
-    browser.get(path.as_uri())
+    opened(browser, path.as_uri(), width)
 
 
 def test_opens_offline_without_a_console_message_or_a_request(browser: webdriver.Chrome, sweep: Store) -> None:
-    browser.get_log("performance")
+    outside(browser)
     _open(browser, sweep)
     assert browser.title == f"{report.build_report(sweep).answer.headline} – genrescale"  # noqa: RUF001
-    assert browser.get_log("browser") == []
-    requested = [
-        entry["message"] for entry in browser.get_log("performance") if "requestWillBeSent" in entry["message"]
-    ]
-    assert not [text for text in requested if '"url":"http' in text]
+    assert console(browser) == []
+    assert outside(browser) == []
+
+
+def test_every_picture_has_words_and_every_control_is_reached_by_keyboard(
+    browser: webdriver.Chrome, sweep: Store
+) -> None:
+    _open(browser, sweep)
+    assert without_words(browser) == []
+    assert unreached(browser) == []
 
 
 def test_every_figure_is_drawn(browser: webdriver.Chrome, sweep: Store) -> None:
@@ -111,14 +115,15 @@ def test_tables_show_the_cells_of_the_report(browser: webdriver.Chrome, sweep: S
     assert len(browser.find_elements(By.CSS_SELECTOR, "#lr-table tbody tr")) == 3
 
 
-@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_page_is_never_wider_than_the_window(browser: webdriver.Chrome, sweep: Store, width: int) -> None:
     _open(browser, sweep, width)
     assert browser.execute_script("return window.innerWidth") == width
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    screenshot(browser, f"report-{width}")
 
 
-@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_streams_are_folded_by_run_and_open_to_a_line_for_each_worker(
     browser: webdriver.Chrome, sweep: Store, width: int
 ) -> None:
@@ -139,13 +144,13 @@ def test_streams_are_folded_by_run_and_open_to_a_line_for_each_worker(
 
 
 def test_wide_tables_scroll_on_a_phone(browser: webdriver.Chrome, sweep: Store) -> None:
-    _open(browser, sweep, 375)
+    _open(browser, sweep, 390)
     box = browser.find_element(By.CSS_SELECTOR, ".scroll:has(#run-table)")
     reached = "arguments[0].scrollLeft = 10000; return arguments[0].scrollLeft > 100"
     assert browser.execute_script(reached, box)
 
 
-@pytest.mark.parametrize(("width", "beside"), [(375, False), (1280, True)])
+@pytest.mark.parametrize(("width", "beside"), [(390, False), (1280, True)])
 def test_the_first_screen_shows_the_figure_beside_the_answer(
     browser: webdriver.Chrome, sweep: Store, width: int, beside: bool
 ) -> None:
@@ -172,11 +177,10 @@ def test_figures_follow_dark_mode(browser: webdriver.Chrome, sweep: Store) -> No
     shown = "return [...document.querySelectorAll('figure img')].map(image => image.currentSrc)"
     _open(browser, sweep)
     light = browser.execute_script(shown)
-    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
-    _open(browser, sweep)
-    turned = browser.execute_script(shown)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    with dark(browser):
+        _open(browser, sweep)
+        turned = browser.execute_script(shown)
+        screenshot(browser, "report-dark")
     for before, after in zip(light, turned, strict=True):
         svg, dark_svg = (base64.b64decode(uri.partition(",")[2]).decode() for uri in (before, after))
         assert "fill: #ffffff" in svg
@@ -185,12 +189,10 @@ def test_figures_follow_dark_mode(browser: webdriver.Chrome, sweep: Store) -> No
 
 
 def test_text_is_readable_in_dark_mode(browser: webdriver.Chrome, sweep: Store) -> None:
-    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
-    _open(browser, sweep)
-    style = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
-    ink, paper = (
-        sum(map(int, color.removeprefix("rgb(").rstrip(")").split(","))) for color in browser.execute_script(style)
-    )
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    with dark(browser):
+        _open(browser, sweep)
+        style = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+        ink, paper = (
+            sum(map(int, color.removeprefix("rgb(").rstrip(")").split(","))) for color in browser.execute_script(style)
+        )
     assert ink - paper > 450

@@ -135,7 +135,7 @@ def test_tensorboard_shows_a_runs_loss(browser: webdriver.Chrome, tensorboard: s
         "walk(document.body); return texts.join(' ');"
     )
     WebDriverWait(browser, WAIT_S).until(
-        lambda driver: "loss/train" in (text := driver.execute_script(find)) and "spectrogram-100-seed0" in text
+        lambda driver: "loss/train" in (text := driver.execute_script(find)) and "spectrogram-100-lr" in text
     )
     screenshot(browser, "tensorboard-scalars")
     assert [message for message in console(browser) if "SEVERE" in message or "rror" in message] == []

@@ -70,7 +70,7 @@ def training(
         stdout=subprocess.DEVNULL,
     )
     try:
-        while not list(out.glob("checkpoints/*/checkpoint_manager_snapshot.json")):
+        while not list(out.glob("checkpoints/*/*/checkpoint_manager_snapshot.json")):
             assert job.poll() is None, "the sweep ended before it was looked at"
             time.sleep(0.2)
         yield job

@@ -15,9 +15,14 @@ from urllib.parse import urlsplit
 import numpy as np
 import psutil
 import pytest
-from helpers.dashboards import JOB_LISTS, dashboard_answers
+from helpers.chromium import chromium
+from helpers.dashboards import ACTORS, JOB_LISTS, dashboard_answers
 from helpers.nodes import ROOT, Cluster, cluster_of_nodes, fill_bucket, outside
+from helpers.pages import opened, screenshot
+from helpers.pages import outside as asked_elsewhere
 from helpers.sweeps import ONE_SIZE
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from genrescale.data.manifest import Manifest
 from genrescale.results import ResultRow, read_curve, read_results
@@ -92,6 +97,26 @@ def test_the_keys_are_in_no_log_report_checkpoint_or_answer_of_the_dashboard(
         assert "two" in answer or path not in JOB_LISTS, path  # it tells of the job, so it could tell its keys
         assert not any(canary.decode() in answer for canary in canaries), path
         assert token not in answer, path
+
+
+def test_rays_dashboard_lists_the_job_and_names_its_run(
+    cluster: Cluster, submitted: subprocess.CompletedProcess[str], bucket: Store
+):
+    address, token = cluster.client["RAY_API_SERVER_ADDRESS"], (cluster.state / "token").read_text().strip()
+    [id] = read_results(bucket.child("two"))
+    assert f"waveform-40-lr0.001-seed0-{id[:8]}" in dashboard_answers(address, token)[ACTORS]
+    host = urlsplit(address).hostname or ""
+    with chromium(host) as browser:
+        wait = WebDriverWait(browser, 60)
+        opened(browser, f"{address}/#/jobs")
+        field = wait.until(lambda _: browser.find_element(By.CSS_SELECTOR, "input[placeholder*=token]"))
+        field.send_keys(token)
+        browser.find_element(By.XPATH, "//button[contains(., 'Submit')]").click()
+        wait.until(lambda _: "SUCCEEDED" in browser.page_source)
+        wait.until(lambda _: not browser.find_elements(By.CSS_SELECTOR, "input[placeholder*=token]"))
+        assert "jobs/scale_sweep.py" in browser.page_source
+        screenshot(browser, "ray-jobs")
+        assert asked_elsewhere(browser, address) == []
 
 
 def test_a_job_that_cannot_work_fails_with_one_sentence(cluster: Cluster, bucket: Store):

@@ -69,7 +69,7 @@ def kill_after_the_first_checkpoint(out: Path) -> list[int]:
 
 def _snapshots(out: Path) -> Iterator[str]:
     """Ray Train's list of checkpoints, which it replaces while we look."""
-    for snapshot in out.glob("checkpoints/*/checkpoint_manager_snapshot.json"):
+    for snapshot in out.glob("checkpoints/*/*/checkpoint_manager_snapshot.json"):
         with suppress(FileNotFoundError):
             yield snapshot.read_text()
 

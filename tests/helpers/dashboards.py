@@ -5,11 +5,12 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 
+ACTORS = "/api/v0/actors?detail=true"
 JOB_LISTS = ("/api/jobs/", "/api/v0/jobs?detail=true")
 PATHS = (
     *JOB_LISTS,
     "/nodes?view=details",
-    "/api/v0/actors?detail=true",
+    ACTORS,
     "/api/v0/workers?detail=true",
     "/api/v0/tasks?detail=true",
     "/api/v0/runtime_envs?detail=true",

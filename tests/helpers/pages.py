@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
@@ -49,3 +50,27 @@ def screenshot(browser: webdriver.Chrome, name: str) -> None:
     """Keep the window as ``build/screenshots/NAME.png``."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     browser.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+
+
+def without_words(browser: webdriver.Chrome) -> list[str]:
+    """The pictures that say nothing to somebody who does not see them."""
+    return browser.execute_script(
+        "return [...document.images].filter(image => !image.alt.trim()).map(image => image.outerHTML.slice(0, 200))"
+    )
+
+
+def unreached(browser: webdriver.Chrome) -> list[str]:
+    """What can be clicked or played but is not reached with the tab key, from the start of the page on."""
+    mark = (
+        "const all = [...document.querySelectorAll('a[href], button, summary, audio[controls], input, select')]"
+        ".filter(element => element.checkVisibility()); all.forEach((element, i) => element.dataset.stop = i);"
+        "return all.map(element => element.outerHTML.slice(0, 200))"
+    )
+    wanted = dict(enumerate(browser.execute_script(mark)))
+    for _ in range(12 * len(wanted) + 50):  # a player has several controls of its own
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        stop = browser.switch_to.active_element.get_attribute("data-stop")
+        wanted.pop(int(stop) if stop else -1, None)
+        if not wanted:
+            break
+    return list(wanted.values())

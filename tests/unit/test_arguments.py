@@ -49,7 +49,8 @@ def test_quotes_around_a_whole_text_are_taken_off():
         (("scale_sweep", "sizes=[12,", "51]"), "are two arguments: quote a list with spaces, 'sizes=[12, 51]'"),
         (
             ("train", "corpus=x"),
-            "'corpus' is no setting; allowed here: run, site, telemetry, store, cpus; did you mean site.corpus?",
+            "'corpus' is no setting; allowed here: cpus, verbose, telemetry, run, site, store; "
+            "did you mean site.corpus?",
         ),
         (("shard_corpus", "adio=x"), "did you mean audio?"),
         (("train", "copus=x"), "; did you mean site.corpus"),
@@ -69,7 +70,7 @@ def test_quotes_around_a_whole_text_are_taken_off():
             "shards.seed has no effect here: corpus=/x is not",
         ),
         (("scale_sweep", "synthesis.songs=5"), "settings of synthesis need a sweep that has it, such as sweep=demo"),
-        (("tag", "x.wav", "model=m", "cpus=2"), "cpus= is of a sharded corpus"),
+        (("tag", "x.wav", "model=m", "cpus=2"), "cpus=, verbose= and telemetry= are of a sharded corpus"),
         (("shard_corpus", "-x"), "'-x' is no option; options are --help and --version, settings are NAME=VALUE"),
     ],
 )

@@ -13,7 +13,7 @@ from genrescale.config import DataConfig, OptimConfig, SiteConfig
 from genrescale.config.sweep import SweepConfig
 from genrescale.data.manifest import Manifest
 from genrescale.launch import cluster, estimate
-from genrescale.launch.sweep import Trial, format_trials, plan_trials
+from genrescale.launch.sweep import Trial, foretell, format_trials, plan_trials
 from genrescale.models import build_model
 from genrescale.results import write_result
 from genrescale.storage.store import Store
@@ -97,6 +97,19 @@ def test_a_dry_run_lists_the_runs_and_what_they_take_without_ray(
     listed = format_trials(trials, site_of(trials), nodes)
     assert "with the start of each" in listed
     assert listed.count("to run") == 4
+
+
+def test_much_work_is_foretold_where_it_starts_and_little_is_not_measured(
+    trials: list[Trial], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("genrescale.launch.sweep.cluster_nodes", lambda: [{"CPU": 6.0}])
+    foretell(trials, site_of(trials))
+    assert capsys.readouterr().err == ""
+    foretell([replace(trial, clips=100_000) for trial in trials], site_of(trials))
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("[check] ") for line in lines)
+    assert "for 4 runs, with the start of each" in lines[0]
+    assert "of memory" in lines[1]
 
 
 @pytest.mark.usefixtures("real_steps")

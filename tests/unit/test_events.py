@@ -57,8 +57,8 @@ def loud(song: int, seconds: float) -> np.ndarray:
 
 def test_a_run_is_in_one_folder_with_a_name_to_read(tmp_path: Path):
     own = replace(RUN, model=ModelConfig("mypackage.models:My/Tagger"))
-    assert events_folder(ID, RUN) == f"runs/{ID}/events/spectrogram-100-seed3"
-    assert events_folder(ID, own) == f"runs/{ID}/events/mypackage.models_My_Tagger-100-seed3"
+    assert events_folder(ID, RUN) == f"runs/{ID}/events/spectrogram-100-lr0.01-seed3"
+    assert events_folder(ID, own) == f"runs/{ID}/events/mypackage.models_My_Tagger-100-lr0.01-seed3"
 
 
 def test_scalars_are_those_of_the_curve_and_the_streams(tmp_path: Path):

@@ -13,6 +13,7 @@ from genrescale.launch.search.run import Planned, SearchOutcome, listed_trials, 
 from genrescale.launch.sweep import (
     SweepOutcome,
     Trial,
+    foretell,
     format_outcome,
     format_trials,
     plan_checked,
@@ -74,6 +75,8 @@ class SweepPlan:
 
     def run(self, rerun: bool) -> Ended:
         """Search, and train the grid, on the connected Ray cluster; what has finished before is not done again."""
+        if known := listed_trials(self.brackets) if self.brackets else self.trials:
+            foretell(known, self.site)
         if not self.brackets:
             return Ended(None, run_sweep(self.trials, self.site))
         searched = run_search(self.brackets, self.site, rerun)
