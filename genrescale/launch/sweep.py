@@ -34,7 +34,7 @@ from genrescale.launch.sweep_metrics import SweepMetrics
 from genrescale.launch.trackers import tracked_settings, tracker_callbacks
 from genrescale.launch.train import launch, read_error
 from genrescale.launch.watch import Watch, trial_name
-from genrescale.models import MODELS, full_dials
+from genrescale.models import MODELS, changed_dials
 from genrescale.models.own import is_own, use_own
 from genrescale.results import (
     PLANNED_PATH,
@@ -214,8 +214,7 @@ def format_trials(trials: Sequence[Trial], site: SiteConfig, nodes: Sequence[Nod
         table.add_column(name, justify="right" if name in ("songs", "lr", "steps", "crops", "GB") else "left")
     for trial in trials:
         run, done = trial.run, read_result(files, trial.run_id) is not None
-        default = full_dials(run.model.name, {})
-        dials = " ".join(f"{name}={value}" for name, value in run.model.dials.items() if value != default[name])
+        dials = changed_dials(run.model.name, run.model.dials)
         axes = " ".join(planned.axis for planned in trial.planned)
         numbers = (f"{run.optim.max_steps:,}", f"{trial.clips:,}", f"{trial.bytes / 1e9:.2f}")
         row = (trial.run_id, axes, run.model.name, f"{run.data.size:,}", str(run.seed), f"{run.optim.lr:g}", dials)

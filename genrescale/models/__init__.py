@@ -89,6 +89,12 @@ def full_dials(name: str, dials: dict[str, Any]) -> dict[str, Any]:
     return asdict(_dials(name, dials))
 
 
+def changed_dials(name: str, dials: dict[str, Any]) -> str:
+    """The dials of a model that differ from their defaults, as text: ``frontend_layers=9 pooling=max``."""
+    defaults = full_dials(name, {})
+    return " ".join(f"{dial}={value}" for dial, value in dials.items() if value != defaults[dial])
+
+
 def build_model(name: str, num_tags: int, **dials: Any) -> nn.Module:
     """Build a freshly initialised model of ``MODELS`` or ``PRETEXTS``, or one that ``use_own`` has imported.
 

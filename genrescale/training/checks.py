@@ -18,7 +18,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.data.reading.plan import check_workers
 from genrescale.losses import build_loss
 from genrescale.metrics import score
-from genrescale.models import PRETEXTS, build_model, fixed_crop_len, min_crop_len
+from genrescale.models import PRETEXTS, build_model, changed_dials, fixed_crop_len, min_crop_len
 from genrescale.models.parts.spec_augment import check_masks, put_spec_augment
 from genrescale.results.weights import ModelHeader, read_header
 from genrescale.storage.store import Store
@@ -60,16 +60,17 @@ def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
     check_trackers(site)
     check_pretext(run)
     check_workers(run.data.batch, run.data.group, site.workers)
+    changed = changed_dials(run.model.name, run.model.dials)
+    model_text = f"model {run.model.name}{f' with {changed}' if changed else ''}"
     shortest = min_crop_len(run.model.name, **run.model.dials)
     if seconds_to_len(run.data.crop_s) < shortest:
         raise ValueError(
-            f"model {run.model.name} with {run.model.dials} needs crops of {shortest / SAMPLE_RATE:.2f} s or more; "
-            f"crop_s is {run.data.crop_s}"
+            f"{model_text} needs crops of {shortest / SAMPLE_RATE:.2f} s or more; crop_s is {run.data.crop_s}"
         )
     fixed = fixed_crop_len(run.model.name, **run.model.dials)
     if fixed is not None and seconds_to_len(run.data.crop_s) != fixed:
         raise ValueError(
-            f"model {run.model.name} with {run.model.dials} takes crops of {fixed / SAMPLE_RATE:g} s only "
+            f"{model_text} takes crops of {fixed / SAMPLE_RATE:g} s only "
             f"(its dense layer is as wide as its input is long); crop_s is {run.data.crop_s}: change it or input_len"
         )
     if run.augment.spec_augment != "none":
