@@ -39,7 +39,7 @@ SWEEP = Board(
             one("Clips per second", "Clips trained on, by family and size.", "cps",
                 "sum by (family, size) (rate(%clips_total[$__rate_interval]))", "{{family}} {{size}}"),
             one("Restarts so far", "Attempts of runs beyond their first.", "short",
-                'clamp_min(sum(%study_attempts_total) - sum(%study_trials{status!~"waiting|reused"}), 0)',
+                "sum(%study_restarts_total)",
                 "restarts", "stat"),
         ),
         "Scores": (

@@ -29,6 +29,9 @@ def check_rights(store: Store) -> Iterable[Finding]:
     files, name = replace(store, patience=_IMPATIENT), f"doctor/{secrets.token_hex(8)}.json"
     data, leads = secrets.token_hex(32).encode(), "jobs cannot work there without it"
     where = public_address(store.uri)
+    if (folder := store.local_path()) is not None and not folder.exists():
+        yield warning("store", f"{where} does not exist; jobs would make it", "see whether its name is right")
+        return
 
     def tried(right: str, act: Callable[[], object], expected: object, mend: str) -> Finding:
         try:

@@ -19,6 +19,7 @@ from genrescale.telemetry.terminal import printable
 _SPARKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 12
 _ENDED_SHOWN = 4
+_LOSSES_KEPT = 256
 # from how wide a terminal on a column is shown, and how wide it is itself; "run" takes the rest
 _COLUMNS = {"id": 100, "run": 0, "bar": 70, "step": 0, "clips/s": 85, "wait": 70, "left": 60, "loss": 60, "end": 50}
 _WIDTHS = {"id": 8, "bar": 10, "step": 7, "clips/s": 8, "wait": 4, "left": 6, "loss": 7, "end": 16}
@@ -47,14 +48,22 @@ class RunView:
         return more
 
     def saw(self, live: LiveRun) -> None:
-        self.live = live
-        if live.train_loss is not None:
+        if live.train_loss is not None and (self.live is None or live.step > self.live.step):
             self.losses.append(live.train_loss)
+            if len(self.losses) > _LOSSES_KEPT:  # half of them, so that the bars show all of the run
+                del self.losses[1:-1:2]
+        self.live = live
+
+    def end_as(self, state: str, how: str) -> None:
+        self.state, self.end = state, how
+        self.losses.clear()
 
 
 def sparkline(values: Sequence[float], width: int = _SPARK_WIDTH) -> str:
-    """The last values as small bars between their smallest and largest."""
-    shown = list(values[-width:])
+    """Values as small bars between their smallest and largest: ``width`` of them, from the first to the last."""
+    last = len(values) - 1
+    places = sorted({round(i * last / max(1, width - 1)) for i in range(width)}) if values else []
+    shown = [values[place] for place in places]
     if len(shown) < 2 or max(shown) == min(shown):
         return _SPARKS[0] * len(shown)
     low, high = min(shown), max(shown)

@@ -13,7 +13,7 @@ from genrescale.doctor.stores import clock_finding
 from genrescale.launch.cluster import connect
 
 _ROUND_TRIPS = 5
-_TIMEOUT_S = 60
+_TIMEOUT_S, _CLOCK_S = 60, 10
 
 
 def ray_findings(use_gpu: bool) -> Iterator[Finding]:
@@ -46,13 +46,17 @@ def _on_nodes(use_gpu: bool) -> Iterable[Finding]:
         nodes = ray.nodes()
         living = [node for node in nodes if node["Alive"]]
         yield ok("ray nodes", f"{len(living)} alive")
-        for node in living:
+        asked = []
+        for node in living:  # all at once, so that many nodes take no longer than one
             on_node = {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)}
+            asked.append((ray.remote(**on_node)(_examine).remote(use_gpu), ray.remote(**on_node)(_now)))
+        until_s = time.monotonic() + _TIMEOUT_S
+        for node, (examined_there, now) in zip(living, asked, strict=True):
             where = node["NodeManagerAddress"]
-            examine, now = ray.remote(**on_node)(_examine), ray.remote(**on_node)(_now)
             try:
-                findings = ray.get(examine.remote(use_gpu), timeout=_TIMEOUT_S)
-                findings.append(clock_finding("clock", _ahead_s(lambda now=now: ray.get(now.remote())), "this machine"))
+                findings = ray.get(examined_there, timeout=max(1.0, until_s - time.monotonic()))
+                ahead_s = _ahead_s(lambda now=now: ray.get(now.remote(), timeout=_CLOCK_S))
+                findings.append(clock_finding("clock", ahead_s, "this machine"))
             except RayError as error:
                 reason = str(error).strip().splitlines()[-1]
                 mend = "see ray status and the node's logs; each node needs the same environment"

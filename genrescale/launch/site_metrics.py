@@ -16,14 +16,13 @@ _EVERY_S = 10.0  # each look asks Ray's head
 class SiteMetrics:
     """Called before each report, it looks at the cluster and the disk every few seconds.
 
-    ``announce`` is handed the addresses of Ray's own metrics, one of each node, when they change.
+    ``announce`` is handed the addresses of Ray's own metrics, one of each node.
     """
 
     def __init__(
         self, said: Recorder, settings: TelemetryConfig, files: Store, announce: Callable[[list[str]], object]
     ) -> None:
         self._said, self._files, self._nodes, self._announce = said, files, settings.nodes, announce
-        self._of_ray: list[str] = []
         self._due_s = float("-inf")
         said.set("genrescale_study_started_timestamp_seconds", time.time())
         said.set("genrescale_price_per_device_hour", settings.price_per_hour)
@@ -41,9 +40,7 @@ class SiteMetrics:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         alive = len(nodes)
         of_ray = sorted(f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes)
-        if of_ray != self._of_ray:
-            self._of_ray = of_ray
-            self._announce(of_ray)
+        self._announce(of_ray)  # each time: the actor may have been restarted
         self._nodes = self._nodes or alive  # unless the setting says it: as many as at the start
         self._said.set("genrescale_cluster_nodes", alive)
         self._said.set("genrescale_cluster_expected_nodes", self._nodes)

@@ -312,7 +312,8 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
     missing = {trial.run_id: trial for trial in trials if trial.run_id not in reused}
     named = tune.TuneConfig(reuse_actors=True)
     stage = "train" if len(trials) == 1 else "scale_sweep"
-    return tune_trials(missing, site, claim, named, {"run_id": tune.grid_search(list(missing))}, stage, reused)
+    space = {"run_id": tune.grid_search(list(missing)), **tracked_settings(site, missing)}
+    return tune_trials(missing, site, claim, named, space, stage, reused)
 
 
 def tune_trials(
@@ -331,7 +332,7 @@ def tune_trials(
     """
     site = resolve_site(site)
     files = Store(site.out)
-    metrics = SweepMetrics(recorder(), trials, reused, files)
+    metrics = SweepMetrics(recorder(), trials, reused, files, scored=config.search_alg is None)
     if not trials:
         return {}
     concurrent = capacity(site, cluster_nodes()).concurrent
@@ -343,7 +344,7 @@ def tune_trials(
         watch = Watch(trials, progress, files)
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, tickets=tickets, claim=claim), {"CPU": DRIVER_CPUS}),
-            param_space={**space, **tracked_settings(site, trials)},
+            param_space=space,
             tune_config=replace(
                 config,
                 max_concurrent_trials=concurrent if config.search_alg else min(concurrent, len(trials)),

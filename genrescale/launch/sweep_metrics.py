@@ -29,11 +29,20 @@ class Planned(Protocol):
 
 
 class SweepMetrics(tune.Callback):
-    """Follows Tune's trials. ``trials`` are those to run, to which a search adds; ``reused`` are rows from before."""
+    """Follows Tune's trials. ``trials`` are those to run, to which a search adds; ``reused`` are rows from before.
+
+    Scores of a search, whose trials are no points of a curve over sizes, are not told (``scored``).
+    """
 
     def __init__(
-        self, said: Recorder, trials: Mapping[str, Planned], reused: Mapping[str, ResultRow], files: Store
+        self,
+        said: Recorder,
+        trials: Mapping[str, Planned],
+        reused: Mapping[str, ResultRow],
+        files: Store,
+        scored: bool = True,
     ) -> None:
+        self._scored = scored
         self._said, self._files, self._trials = said, files, trials
         self._status = dict.fromkeys(reused, "reused")  # of all but those that wait
         self._best: dict[tuple[str, str, str], float] = {}
@@ -76,7 +85,7 @@ class SweepMetrics(tune.Callback):
         self._tell()
 
     def _score(self, row: ResultRow) -> None:
-        for name in ROW_METRICS:
+        for name in ROW_METRICS if self._scored else ():
             value: float | None = getattr(row, name)
             place = (row.model, str(row.size), name)
             if value is not None and METRICS[name].gain(value - self._best.get(place, value)) >= 0:

@@ -44,6 +44,7 @@ class CollectorActor:
         self._exposition: Exposition | None = None
         self._error = ""
         self._host, self._targets = host, targets
+        self._announced: tuple[str, ...] | None = None  # of Ray, by this actor
         try:
             self._exposition = Exposition(self._collector, host, port)
         except OSError as error:
@@ -56,8 +57,9 @@ class CollectorActor:
         return (f"{self._host}:{self._exposition.port}", "") if self._exposition else ("", self._error)
 
     def announce(self, of_ray: Sequence[str]) -> None:
-        """Write down where Prometheus finds the job, and Ray's metrics of each node."""
-        if self._exposition is not None and self._targets:
+        """Write down where Prometheus finds the job, and Ray's metrics of each node, if that is news."""
+        if self._exposition is not None and self._targets and self._announced != tuple(of_ray):
+            self._announced = tuple(of_ray)
             write_target(self._targets, self._host, self._exposition.port, of_ray)
 
     def merge(self, report: Report) -> None:
@@ -100,15 +102,24 @@ def serving(settings: TelemetryConfig, files: Store) -> Iterator[None]:
         say(f"[telemetry] metrics of {study} at http://{address}/metrics", sys.stderr)
         own = Recorder("driver")
         look = SiteMetrics(own, settings, files, actor.announce.remote)
-        began_s = time.monotonic()
-        with recording(own), Reporting(own, _Sender(actor), look):
+        with _scraped_to_the_end(actor, bool(settings.targets)), recording(own), Reporting(own, _Sender(actor), look):
             yield
-        expected = bool(settings.targets) and time.monotonic() - began_s < _SCRAPED_WITHIN_S
-        _wait_for_scrape(actor, expected)
     finally:
         with suppress(Exception):
             ray.get(actor.close.remote(), timeout=_ANSWER_S)
         ray.kill(actor)
+
+
+@contextmanager
+def _scraped_to_the_end(actor: Any, announced: bool) -> Iterator[None]:
+    """Wait after the block until its last values are seen, also if it failed, but not if somebody stopped it."""
+    began_s = time.monotonic()
+    try:
+        yield
+    except Exception:
+        _wait_for_scrape(actor, announced and time.monotonic() - began_s < _SCRAPED_WITHIN_S)
+        raise
+    _wait_for_scrape(actor, announced and time.monotonic() - began_s < _SCRAPED_WITHIN_S)
 
 
 def _wait_for_scrape(actor: Any, expected: bool) -> None:

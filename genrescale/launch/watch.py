@@ -58,14 +58,19 @@ class Watch(tune.Callback):
         return tune.Callback, ()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        id = trial_name(trial)
         with self._lock:
-            if id not in self._planned:
-                self._planned.add(id)
-                self._progress.extend(self._trials[id].run.optim.max_steps)
-            before = self._runs.pop(id, None)  # of a trial whose process died, and that begins again
-            self._runs[id] = before or RunView(id, self._trials[id].label, self._trials[id].run.optim.max_steps)
+            self._begin(trial_name(trial))
         self._note()
+
+    def _begin(self, id: str) -> RunView:
+        """The picture of a run. A run that Tune starts again, because its process died, goes on with its own."""
+        trial = self._trials[id]
+        if id not in self._planned:
+            self._planned.add(id)
+            self._progress.extend(trial.run.optim.max_steps)
+        run = self._runs.pop(id, None) or RunView(id, trial.label, trial.run.optim.max_steps)
+        self._runs[id] = run
+        return run
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -139,9 +144,8 @@ class Watch(tune.Callback):
     def _end(self, id: str, state: str, how: str) -> None:
         """Note a run's end, and leave out the steps that it did not need, so that the time left stays true."""
         with self._lock:
-            run = self._runs.pop(id)
-            run.state, run.end = state, how
-            self._runs[id] = run
+            run = self._begin(id)  # its process may have died before it was started
+            run.end_as(state, how)
             self._progress.drop(run.max_steps - run.step)
             done = sum(other.state != "running" for other in self._runs.values())
             event = f"{run.label} {state}: {how} ({done}/{len(self._trials)} runs done)"

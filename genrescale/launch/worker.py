@@ -31,7 +31,7 @@ from genrescale.training.observe import Attempt
 from genrescale.training.state import loop_summary
 
 
-def train_and_score(job: WorkerJob, began_s: float, earlier_step: int = 0) -> None:
+def train_and_score(job: WorkerJob, began_s: float, earlier_step: int | None = None) -> None:
     """Stream, engine and loop, put together; rank 0 tells meanwhile where it is.
 
     ``began_s`` is when this worker began, a time.time(); ``earlier_step`` how far an earlier attempt had come.

@@ -65,7 +65,7 @@ def run_worker(config: dict[str, Any]) -> None:
     try:
         from genrescale.launch.worker import train_and_score
 
-        train_and_score(job, began_s, 0 if before is None else before.step)
+        train_and_score(job, began_s, None if before is None else before.step)
     except Exception as error:
         if not files.exists(path):  # the first is the cause: the other workers only lose their connection
             files.write_bytes(path, f"{error_sentence(error)}{_logged(files, job.run_id, error)}".encode())

@@ -28,8 +28,8 @@ class SearchTrial:
     ``number`` counts the trials of a family and size. ``base`` is the id of the run that they all vary: trials of
     another one cannot be compared. ``values`` are the sampled values by the field's dotted name in a run. ``metric`` is
     what its ``score``, the best one so far, is a value of. ``rungs`` are the scores at which it was compared with
-    others, by step. ``steps`` and ``seconds`` are what it has cost, restarts included. ``reason`` says why it was
-    stopped or failed.
+    others, by step. ``steps`` are those that it came to, ``seconds`` what it has cost, restarts included. ``reason``
+    says why it was stopped or failed.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT

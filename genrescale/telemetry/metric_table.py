@@ -89,7 +89,7 @@ def _gauge(name: str, labels: tuple[str, ...], help: str, writer: str, unit: Uni
 _RUN_METRICS = (
     _counter("steps_total", RUN, "Optimiser steps done, those that a restart repeats too.", _LOOP, kept=True),
     _counter("clips_total", RUN, "Clips trained on, over all ranks.", _LOOP, kept=True),
-    _counter("attempts_total", RUN, "Attempts of the run: one, and one more for each restart.", _LOOP, kept=True),
+    _counter("restarts_total", RUN, "Attempts of the run after its first.", _LOOP, kept=True),
     _counter(
         "run_seconds_total", (*RUN, "activity"), "Where the run's time goes, by rank 0. The parts add up to all of it.",
         _LOOP, "seconds", kept=True,
@@ -142,7 +142,7 @@ _SWEEP_METRICS = (
     _gauge("trial_info", (*RUN, "seed", "lr", "axis"), "1 for each run that trains: what it is.", _SWEEP),
     _gauge("study_trials", ("status",), "Runs of the sweep, or trials of its search, by status.", _SWEEP),
     _gauge(
-        "study_best_score", (*OF_STUDY, "metric"), "Best test score of finished runs, by family, size and metric.",
+        "study_best_score", (*OF_STUDY, "metric"), "Best test score of finished runs of the grid, by metric.",
         _SWEEP,
     ),
 )  # fmt: skip

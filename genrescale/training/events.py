@@ -34,6 +34,7 @@ EVENTS = "events"
 ReadSong = Callable[[int, float], np.ndarray]
 """The first seconds of a test song, as int16 samples: ``(song, seconds)``."""
 _FLUSH_S = 10
+_UPLOAD_SHARE = 100  # uploads take at most one part in so many of a run's time
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -65,6 +66,7 @@ class RunEvents:
         self._files, self._run, self._start_step = files, run, 0
         self._folder, self._wanted = events_folder(id, run), wanted
         self._writer: Any = None
+        self._upload_due_s = float("-inf")
         self._closing = ExitStack()
 
     def __enter__(self) -> RunEvents:
@@ -95,7 +97,11 @@ class RunEvents:
     def validated(self, line: Mapping[str, float | None], streams: Sequence[Mapping[str, float]]) -> None:
         """A line of a run's curve; then a bucket gets all that was written."""
         self._safely(partial(self._scalars, int(line["step"] or 0), {**curve_values(line), **stream_values(streams)}))
-        self._safely(self._upload)
+        if time.monotonic() >= self._upload_due_s:
+            began_s = time.monotonic()
+            self._safely(self._upload)
+            # the whole file each time, so less often as it grows
+            self._upload_due_s = time.monotonic() + _UPLOAD_SHARE * (time.monotonic() - began_s)
 
     def outcome(
         self,

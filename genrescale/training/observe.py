@@ -26,10 +26,10 @@ from genrescale.training.timed import TimedGroups
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt of a run: when it began, a time.time(), and the step that an earlier attempt had come to."""
+    """An attempt of a run: when it began, a time.time(), and the step that an earlier attempt, if any, had come to."""
 
     began_s: float = field(default_factory=time.time)
-    earlier_step: int = 0
+    earlier_step: int | None = None
 
 
 def memory_bytes(device: torch.device) -> int:
@@ -84,6 +84,7 @@ class RunObserver(Unobserved):
         self._activity, self._since, self._waited = "start", time.perf_counter(), 0.0
         self._spent["start"] = max(0.0, time.time() - attempt.began_s)
         self._first = RunState()
+        self._diverges = False
         self._trains_since = 0.0
         for cause in WAIT_CAUSES:
             said.add("genrescale_data_wait_seconds_total", 0, cause=cause)
@@ -104,7 +105,7 @@ class RunObserver(Unobserved):
         said = self._said
         for activity in ACTIVITIES:
             said.add("genrescale_run_seconds_total", 0, activity=activity)
-        said.add("genrescale_attempts_total")
+        said.add("genrescale_restarts_total", float(self._attempt.earlier_step is not None))
         for name in (
             *("genrescale_nonfinite_losses_total", "genrescale_checkpoints_total", "genrescale_checkpoint_bytes_total"),
             *("genrescale_steps_total", "genrescale_clips_total", "genrescale_model_flops_total"),
@@ -140,7 +141,7 @@ class RunObserver(Unobserved):
             self._of_run(state, train_loss)
 
     def _training(self, state: RunState) -> str:
-        return "rework" if state.step < self._attempt.earlier_step else "train"
+        return "rework" if state.step < (self._attempt.earlier_step or 0) else "train"
 
     def _of_rank(self, timed: TimedGroups[Any]) -> None:
         said, stats = self._said, timed.stats
@@ -189,9 +190,10 @@ class RunObserver(Unobserved):
             self._said.set("genrescale_progress_timestamp_seconds", time.time())
 
     def checked(self, loss: float) -> None:
-        """Count a loss that is no number."""
-        if self._rank == 0 and not math.isfinite(loss):
+        """Count a loss that is no number, and the following ones only after one that is: a mean stays what it is."""
+        if self._rank == 0 and not math.isfinite(loss) and not self._diverges:
             self._said.add("genrescale_nonfinite_losses_total")
+        self._diverges = not math.isfinite(loss)
 
     def saved(self, folder: Path) -> None:
         """Count a checkpoint that lies in ``folder``."""

@@ -104,7 +104,7 @@ def test_rays_dashboard_lists_the_job_and_names_its_run(
 ):
     address, token = cluster.client["RAY_API_SERVER_ADDRESS"], (cluster.state / "token").read_text().strip()
     [id] = read_results(bucket.child("two"))
-    assert f"waveform-40-lr0.001-seed0-{id[:8]}" in dashboard_answers(address, token)[ACTORS]
+    assert f"waveform-40-lr0.01-seed0-{id[:8]}" in dashboard_answers(address, token)[ACTORS]
     host = urlsplit(address).hostname or ""
     with chromium(host) as browser:
         wait = WebDriverWait(browser, 60)

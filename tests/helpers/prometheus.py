@@ -25,7 +25,8 @@ VARIABLES = {
     "__rate_interval": RATE_INTERVAL,
     **{"job": ".+", "instance": ".+", "study": ".*", "family": ".*", "trial": ".*", "size": ".*", "metric": "pr_auc"},
 }
-_STEP_S = 2
+# Half the time between two scrapes: of a job that was scraped once, Prometheus shows the values for no longer than that
+_STEP_S = 0.5
 _CONFIG = """
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
 rule_files: [{rules}]

@@ -194,7 +194,7 @@ def test_a_sweep_fits_into_any_width_and_shows_no_control_character(width: int):
 @pytest.mark.parametrize(
     ("values", "bars"), [([], ""), ([1.0], "▁"), ([2.0, 2.0], "▁▁"), ([0, 1, 0.5], "▁█▅"), (range(99), "▁▂▂▃▄▄▅▅▆▇▇█")]
 )
-def test_a_sparkline_shows_the_last_values_between_their_ends(values: Any, bars: str):
+def test_a_sparkline_shows_all_of_a_run_between_its_ends(values: Any, bars: str):
     assert sparkline(list(values)) == bars
 
 
@@ -266,3 +266,22 @@ def test_the_picture_of_a_sweep_follows_what_its_runs_write(tmp_path: Any):
     lines = drawn(watch._picture(120))
     assert lines[0] == "1 running, 0 finished, 0 failed, 1 waiting"
     assert lines[2].split()[-6:] == ["20", "12.5", "50%", "-", "0.2500", "█▁"]
+
+
+def test_a_trial_whose_process_never_started_is_a_failed_run(tmp_path: Any):
+    stream = io.StringIO()
+    watch = Watch(watched(RUN), Progress("scale_sweep", 100, "steps", stream), Store(str(tmp_path)))
+    watch.on_trial_error(0, [], trial(RUN))
+    assert stream.getvalue() == "[scale_sweep] run 01 failed: its process died (1/1 runs done)\n"
+
+
+def test_the_losses_of_a_run_of_days_are_few_and_show_all_of_it():
+    run = view()
+    for step in range(100_000):
+        run.saw(LiveRun(step, "", 1 / (1 + step)))
+        run.saw(LiveRun(step, "validating", 0.0))  # no step was done
+    assert len(run.losses) <= 256
+    assert run.losses[0] == 1.0
+    assert min(run.losses) > 0
+    run.end_as("finished", "")
+    assert run.losses == []

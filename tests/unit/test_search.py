@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from subprocess import list2cmdline
+from types import SimpleNamespace
 
 import pytest
 from helpers.documents import settings_of
 from helpers.job_runs import run
+from ray.tune.search import Searcher
 
 from genrescale.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SiteConfig
 from genrescale.config.search import ALGORITHMS as NAMES
@@ -26,8 +28,18 @@ from genrescale.launch.search.run import Planned, listed_trials, plan_search, tu
 from genrescale.launch.search.rungs import Rungs, rungs_of
 from genrescale.launch.search.space import Space, check_names, family_space, run_with
 from genrescale.launch.search.study import JOURNAL_PATH, Study, journal
+from genrescale.launch.search.tuning import Steward, Suggestions
 from genrescale.launch.sweep import plan_trials
-from genrescale.results.search import FINISHED, STOPPED, SearchTrial, best_trials, read_search, write_search
+from genrescale.results.search import (
+    FAILED,
+    FINISHED,
+    RUNNING,
+    STOPPED,
+    SearchTrial,
+    best_trials,
+    read_search,
+    write_search,
+)
 from genrescale.storage.store import Store
 
 LR = {"lr": "log(1e-4,1e-1)"}
@@ -404,7 +416,75 @@ def test_optuna_trains_nothing_twice_and_ends(tmp_path: Path):
     assert states == ["COMPLETE"] * 8
 
 
+def test_trials_of_an_earlier_space_are_none_of_a_search_by_optuna(tmp_path: Path):
+    earlier = [
+        record(number, algorithm="optuna", values={"optim.lr": 0.5 + number}, status=FINISHED, score=1.0)
+        for number in range(8)
+    ]
+    assert len(study_with(Store(str(tmp_path)), 4, earlier)) == 4
+
+
+def test_a_suggestion_that_no_run_can_have_is_replaced_by_another_one(tmp_path: Path):
+    search = SearchConfig("optuna", {"batch": "int(8,64)"}, trials=4)
+    with journal(Store(str(tmp_path))) as storage:
+        study = ALGORITHMS["optuna"](bracket(search.space), search)
+        assert isinstance(study, Study)
+        study.begin(storage, [], [])
+        taken, refused = [], 0
+        while (values := study.next()) is not None:
+            if values["data.batch"] % 2:
+                refused += 1
+                study.refused()
+            else:
+                taken.append(values)
+                study.took(record(len(taken), algorithm="optuna", values=values, status=FINISHED, score=1.0))
+        assert len(taken) == 4
+        assert [trial.state.name for trial in study._study.trials].count("FAIL") == refused > 0
+
+
+# Tune's part
+
+
+def test_a_trial_that_tune_starts_again_has_not_failed(tmp_path: Path):
+    files, ended = Store(str(tmp_path)), []
+    ledger = ledger_of(tmp_path)
+    ledger.add(record(0))
+    steward = Steward(ledger, files, ended.append)
+    again = SimpleNamespace(config={"run_id": record(0).run_id}, should_recover=lambda: True)
+    ledger.started(record(0).run_id)
+    steward.on_trial_error(None, again)
+    assert (ledger[record(0).run_id].status, ended) == (RUNNING, [])
+    lost = SimpleNamespace(
+        config={"run_id": record(0).run_id}, should_recover=lambda: False, get_error=lambda: "its node is gone"
+    )
+    steward.on_trial_error(None, lost)
+    assert [(trial.status, trial.reason) for trial in ended] == [(FAILED, "its node is gone")]
+
+
+def test_a_restart_costs_what_both_attempts_took(tmp_path: Path):
+    ledger = ledger_of(tmp_path)
+    ledger.add(record(0))
+    id = record(0).run_id
+    ledger.started(id)
+    for step, seconds in ((10, 30.0), (20, 60.0), (20, 5.0), (30, 25.0)):  # the third is of the second attempt
+        ledger.heard(id, {"step": step, "val_loss": 0.5}, seconds)
+    assert ledger[id].seconds == 85
+
+
+def test_trackers_get_the_settings_of_each_trial_of_a_search(corpus: Manifest):
+    [first, *_] = listed_trials(planned(corpus, SearchConfig("random", LR, trials=2)))
+    tickets = iter([first.ticket, None])
+    suggestions = Suggestions(lambda: next(tickets), tracked=True)
+    assert suggestions.suggest("a")["settings"]["optim.lr"] == first.run.optim.lr
+    assert suggestions.suggest("b") == Searcher.FINISHED
+
+
 # a sweep's search
+
+
+def test_values_inside_of_a_range_that_no_run_can_have_are_refused_before_the_search(corpus: Manifest):
+    with pytest.raises(ValueError, match=r"search\.space: data\.batch=\d+ of waveform: .*multiple"):
+        listed_trials(planned(corpus, SearchConfig("random", {"batch": "int(8,64)"}, trials=8)))
 
 
 def sweep_of(search: SearchConfig, **more: object) -> SweepConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,16 @@ def test_the_nodes_that_are_expected_may_be_set(tmp_path: Path, monkeypatch: pyt
     own = Recorder("driver")
     SiteMetrics(own, TelemetryConfig(port=0, nodes=4), Store(str(tmp_path)), lambda _: None)()
     assert own.report().gauges[("genrescale_cluster_expected_nodes", ())] == 4
+
+
+def test_what_a_killed_job_left_for_prometheus_is_removed_by_the_next_one(tmp_path: Path):
+    with socket.socket() as living, socket.socket() as dead:
+        living.bind(("127.0.0.1", 0))
+        living.listen()
+        dead.bind(("127.0.0.1", 0))
+        kept = write_target(str(tmp_path), "127.0.0.1", living.getsockname()[1])
+        left = write_target(str(tmp_path), "127.0.0.1", dead.getsockname()[1])
+        other = write_target(str(tmp_path), "10.0.0.9", 9464)  # of another machine
+        own = write_target(str(tmp_path), "127.0.0.1", 9464)
+        assert sorted(tmp_path.glob("*.json")) == sorted([kept, other, own])
+        assert not left.exists()

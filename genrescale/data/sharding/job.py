@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -68,12 +69,13 @@ def _write_corpus(plan: ShardPlan, out: Store, retry_quarantined: bool, lease: L
         if missing:
             _foresee(missing, plan.settings.min_s, reasons, budget)
             plan = note_decoders(plan, out)
-            _write_missing(missing, reasons, budget, len(finished))
+            tell = partial(_tell_quarantine, plan, takedowns)
+            _write_missing(missing, reasons, budget, len(finished), tell)
             _remove_parts(out)  # left by tasks whose process died
     finally:
         lease.check()
         quarantined = _quarantined(plan, reasons, takedowns)
-        _tell_quarantine(quarantined, plan)
+        _tell_quarantine(plan, takedowns, reasons)
         write_quarantine(out, quarantined)
     with Waiting("shard_corpus", "writing the manifest"):
         manifest, noted = _finished_manifest(plan, tasks, out, takedowns)
@@ -128,7 +130,14 @@ def _finished_manifest(
     return _to_manifest(plan, tasks, known, out), noted
 
 
-def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget: Budget, num_finished: int) -> None:
+def _write_missing(
+    missing: Sequence[ShardTask],
+    reasons: dict[str, str],
+    budget: Budget,
+    num_finished: int,
+    tell: Callable[[Mapping[str, str]], None],
+) -> None:
+    """Write shards, add the songs that failed to ``reasons``, and ``tell`` those so far after each shard."""
     songs_of = {task.name: len(task.songs) for task in missing}
     stage_begins("shard_corpus", sum(songs_of.values()))
     with Progress("shard_corpus", sum(songs_of.values()), "songs") as progress:
@@ -137,6 +146,7 @@ def _write_missing(missing: Sequence[ShardTask], reasons: dict[str, str], budget
             reasons.update(report.quarantined)
             songs_done("shard_corpus", report.num_songs, len(report.quarantined))
             shards_done("shard_corpus", 1)
+            tell(reasons)
             broken = f", {count_text(len(reasons), 'song')} in quarantine" if reasons else ""
             progress.advance(songs_of[report.name], f"{report.name} written{broken}")
             budget.check(reasons)
@@ -217,9 +227,11 @@ def _quarantined(plan: ShardPlan, reasons: Mapping[str, str], takedowns: Mapping
     return songs + [row.quarantined(takedowns) for row in plan.rejected]
 
 
-def _tell_quarantine(quarantined: Sequence[Quarantined], plan: ShardPlan) -> None:
+def _tell_quarantine(plan: ShardPlan, takedowns: Mapping[str, str], reasons: Mapping[str, str]) -> None:
     """Tell the songs in quarantine by reason; those that were taken down are none of the failures."""
-    failed = [scrubbed(song.reason) for song in quarantined if song.path]
+    if not recorder():
+        return
+    failed = [scrubbed(song.reason) for song in _quarantined(plan, reasons, takedowns) if song.path]
     for reason, count in common_reasons(failed).items():
         recorder().set("genrescale_quarantined_songs", count, reason=reason)
     limit = failure_limit(plan.settings, len(plan.songs) + len(plan.rejected))

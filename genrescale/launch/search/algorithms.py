@@ -44,6 +44,9 @@ class Suggester(Protocol):
     def took(self, trial: SearchTrial) -> None:
         """The values that ``next`` gave last became this trial."""
 
+    def refused(self) -> None:
+        """No run can have the values that ``next`` gave last: others count in their place."""
+
     def told(self, trial: SearchTrial) -> None:
         """A trial has ended."""
 
@@ -59,6 +62,9 @@ class Listed:
         return next(self._left, None)
 
     def took(self, trial: SearchTrial) -> None:
+        pass
+
+    def refused(self) -> None:
         pass
 
     def told(self, trial: SearchTrial) -> None:

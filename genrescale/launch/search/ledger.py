@@ -35,7 +35,8 @@ class Ledger:
         self._files = files
         self._rungs: dict[str, Rungs] = {}
         self._trials = {trial.run_id: trial for trial in read_search(files)}
-        self._spent: dict[str, float] = {}  # seconds of a trial's attempts before this process
+        self._spent: dict[str, float] = {}  # seconds of a trial's attempts before this one
+        self._attempt_s: dict[str, float] = {}  # and of this one, so far
 
     def __getitem__(self, run_id: str) -> SearchTrial:
         return self._trials[run_id]
@@ -52,10 +53,11 @@ class Ledger:
 
     def add(self, *trials: SearchTrial) -> None:
         """Remember trials before they start, each with the next number; one that is known stays as it is."""
-        for trial in trials:
-            if trial.run_id not in self:
-                self._trials[trial.run_id] = replace(trial, number=len(self.of(*trial.place)))
-        self.save()
+        new = [trial for trial in trials if trial.run_id not in self]
+        for trial in new:
+            self._trials[trial.run_id] = replace(trial, number=len(self.of(*trial.place)))
+        if new:
+            self.save()
 
     def forget_others(self, family: str, size: int, base: str, allowed: bool) -> None:
         """Forget the trials of a family and size that vary another run than ``base``; their result rows stay.
@@ -116,6 +118,9 @@ class Ledger:
         best = trial.score
         if score is not None and math.isfinite(score) and (best is None or trial.better(score, best)):
             best = score
+        if seconds < self._attempt_s.get(run_id, 0.0):  # Tune started it again
+            self._spent[run_id] = trial.seconds
+        self._attempt_s[run_id] = seconds
         spent = max(trial.seconds, self._spent.get(run_id, 0.0) + seconds)
         rungs = self._rungs.get(run_id)
         rung = rungs.due(step, [int(done) for done in trial.rungs]) if rungs else None
@@ -141,7 +146,7 @@ class Ledger:
         assert row is not None, f"run {run_id} has no result row"
         if self[run_id].score is None:
             self._score_from_curve(run_id)
-        seconds = max(self[run_id].seconds, row.seconds_total)
+        seconds = max(self[run_id].seconds, self._spent.get(run_id, 0.0) + row.seconds_total)
         self._change(run_id, status=FINISHED, reason="", steps=row.steps, seconds=seconds)
 
     def _score_from_curve(self, run_id: str) -> None:

@@ -28,6 +28,7 @@ from genrescale.telemetry.terminal import say
 from genrescale.training.resolve import RunTicket
 
 AXIS = "search"
+_MOST_REFUSED = 100
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,19 @@ def _check_ends(planned: Planned) -> None:
 
 
 def listed_trials(planned: Sequence[Planned]) -> list[Trial]:
-    """The trials that are known before a search starts; none of an algorithm that finds them on the way."""
+    """The trials that are known before a search starts; none of an algorithm that finds them on the way.
+
+    Raises ValueError for values with which no run can be made.
+    """
     trials: dict[str, Trial] = {}
     for place in planned:
         suggester = ALGORITHMS[place.search.algorithm](place.bracket, place.search)
         for values in suggester.values if isinstance(suggester, Listed) else []:
-            trial = place.trial(values)
+            try:
+                trial = place.trial(values)
+            except ValueError as error:
+                named = ", ".join(f"{name}={value:g}" for name, value in values.items())
+                raise ValueError(f"search.space: {named} of {place.bracket.family}: {error}") from None
             trials.setdefault(trial.run_id, trial)
     return list(trials.values())
 
@@ -140,7 +148,8 @@ def _run_search(
         def next() -> RunTicket | None:
             return waiting.pop() if waiting else queue.next()
 
-        tune_trials(queue.trials, site, claim, steering(ledger, files, next, queue.ended), {}, AXIS, queue.reused())
+        steered = steering(ledger, files, next, queue.ended, tracked=bool(site.track))
+        tune_trials(queue.trials, site, claim, steered, {}, AXIS, queue.reused())
         ledger.paused()
         for trial in ledger:
             if trial.status == STOPPED:  # its worker may have told of it once more while it was being stopped
@@ -173,7 +182,7 @@ class _Queue:
             points = list(_points(self._files, rows, place, {trial.run_id for trial in known}))
             study.begin(storage, known, points)  # type: ignore[attr-defined]
             for trial in known:  # which the study does not suggest again
-                if trial.algorithm == place.search.algorithm:
+                if trial.algorithm == place.search.algorithm and bracket.space.holds(trial.values):
                     self._plan(place, trial.values)
 
     def begin(self) -> None:
@@ -201,11 +210,18 @@ class _Queue:
         return {id: row for id in over if (row := read_result(self._files, id)) is not None}
 
     def next(self) -> RunTicket | None:
+        refused = 0
         while not self._waiting:
             if (turn := next(self._turns, None)) is None:
                 return None
             place, values = turn
-            trial = self._plan(self._planned[place], values)
+            try:
+                trial = self._plan(self._planned[place], values)
+            except ValueError as error:
+                if (refused := refused + 1) == _MOST_REFUSED:
+                    raise ValueError(f"search.space: {refused} suggestions in a row cannot be run: {error}") from None
+                self._suggesters[place].refused()
+                continue
             self._suggesters[place].took(trial)
             if trial.status in OVER:  # a run that was trained before
                 self._suggesters[place].told(trial)

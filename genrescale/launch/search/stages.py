@@ -95,8 +95,9 @@ def plan_sweep(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> Swee
     if not sweep.search.space:
         return SweepPlan(sweep, site, manifest, trials=plan_checked(sweep, site, manifest))
     brackets = plan_search(sweep, site, manifest)
+    known = listed_trials(brackets)
     if sweep.search.then == "stop":
-        tell_doubts(listed_trials(brackets)[:1], manifest)
+        tell_doubts(known[:1], manifest)
         return SweepPlan(sweep, site, manifest, brackets)
     bases = {place.base for place in brackets}
     best = best_trials([trial for trial in read_search(Store(site.out)) if trial.base in bases])

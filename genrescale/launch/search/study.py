@@ -71,6 +71,8 @@ class Study:
         import optuna
 
         self._journal = journal
+        # those of an earlier search over other fields or ranges are none of its own
+        known = [trial for trial in known if self._space.holds(trial.values)]
         self._taken = sum(trial.algorithm == ALGORITHM for trial in known)
         direction = "minimize" if lower_is_better(self._metric) else "maximize"
         self._study = optuna.create_study(
@@ -130,6 +132,12 @@ class Study:
         else:
             self._numbers[trial.run_id] = self._asked.number
         self._journal.publish()
+
+    def refused(self) -> None:
+        import optuna
+
+        self._study.tell(self._asked.number, state=optuna.trial.TrialState.FAIL)
+        self._taken -= 1
 
     def told(self, trial: SearchTrial) -> None:
         import optuna

@@ -20,17 +20,21 @@ from genrescale.results import read_result
 from genrescale.results.live import forget_live
 from genrescale.results.search import STOPPED, SearchTrial
 from genrescale.storage.store import Store
+from genrescale.training.events import settings_of
 from genrescale.training.resolve import RunTicket
 
 _OF_A_VALIDATION = "train_loss"  # in what a run reports after a validation, and not in its last report
 
 
 class Suggestions(Searcher):
-    """Gives Tune the next trial of a search: its run id and ticket; ``next`` returns None when there is no other."""
+    """Gives Tune the next trial of a search: its run id and ticket; ``next`` returns None when there is no other.
 
-    def __init__(self, next: Callable[[], RunTicket | None]) -> None:
+    With ``tracked``, trackers get the settings of its run.
+    """
+
+    def __init__(self, next: Callable[[], RunTicket | None], tracked: bool) -> None:
         super().__init__()
-        self._next = next
+        self._next, self._tracked = next, tracked
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune saves its searcher with the experiment; this one lives in the ledger.
@@ -39,7 +43,10 @@ class Suggestions(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """A trial's config, or Tune's word for that there is none, a text."""
         ticket = self._next()
-        return Searcher.FINISHED if ticket is None else {"run_id": ticket.run_id, "ticket": ticket}
+        if ticket is None:
+            return Searcher.FINISHED
+        settings = {"settings": settings_of(ticket.run)} if self._tracked else {}
+        return {"run_id": ticket.run_id, "ticket": ticket, **settings}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The ledger hears it from ``Steward``."""
@@ -78,6 +85,8 @@ class Steward(FIFOScheduler):
         self._end(trial.config["run_id"], str(result.get("error") or ""))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        if trial.should_recover():  # Tune starts it again, and asks here before it does
+            return
         self._end(trial.config["run_id"], str(trial.get_error() or "its process died"))
 
     def _end(self, id: str, error: str) -> None:
@@ -90,7 +99,11 @@ class Steward(FIFOScheduler):
         self._ended(self._ledger[id])
 
 
-def steering(ledger: Ledger, files: Store, next: Callable[[], RunTicket | None], ended: Callable[..., None]) -> Any:
+def steering(
+    ledger: Ledger, files: Store, next: Callable[[], RunTicket | None], ended: Callable[..., None], tracked: bool
+) -> Any:
     """What ``tune.TuneConfig`` takes to run a search."""
     # any number: the searcher says when it has no further trial
-    return tune.TuneConfig(search_alg=Suggestions(next), scheduler=Steward(ledger, files, ended), num_samples=-1)
+    return tune.TuneConfig(
+        search_alg=Suggestions(next, tracked), scheduler=Steward(ledger, files, ended), num_samples=-1
+    )
