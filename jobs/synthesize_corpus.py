@@ -8,7 +8,7 @@ More songs later continue the corpus: song i is the same in a corpus of any size
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from _cli import place_out, run_job
 from _on_ray import OnRay
@@ -29,8 +29,10 @@ def main(job: SynthesizeCorpusJob) -> None:
     from genrescale.storage.lease import writing
 
     out = place_out(job.store, job.out, "out")
+    # sent to other processes, which do not know this file's class
+    config = SynthesisConfig(**{entry.name: getattr(job, entry.name) for entry in fields(SynthesisConfig)})
     with writing(out, "synthesize_corpus"), job.connected(out):
-        synthesize_corpus(out, job)
+        synthesize_corpus(out, config)
     say(f"{job.songs} songs in {out.uri}; shard them: jobs/shard_corpus.py corpus=synthetic audio={out.uri} out=...")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import Metric
@@ -23,7 +24,8 @@ class Exposition(PrometheusCollector):
         self.scraped_at = float("-inf")
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
-        self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+        server, self._thread = start_http_server(port, addr=host, registry=registry)
+        self._server: Any = server  # a server of threads, which its type does not say
         self._server.daemon_threads = False  # so that close() lets an answer that is under way arrive
         self.port: int = self._server.server_port
 

@@ -173,9 +173,13 @@ class Drawn(Live):
 
     def __init__(self, console: Console, picture: Callable[[], RenderableType]) -> None:
         # what goes to a file or a pipe stays out of the terminal
-        shared = {"redirect_stdout": sys.stdout.isatty(), "redirect_stderr": sys.stderr.isatty()}
         super().__init__(
-            console=console, get_renderable=picture, refresh_per_second=_REDRAWS_PER_S, transient=True, **shared
+            console=console,
+            get_renderable=picture,
+            refresh_per_second=_REDRAWS_PER_S,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=sys.stderr.isatty(),
         )
 
 

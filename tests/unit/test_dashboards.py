@@ -153,7 +153,7 @@ def test_counters_are_shown_as_rates_but_for_what_a_study_or_stage_has_come_to(e
         if selector.name.endswith("_total") and not is_ray(selector.name):
             rated = any(isinstance(node, promql.Call) and node.func.name in ("rate", "increase") for node in parents)
             so_far = selector.name.startswith(("genrescale_study_", "genrescale_stage_", "genrescale_verify_"))
-            assert rated or so_far or selector.name in ("genrescale_attempts_total", "genrescale_checkpoints_total")
+            assert rated or so_far or selector.name in ("genrescale_restarts_total", "genrescale_checkpoints_total")
 
 
 @each_query
