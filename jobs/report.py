@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from _cli import place, run_job
 from omegaconf import MISSING
 
+from genrescale.config.checks import require
 from genrescale.telemetry.terminal import say
 
 
@@ -40,6 +41,7 @@ def main(job: ReportJob) -> None:
     files = place(job.store, job.out, "out")
     if job.port and not job.watch:
         raise ValueError("port= is where watch=true serves the report")
+    require(0 <= job.port < 65_536, f"port={job.port} must be from 0 (any free one) to 65535")
     if job.watch:
         chosen = find_runs(files, job.runs) if job.runs else None
         serve_report(files, lambda: render_page(build_report(files, chosen)), job.port)

@@ -78,7 +78,7 @@ def _check_numbers(where: str, kind: str, numbers: list[float]) -> None:
         require(len(set(numbers)) == len(numbers), f"{where} holds a value twice")
         return
     require(len(numbers) == 2 and numbers[0] < numbers[1], f"{where} must hold two ends, the lower one first")
-    require(kind != "log" or numbers[0] > 0, f"{where} must be above 0: a logarithm has no other end")
+    require(kind != "log" or numbers[0] > 0, f"{where}: the ends of a log range must be above 0")
     whole = all(isinstance(number, int) for number in numbers)
     require(kind != "int" or whole, f"{where} must have whole numbers as ends")
 
@@ -101,7 +101,8 @@ class SearchConfig:
     the grid with the best values of each family, at every size those of the nearest searched size not above it.
 
     ASHA compares trials at ``first_rung`` steps and each time ``reduction`` times as many, and keeps the best
-    1/``reduction`` of those that came so far. ``first_rung=0`` is ``optim.max_steps / reduction**2``.
+    1/``reduction`` of those that came so far. ``first_rung=0`` is ``optim.max_steps / reduction**2``. A rung lies at
+    the first validation at or after its step.
     """
 
     algorithm: str = "grid"
@@ -117,8 +118,8 @@ class SearchConfig:
         require(self.algorithm != "pbt", NO_PBT)
         one_of("search.algorithm", self.algorithm, ALGORITHMS)
         one_of("search.then", self.then, THEN)
-        positive(trials=self.trials, **{f"sizes[{i}]": size for i, size in enumerate(self.sizes)})
-        not_negative(seed=self.seed, first_rung=self.first_rung)
+        positive(**{"search.trials": self.trials}, **{f"search.sizes[{i}]": size for i, size in enumerate(self.sizes)})
+        not_negative(**{"search.seed": self.seed, "search.first_rung": self.first_rung})
         require(len(set(self.sizes)) == len(self.sizes), f"search.sizes={self.sizes} holds a size twice")
         require(self.reduction >= 2, f"search.reduction={self.reduction} must be at least 2")
         self._check_space()

@@ -21,6 +21,7 @@ from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
 
 LOOK_S = 3.0
+_TOLD_AT_ONCE = 2  # runs in a line of a log
 _TOLD = ("accuracy", "pr_auc", "rmse")  # the score that a run is told by: the first that it has
 
 
@@ -157,7 +158,8 @@ class Watch(tune.Callback):
             runs = list(self._runs.values())
         now = [f"{run.label} {_words(run)}" for run in runs if run.state == "running"]
         done = len(runs) - len(now)
-        rest = f"; now: {'; '.join(now) or 'starting'}" if done < len(self._trials) else ""
+        told = [*now[:_TOLD_AT_ONCE], *([f"{more} more"] if (more := len(now) - _TOLD_AT_ONCE) > 0 else [])]
+        rest = f"; now: {'; '.join(told) or 'starting'}" if done < len(self._trials) else ""
         self._progress.note(f"{done}/{len(self._trials)} runs done{rest}")
 
     def _picture(self, width: int) -> RenderableType:

@@ -29,6 +29,7 @@ from genrescale.audio import SAMPLE_RATE
 from genrescale.models.fcn import CHANNELS, POOLS
 from genrescale.models.parts.backend import check_length, check_whole, set_norm_momentum
 from genrescale.models.parts.blocks import CnnDials, ConvPool2d
+from genrescale.models.parts.exact import exactly
 
 RATE = 12_000
 N_FFT, HOP_LEN, NUM_MELS = 512, 256, 96
@@ -63,7 +64,7 @@ class MtgMel(nn.Module):
         self.register_buffer("bank_RF", bank_RF, persistent=False)
 
     def forward(self, wave_BT: Tensor) -> Tensor:
-        with torch.autocast(device_type=wave_BT.device.type, enabled=False):
+        with exactly(wave_BT):
             low_BT = self.resample(wave_BT.float())
             spectrum_BRN = torch.stft(
                 low_BT, N_FFT, HOP_LEN, window=self.window, center=True, pad_mode="constant", return_complex=True

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genrescale.models.parts.backend import check_length
+from genrescale.models.parts.exact import exactly
 from genrescale.models.parts.fbank import KaldiFbank
 from genrescale.models.ssast import CLASS_TOKENS, PATCH, SIZES, Grid, PatchTransformer, SsastDials, patch_grid
 
@@ -127,7 +128,7 @@ def info_nce(predicted_BMQ: Tensor, target_BMQ: Tensor) -> tuple[Tensor, Tensor]
     The score of a patch and a prediction is their dot product. The softmax runs over the predictions. A patch counts as
     identified if no other patch gives its prediction a higher probability than it does itself.
     """
-    with torch.autocast(device_type=predicted_BMQ.device.type, enabled=False):
+    with exactly(predicted_BMQ):
         log_share_BMM = (target_BMQ @ predicted_BMQ.transpose(1, 2)).log_softmax(dim=2)
     right_M = torch.arange(log_share_BMM.shape[1], device=log_share_BMM.device)
     accuracy_B = (log_share_BMM.detach().argmax(dim=1) == right_M).float().mean(dim=1)

@@ -228,7 +228,7 @@ def format_table(report: Report) -> str:
         console.print(table)
     console.print(f"{report.answer.headline}.")
     console.print(report.answer.lead)
-    if report.search:
+    if report.search and report.lines:  # without a grid, the answer is that of the search
         console.print(f"Search: {report.search.summary}")
     for note in report.notes:
         console.print(f"Note: {note}")

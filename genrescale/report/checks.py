@@ -202,8 +202,8 @@ def notes(trials: Sequence[TrialOutcome], lines: Sequence[Line], differ: Sequenc
         texts.append(f"Only one seed is finished at {sizes} songs, so there is no spread.")
     if hit := sum(capped(row) for row in rows):
         texts.append(
-            f"{hit} of {count_text(len(rows), 'finished run')} used all their steps before validation stopped "
-            "improving: longer training might change their results."
+            f"In {hit} of {count_text(len(rows), 'finished run')} validation still improved when the steps were used "
+            "up: longer training might change the results."
         )
     if len({row.device for row in rows}) > 1 or len({row.workers for row in rows}) > 1:
         texts.append("The runs used different devices or worker counts: compare their costs with care.")

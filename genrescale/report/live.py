@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
+from genrescale.results.search import SEARCH_PATH
 from genrescale.storage.store import Store
 from genrescale.telemetry.terminal import say
 
@@ -44,7 +45,8 @@ class LiveReport:
         return True
 
     def _found(self) -> dict[str, int]:
-        return {path: size for path, size in self._files.sizes("runs").items() if path.endswith(_TOLD)}
+        runs = {path: size for path, size in self._files.sizes("runs").items() if path.endswith(_TOLD)}
+        return runs | self._files.sizes(SEARCH_PATH)
 
     def __enter__(self) -> LiveReport:
         say(f"[report] from the first validation on: {self._page}", sys.stderr)

@@ -40,6 +40,9 @@ class WatchedPage:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server_version = "genrescale"
+    sys_version = ""
+
     def __init__(self, page: WatchedPage, *args: object) -> None:
         self._page = page
         super().__init__(*args)  # type: ignore[arg-type]
@@ -57,12 +60,15 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
+    do_HEAD = do_GET
+
     def _send(self, data: bytes, kind: str) -> None:
         self.send_response(200)
         for name, value in (("Content-Type", kind), ("Content-Length", str(len(data))), ("Cache-Control", "no-store")):
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:
         """Requests are no news."""
@@ -75,14 +81,23 @@ def served(
     """A server of what ``render`` makes of the runs in ``files``; ``port`` 0 takes a free one.
 
     The address is said first. The page is rendered again when a run has validated or finished. Raises what ``render``
-    raises the first time, and OSError for a port that is taken.
+    raises the first time, and ValueError for a port that is taken.
     """
     page = WatchedPage()
     page.show(render())
-    with ThreadingHTTPServer((LOOPBACK, port), partial(_Handler, page)) as server:  # type: ignore[arg-type]
+    with _listening(page, port) as server:
         address = f"http://{LOOPBACK}:{server.server_port}/"
         with LiveReport(files, address, lambda: page.show(render()), look_s):
             yield server
+
+
+def _listening(page: WatchedPage, port: int) -> ThreadingHTTPServer:
+    try:
+        return ThreadingHTTPServer((LOOPBACK, port), partial(_Handler, page))  # type: ignore[arg-type]
+    except OSError as error:
+        raise ValueError(
+            f"port={port} of {LOOPBACK} cannot be listened on ({error.strerror}): take another port"
+        ) from None
 
 
 def serve_report(files: Store, render: Callable[[], str], port: int = 0) -> None:

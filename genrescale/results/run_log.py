@@ -21,7 +21,8 @@ def log_line(metrics: Mapping[str, float | None]) -> str:
     """Format what a run reports after a validation, below ``HEAD``.
 
     ``loss`` is the mean of the training clips since the last validation, ``val`` that of the validation windows;
-    ``wait`` the share of time that the first worker waited for data, ``memory`` what it holds.
+    ``clips/s`` and ``wait``, the share of time that the first worker waited for data, are those since the attempt
+    began; ``memory`` is what that worker holds.
     """
     cells = (
         f"{metrics.get('step') or 0:,.0f}",

@@ -22,9 +22,12 @@ _log = logging.getLogger(__name__)
 def clip_flops(model: nn.Module, crop_len: int) -> float:
     """Operations of convolutions and matrix products for one clip, forward and backward.
 
-    Counted from shapes alone, on a copy without memory. Returns 0 for a model that does not compute without any, which
-    a log says.
+    Counted from shapes alone, on a copy without memory. Returns 0 where they are not known: for a recurrent model,
+    whose every time step would be counted by itself, which takes minutes, and for one that does not compute without
+    memory, which a log says.
     """
+    if any(isinstance(part, nn.RNNBase) for part in model.modules()):
+        return 0.0
     try:
         bare = copy.deepcopy(model).to("meta").train()
         wave_BT = torch.empty(_CLIPS, crop_len, device="meta")

@@ -108,7 +108,8 @@ class RunObserver(Unobserved):
         said.add("genrescale_restarts_total", float(self._attempt.earlier_step is not None))
         for name in (
             *("genrescale_nonfinite_losses_total", "genrescale_checkpoints_total", "genrescale_checkpoint_bytes_total"),
-            *("genrescale_steps_total", "genrescale_clips_total", "genrescale_model_flops_total"),
+            *("genrescale_steps_total", "genrescale_clips_total"),
+            *(("genrescale_model_flops_total",) if self._flops else ()),
         ):
             said.add(name, 0)
         said.set("genrescale_device_flops_per_second", rate or None)
@@ -162,7 +163,8 @@ class RunObserver(Unobserved):
         said, steps, clips = self._said, state.step - self._first.step, state.clips - self._first.clips
         said.total("genrescale_steps_total", steps)
         said.total("genrescale_clips_total", clips)
-        said.total("genrescale_model_flops_total", clips * self._flops)
+        if self._flops:  # they are known
+            said.total("genrescale_model_flops_total", clips * self._flops)
         self._of_time()
         said.set("genrescale_step", state.step)
         said.set("genrescale_epochs", state.step / self._plan.train.steps_per_epoch)

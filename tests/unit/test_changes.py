@@ -98,7 +98,7 @@ def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweeps:
     songs = [make_song(tmp_path, i) for i in range(20)]
     shard_here(songs, Store(str(tmp_path / "out")), settings=replace(SETTINGS, test_fraction=0.2))
     sweeps = Sweeps(tmp_path)
-    monkeypatch.setattr("genrescale.launch.sweep.run_sweep", sweeps.run_sweep)
+    monkeypatch.setattr("genrescale.launch.search.stages.run_sweep", sweeps.run_sweep)
     monkeypatch.setattr("genrescale.report.write_report", lambda *_: None)
     monkeypatch.setattr("genrescale.report.format_table", lambda report: "")
     monkeypatch.setattr("genrescale.launch.cluster._init", lambda *_: None)  # without a cluster

@@ -19,6 +19,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.data.reading.plan import GroupId
 from genrescale.data.reading.source import CropGroup
 from genrescale.data.reading.spans import ReadStats
+from genrescale.models import build_model, fixed_crop_len, full_dials, min_crop_len
 from genrescale.storage.store import Store
 from genrescale.telemetry.metric_table import METRICS, RANKED, STEP_PARTS, run_labels
 from genrescale.telemetry.recorder import Recorder, recording
@@ -143,6 +144,18 @@ def test_losses_that_are_no_number_are_counted(observed: tuple[TrainingLoop, Rec
     for loss in (0.5, math.nan, math.nan, math.inf, 0.5, math.inf):  # a mean that is none stays so: it counts once
         observer.checked(loss)
     assert told(own, "nonfinite_losses_total") == 2
+
+
+@pytest.mark.parametrize("name", ["waveform", "spectrogram", "musicnn", "choi_fcn", "mtg_fcn", "timbre_cnn"])
+def test_operations_of_models_of_waves_and_of_spectrograms_are_counted(name: str):
+    dials = {"log_mel_mean": 0.0, "log_mel_std": 1.0} if "log_mel_mean" in full_dials(name, {}) else {}
+    crop_len = fixed_crop_len(name, **dials) or max(min_crop_len(name, **dials), SAMPLE_RATE)
+    assert clip_flops(build_model(name, 2, **dials), crop_len) > 1e6
+
+
+@pytest.mark.parametrize("name", ["lstm", "crnn"])
+def test_operations_of_a_recurrent_model_are_unknown(name: str):
+    assert clip_flops(build_model(name, 2), 3 * SAMPLE_RATE) == 0
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_the_row_takes_every_figure_of_the_workers_without_naming_it(corpus: Man
     examples["list[dict[str, int | float]]"] = [{"tries": 1.0}]
     figures: dict[str, Any] = {f.name: examples[str(f.type)] for f in fields(LoopSummary)}
     files, summary = Store(str(tmp_path)), LoopSummary(**figures)
-    resolved = resolve(RunConfig(data=DATA), SiteConfig(corpus=corpus.uri, out=files.uri), corpus)
+    resolved = resolve(RunConfig(data=DATA), SiteConfig(corpus=corpus.uri, out=files.uri, events=False), corpus)
     id, keys = resolved.ticket.run_id, resolved.data.test_keys
     true_NK = corpus.labels_NK[corpus.select("test")]
     write_summary(files, id, summary)

@@ -25,13 +25,16 @@ from genrescale.results.changes import show_outdated
 from genrescale.results.search import OVER, SearchTrial, best_trials, read_search
 from genrescale.storage.store import Store
 
+UNTRAINED = "search.then=scale trains the sizes of the sweep with the best values"
+
 
 @dataclass(frozen=True)
 class Ended:
-    """What a sweep and its search came to. ``grid`` is None where no grid was to be trained."""
+    """What a sweep and its search came to. ``grid`` is None where none was trained, ``last`` where none is to be."""
 
     search: SearchOutcome | None
     grid: SweepOutcome | None
+    last: bool = False
 
     @property
     def unfinished(self) -> list[str]:
@@ -44,7 +47,8 @@ class Ended:
 
     def __str__(self) -> str:
         parts = [format_search(self.search)] if self.search else []
-        return "\n".join([*parts, *([format_outcome(self.grid)] if self.grid else [])])
+        parts += [format_outcome(self.grid)] if self.grid else []
+        return "\n".join([*parts, *([f"no grid was trained: {UNTRAINED}"] if self.last else [])])
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,8 @@ class SweepPlan:
         if not self.brackets:
             return Ended(None, run_sweep(self.trials, self.site))
         searched = run_search(self.brackets, self.site, rerun)
-        if self.sweep.search.then == "stop" or searched.unfinished:
-            return Ended(searched, None)
+        if (last := self.sweep.search.then == "stop") or searched.unfinished:
+            return Ended(searched, None, last)
         trials = plan_checked(self.sweep, self.site, self.manifest, tuned(self.sweep, searched.best))
         show_outdated(Store(self.site.out), planned_trials(trials), allowed=rerun)
         return Ended(searched, run_sweep(trials, self.site))
@@ -119,6 +123,8 @@ def _about(brackets: Sequence[Planned], known: int) -> str:
         lines.append(
             "then the grid, with the best values of each family; until they are found, the recipe's are listed"
         )
+    else:
+        lines.append(f"then nothing: {UNTRAINED}")
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchaudio.compliance.kaldi import get_mel_banks
 
 from genrescale.audio import SAMPLE_RATE
+from genrescale.models.parts.exact import exactly
 
 NUM_MELS = 128
 FRAME_LEN = 400
@@ -87,7 +88,7 @@ class KaldiFbank(nn.Module):
             raise ValueError(
                 f"input of {wave_BT.shape[1]} samples is too short: a frame needs {FRAME_LEN} samples (25 ms)"
             )
-        with torch.autocast(device_type=wave_BT.device.type, enabled=False):
+        with exactly(wave_BT):
             raw_BNF = self.raw(wave_BT.float())
             if self.frames:
                 raw_BNF = F.pad(raw_BNF, (0, 0, 0, self.frames - raw_BNF.shape[1]))

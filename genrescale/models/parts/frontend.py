@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
 from genrescale.audio import SAMPLE_RATE
+from genrescale.models.parts.exact import exactly
 
 LOG_GAIN = 10_000.0
 DB_FLOOR = 1e-10
@@ -125,7 +126,7 @@ class RawLogMel(nn.Module):
 
     def forward(self, wave_BT: Tensor) -> Tensor:
         # Autocast off: it would compute the mel matrix product in bf16, with 8 bits for powers over six decades.
-        with torch.autocast(device_type=wave_BT.device.type, enabled=False):
+        with exactly(wave_BT):
             power_BFN = self._power(wave_BT.float())
             if self.settings.compression == "log10":
                 return power_BFN.mul_(LOG_GAIN).add_(1.0).log10_()
@@ -164,7 +165,7 @@ class LogMel(RawLogMel):
         self.register_buffer("log_mel_std", torch.tensor(log_mel_std, dtype=torch.float32))
 
     def forward(self, wave_BT: Tensor) -> Tensor:
-        with torch.autocast(device_type=wave_BT.device.type, enabled=False):
+        with exactly(wave_BT):
             return (super().forward(wave_BT) - self.log_mel_mean) / self.log_mel_std
 
 
