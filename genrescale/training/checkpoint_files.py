@@ -79,5 +79,6 @@ def load_tensors(path: Path | str, map_location: Any = None, classes: Sequence[t
         with torch.serialization.safe_globals(list(classes)):
             return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # whatever a hostile file makes the reader raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = next((line.strip() for line in lines if "WeightsUnpickler" in line), lines[0])  # what it met
         raise CheckpointError(_refused(f"{Path(path).name} holds something other than tensors ({reason})")) from None
