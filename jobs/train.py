@@ -30,7 +30,8 @@ class TrainJob(OnRay):
 
 def main(job: TrainJob) -> int:
     from genrescale.data.manifest import read_manifest
-    from genrescale.launch.sweep import foretell, only_trainer, plan_trial, run_trials, tell_doubts
+    from genrescale.launch.listing import foretell
+    from genrescale.launch.sweep import only_trainer, plan_trial, run_trials, tell_doubts
     from genrescale.report import live_report, report_sweep
     from genrescale.results import read_result, run_folder
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from genrescale.results import run_folder
+from genrescale.storage.errors import TooLargeError
 from genrescale.storage.json_bytes import JSON_BYTES
 from genrescale.storage.store import Store
 
@@ -43,7 +44,7 @@ def _number(value: float | None, format: str, scale: float = 1.0) -> str:
 def add_line(files: Store, run_id: str, metrics: Mapping[str, float | None]) -> None:
     """Add a validation to the run's log; lines of this step and later ones are of an attempt that was lost."""
     earlier: list[str] = []
-    with suppress(OSError):  # there is none yet
+    with suppress(FileNotFoundError, TooLargeError):  # there is none yet, or none of ours
         earlier = files.read_bytes(log_path(run_id), JSON_BYTES).decode(errors="replace").splitlines()[1:]
     kept = [line for line in earlier if 0 <= _step(line) < (metrics.get("step") or 0)]
     files.write_bytes(log_path(run_id), ("\n".join([HEAD, *kept, log_line(metrics)]) + "\n").encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from typing import Any
 
 
@@ -29,6 +30,16 @@ def use_no_kernels() -> None:
     import deepspeed.ops
 
     setattr(deepspeed.ops, "__compatible_ops__", {})  # noqa: B010  (a dunder name, which no type checker knows)
+
+
+def write_stages_as_numbers() -> None:
+    """Have DeepSpeed's files hold a stage of ZeRO as its number, as Python from 3.11.4 on writes it.
+
+    Python before that writes a call of ``getattr``, which no reader of checkpoints may allow.
+    """
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+
+    copyreg.pickle(ZeroStageEnum, lambda stage: (ZeroStageEnum, (stage.value,)))
 
 
 def checkpoint_classes() -> list[type]:

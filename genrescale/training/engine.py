@@ -35,7 +35,12 @@ from genrescale.models import count_parameters
 from genrescale.training.augment import augment
 from genrescale.training.checkpoint_files import CheckpointError, load_tensors
 from genrescale.training.contrast import Contrast, classes
-from genrescale.training.deepspeed_settings import checkpoint_classes, deepspeed_settings, use_no_kernels
+from genrescale.training.deepspeed_settings import (
+    checkpoint_classes,
+    deepspeed_settings,
+    use_no_kernels,
+    write_stages_as_numbers,
+)
 from genrescale.training.optimizers import build_optimizer
 from genrescale.training.parameters import choose_trained
 from genrescale.training.step_clock import NoClock, StepClock
@@ -111,6 +116,7 @@ class Engine:
         import deepspeed  # takes seconds, and must see DS_ACCELERATOR
 
         use_no_kernels()
+        write_stages_as_numbers()
         self.device, self.rank, self.world_size = device, dist.get_rank(), dist.get_world_size()
         self._loss, self._augmentation, self._contrast = loss, augmentation, contrast
         self.clock: StepClock = NoClock()  # of the parts of train_step

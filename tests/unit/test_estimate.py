@@ -13,7 +13,8 @@ from genrescale.config import DataConfig, OptimConfig, SiteConfig
 from genrescale.config.sweep import SweepConfig
 from genrescale.data.manifest import Manifest
 from genrescale.launch import cluster, estimate
-from genrescale.launch.sweep import Trial, foretell, format_trials, plan_trials
+from genrescale.launch.listing import foretell, format_trials
+from genrescale.launch.sweep import Trial, plan_trials
 from genrescale.models import build_model
 from genrescale.results import write_result
 from genrescale.storage.store import Store
@@ -102,7 +103,7 @@ def test_a_dry_run_lists_the_runs_and_what_they_take_without_ray(
 def test_much_work_is_foretold_where_it_starts_and_little_is_not_measured(
     trials: list[Trial], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("genrescale.launch.sweep.cluster_nodes", lambda: [{"CPU": 6.0}])
+    monkeypatch.setattr("genrescale.launch.listing.cluster_nodes", lambda: [{"CPU": 6.0}])
     foretell(trials, site_of(trials))
     assert capsys.readouterr().err == ""
     foretell([replace(trial, clips=100_000) for trial in trials], site_of(trials))

@@ -23,6 +23,7 @@ from genrescale.launch.live_view import RunView, sparkline, sweep_picture
 from genrescale.launch.watch import Watch
 from genrescale.results.live import LiveRun, write_live
 from genrescale.results.run_log import HEAD, add_line, log_line, log_path
+from genrescale.storage.errors import StoreError
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress, Waiting, counted, heartbeat
 
@@ -217,6 +218,21 @@ def test_a_log_that_somebody_else_wrote_is_begun_anew(tmp_path: Any):
     files.write_bytes(log_path(RUN), b"\xff\xfe\x1b[2J\n\nnone\n 7")
     add_line(files, RUN, LINE)
     assert files.read_bytes(log_path(RUN)).decode().splitlines() == [HEAD, " 7", log_line(LINE)]
+
+
+def test_a_log_that_cannot_be_read_now_is_not_begun_anew(tmp_path: Any, monkeypatch: pytest.MonkeyPatch):
+    files = Store(str(tmp_path))
+    add_line(files, RUN, LINE)
+    before = files.read_bytes(log_path(RUN))
+
+    def fail(*_: Any) -> bytes:
+        raise StoreError("the store does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "read_bytes", fail)
+        with pytest.raises(StoreError):
+            add_line(files, RUN, {**LINE, "step": 2000})
+    assert files.read_bytes(log_path(RUN)) == before
 
 
 def watched(*ids: str) -> dict[str, Any]:

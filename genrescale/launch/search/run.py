@@ -16,7 +16,7 @@ from genrescale.launch.search.algorithms import ALGORITHMS, Bracket, Listed, Sug
 from genrescale.launch.search.ledger import Ledger, best_of_curve
 from genrescale.launch.search.rungs import rungs_of
 from genrescale.launch.search.space import Values, check_names, family_space, run_with
-from genrescale.launch.search.study import Study, journal
+from genrescale.launch.search.study import Journal, Study, journal
 from genrescale.launch.search.tuning import steering
 from genrescale.launch.sweep import Trial, Tuned, plan_trial, refuse_trained, sweep_run, tune_trials
 from genrescale.results import ResultRow, read_result, read_sound_results
@@ -173,14 +173,16 @@ class _Queue:
         self._waiting: list[RunTicket] = []
         self._turns = turns(suggesters)
 
-    def begin_studies(self, storage: object) -> None:
+    def begin_studies(self, storage: Journal) -> None:
         """Tell Optuna what is known: the ledger's trials, and finished runs that vary only the searched fields."""
         rows = read_sound_results(self._files)[0]
         for place, study in zip(self._planned, self._suggesters, strict=True):
+            if not isinstance(study, Study):
+                continue
             bracket = place.bracket
             known = self._ledger.of(bracket.family, bracket.size)
             points = list(_points(self._files, rows, place, {trial.run_id for trial in known}))
-            study.begin(storage, known, points)  # type: ignore[attr-defined]
+            study.begin(storage, known, points)
             for trial in known:  # which the study does not suggest again
                 if trial.algorithm == place.search.algorithm and bracket.space.holds(trial.values):
                     self._plan(place, trial.values)

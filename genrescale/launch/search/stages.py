@@ -9,13 +9,12 @@ from genrescale.config import SiteConfig
 from genrescale.config.sweep import SweepConfig
 from genrescale.data.manifest import Manifest
 from genrescale.launch.capacity import Node
+from genrescale.launch.listing import foretell, format_trials
 from genrescale.launch.search.run import Planned, SearchOutcome, listed_trials, plan_search, run_search, tuned
 from genrescale.launch.sweep import (
     SweepOutcome,
     Trial,
-    foretell,
     format_outcome,
-    format_trials,
     plan_checked,
     planned_trials,
     run_sweep,
