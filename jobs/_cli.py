@@ -43,7 +43,7 @@ EXIT_FAILED = 1
 EXIT_OUR_MISTAKE = 70  # as sysexits.h says it of an internal error
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # as a shell says it of a program that was ended by SIGPIPE
-_CONTINUING = ("mix_corpora", "scale_sweep", "shard_corpus", "synthesize_corpus", "take_down", "train")
+_CONTINUING = ("mix_corpora", "scale_sweep", "shard_corpus", "study", "synthesize_corpus", "take_down", "train")
 _RIGHTS = "give this user the right to it, or take another address"
 _IN_THE_WAY = "a file lies where a folder is needed; move it, or take another address"
 _REMEDIES = {
@@ -82,7 +82,7 @@ def run_job(
             settings = OmegaConf.to_yaml(_compose(schema, job, [o for o in overrides if o not in help_wanted]))
             say(f"{(doc or '').strip()}\n\nSettings and their defaults:\n{settings}")
             sys.exit(0)
-        config: Any = OmegaConf.to_object(_compose(schema, job, overrides))
+        config: Any = compose_settings(schema, job, overrides)
         if named:
             config = dataclasses.replace(config, **{positional: [*getattr(config, positional), *named]})
         if check:
@@ -111,6 +111,12 @@ def run_job(
         if _is_ours(error):
             _end(job, logged(job, error), EXIT_OUR_MISTAKE)
         _end(job, f"{_of_ray(error)} ({UNDER_WAY}; the same command continues)", EXIT_FAILED)
+
+
+def compose_settings(schema: type[Config], job: str, overrides: Sequence[str]) -> Config:
+    """The settings of a job with these overrides, validated."""
+    config: Any = OmegaConf.to_object(_compose(schema, job, list(overrides)))
+    return config
 
 
 def _is_ours(error: BaseException) -> bool:

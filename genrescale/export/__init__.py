@@ -174,11 +174,11 @@ def describe_frontend(model: nn.Module) -> dict[str, Any]:
     return {"kind": "waveform"}
 
 
-def export_run(files: Store, run_id: str, to: Store, licence: str = "", own_model: str = "") -> ModelSpec:
-    """Export the best weights of a finished run in ``files`` (the ``out`` of a sweep or of jobs/train.py).
+def load_run_model(files: Store, run_id: str, own_model: str = "") -> tuple[Exported, ResultRow]:
+    """Load the best weights of a finished run in ``files`` as a model in evaluation mode, with the run's row.
 
-    ``own_model`` is as in ``load_exported``.
-    Raises ValueError for a run that is not finished, listing the finished ones, and for one without stored weights.
+    ``own_model`` is as in ``load_exported``. Raises ValueError for a run that is not finished, listing the finished
+    ones, and for one without stored weights or without tags.
     """
     use_own(own_model)
     row = read_result(files, run_id)
@@ -196,6 +196,16 @@ def export_run(files: Store, run_id: str, to: Store, licence: str = "", own_mode
     state, header = read_weights(files, path)
     vocabulary = _vocabulary_of(header.tags, row, read_scores(files, f"{run_folder(run_id)}/scores.parquet")[0])
     spec = ModelSpec(run.model.name, run.model.dials, run.data.crop_s, run.data.scoring, run.loss)
+    model = _with_weights(state, vocabulary, spec, f"{files.uri}/{path}")
+    return Exported(model, vocabulary, spec), row
+
+
+def export_run(files: Store, run_id: str, to: Store, licence: str = "", own_model: str = "") -> ModelSpec:
+    """Export the best weights of a finished run in ``files`` (the ``out`` of a sweep or of jobs/train.py).
+
+    ``own_model`` is as in ``load_exported``. Raises ValueError as ``load_run_model`` does.
+    """
+    (model, vocabulary, spec), row = load_run_model(files, run_id, own_model)
     origin = Origin(
         name=f"{row.model}, run {run_id}",
         trained_on=f"{row.size:,} songs of the corpus {row.corpus}, version {row.corpus_version}, seed {row.seed}",
@@ -204,7 +214,7 @@ def export_run(files: Store, run_id: str, to: Store, licence: str = "", own_mode
         metrics={name: getattr(row, name) for name in ROW_METRICS},
         measured_on=f"{row.test_songs:,} test songs of that corpus",
     )
-    export_model(to, _with_weights(state, vocabulary, spec, f"{files.uri}/{path}"), vocabulary, spec, origin)
+    export_model(to, model, vocabulary, spec, origin)
     return spec
 
 

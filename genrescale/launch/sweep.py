@@ -120,9 +120,13 @@ def plan_trial(
     normalisation_size: int,
     axis: str = "grid",
     layers: dict[str, int] | None = None,
+    parent_to_come: bool = False,
 ) -> Trial:
-    """One run as a trial: its identity and what it reads in training and validation."""
-    resolved = resolve(run, site, manifest, normalisation_size)
+    """One run as a trial: its identity and what it reads in training and validation.
+
+    With ``parent_to_come``, the run that it starts from (``init.run``) is planned too and has not finished.
+    """
+    resolved = resolve(run, site, manifest, normalisation_size, parent_to_come)
     ticket, data, plan = resolved.ticket, resolved.data, resolved.data.plan
     run, id = ticket.run, ticket.run_id
     planned = PlannedTrial(id, axis, run.model.name, run.data.size, run.seed, run.optim.lr, layers or {}, science(run))
@@ -210,11 +214,18 @@ def run_sweep(trials: Sequence[Trial], site: SiteConfig) -> SweepOutcome:
 
 
 def _run_sweep(trials: Sequence[Trial], site: SiteConfig, claim: Claim) -> SweepOutcome:
+    write_planned(Store(site.out), planned_trials(trials))
+    return train_missing(trials, site, claim)
+
+
+def train_missing(
+    trials: Sequence[Trial], site: SiteConfig, claim: Claim, failed: Mapping[str, str] | None = None
+) -> SweepOutcome:
+    """Run what has no result yet, and record what failed; ``failed`` are failures of trials that went before."""
     files = Store(site.out)
     reused = sum(read_result(files, trial.run_id) is not None for trial in trials)
-    write_planned(files, planned_trials(trials))
     refuse_trained(files, [trial.run_id for trial in trials])
-    failures = run_trials(trials, site, claim)
+    failures = {**(failed or {}), **run_trials(trials, site, claim)}
     claim.check()
     text = json.dumps([{"run_id": id, "error": error} for id, error in failures.items()], indent=1)
     files.write_bytes("failures.json", text.encode())

@@ -50,7 +50,7 @@ MERGED_FILTERS = 16
 class SpectrogramDials(BackendDials):
     """BackendDials and those of the front end, which is ``musical`` (the paper's) or ``deep3x3``.
 
-    ``frontend_width`` (1/8 to 4) multiplies every filter count of the front end. ``log_mel_mean`` and ``log_mel_std``
+    ``frontend_width`` (at most 4) multiplies every filter count of the front end. ``log_mel_mean`` and ``log_mel_std``
     normalise the spectrogram (``log_mel_statistics``).
     """
 

@@ -31,7 +31,7 @@ POOL = 3
 
 @dataclass(frozen=True, kw_only=True)
 class WaveformDials(BackendDials):
-    """``frontend_layers`` is one of ``CHANNELS``; ``frontend_width`` (1/8 to 4) multiplies every channel count."""
+    """``frontend_layers`` is one of ``CHANNELS``; ``frontend_width`` (at most 4) multiplies every channel count."""
 
     frontend_layers: int = 7
     frontend_width: float = 1.0

@@ -10,7 +10,7 @@ from typing import Any
 from genrescale.config.data import parse_scoring
 from genrescale.display.text import count_text
 from genrescale.report.tables import ACCURACY, FEW_TEST_SONGS, Line
-from genrescale.report.trials import SEARCH, UNPLANNED, TrialOutcome, flat_config
+from genrescale.report.trials import SEARCH, STUDY, UNPLANNED, TrialOutcome, flat_config
 from genrescale.results import ResultRow
 from genrescale.scaling import SAME, smallest_difference
 
@@ -28,7 +28,8 @@ class ConfigDifference:
 
 
 def planned_only(trials: Sequence[TrialOutcome]) -> list[TrialOutcome]:
-    return [trial for trial in trials if trial.planned.axis not in (UNPLANNED, SEARCH)]
+    others = [trial for trial in trials if trial.planned.axis not in (UNPLANNED, SEARCH)]
+    return [trial for trial in others if not trial.planned.axis.startswith(STUDY)]
 
 
 def _compared(trial: TrialOutcome) -> dict[str, Any]:

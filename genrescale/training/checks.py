@@ -55,8 +55,11 @@ def check_contrast(manifest: Manifest, rows: np.ndarray) -> None:
         )
 
 
-def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
-    """Refuse a run whose model, crops, groups, masks, frozen layers or parent cannot work, whatever its songs are."""
+def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary, parent_to_come: bool = False) -> None:
+    """Refuse a run whose model, crops, groups, masks, frozen layers or parent cannot work, whatever its songs are.
+
+    A parent that is to come cannot be looked at yet.
+    """
     check_trackers(site)
     check_pretext(run)
     check_workers(run.data.batch, run.data.group, site.workers)
@@ -78,7 +81,7 @@ def check_run(run: RunConfig, site: SiteConfig, vocabulary: Vocabulary) -> None:
         put_spec_augment(model, masks)
         check_masks(model, masks, seconds_to_len(run.data.crop_s))
     check_layers(run, vocabulary)
-    if run.init.run:
+    if run.init.run and not parent_to_come:
         check_parent(run, parents_store(site), vocabulary)
 
 

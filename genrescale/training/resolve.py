@@ -44,7 +44,13 @@ class ResolvedRun:
     data: RunData
 
 
-def resolve(run: RunConfig, site: SiteConfig, manifest: Manifest, normalisation_size: int | None = None) -> ResolvedRun:
+def resolve(
+    run: RunConfig,
+    site: SiteConfig,
+    manifest: Manifest,
+    normalisation_size: int | None = None,
+    parent_to_come: bool = False,
+) -> ResolvedRun:
     """Complete, check and name a run on the corpus of ``manifest``.
 
     ``normalisation_size`` is the number of train songs that normalise a model of log-mel spectrograms (by default the
@@ -53,7 +59,7 @@ def resolve(run: RunConfig, site: SiteConfig, manifest: Manifest, normalisation_
     """
     site = resolve_site(site)
     run = complete_run(run, manifest, run.data.size if normalisation_size is None else normalisation_size)
-    check_run(run, site, manifest.vocabulary)
+    check_run(run, site, manifest.vocabulary, parent_to_come)
     data = select_data(run, manifest)
     check_data(run, data)
     id = run_id(run, data.digest)

@@ -40,11 +40,11 @@ def check_training(dropout: float, norm_momentum: float) -> None:
 
 
 def scale_filters(filters: int, width: float) -> int:
-    """Return ``filters * width``. Raises ValueError unless width is from 1/8 to 4 and the product is whole."""
+    """Return ``filters * width``. Raises ValueError unless width is at most 4 and the product is whole."""
     scaled = filters * width
-    if not 1 / 8 <= width <= 4 or scaled != int(scaled):
+    if not 0 < width <= 4 or scaled != int(scaled):
         raise ValueError(
-            f"frontend_width={width!r} must be from 1/8 to 4 and leave whole numbers of filters, "
+            f"frontend_width={width!r} must be above 0, at most 4, and leave whole numbers of filters, "
             "e.g. 0.125, 0.25, 0.5, 1, 2 or 4"
         )
     return int(scaled)

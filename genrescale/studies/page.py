@@ -1,0 +1,65 @@
+"""Render the page of a study: its tables beside the paper's, as one HTML file that loads nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from genrescale.display.html import render_template
+from genrescale.display.text import count_text
+from genrescale.report.trials import TrialOutcome
+from genrescale.studies.filled import FilledTable
+from genrescale.studies.formats import paper_text, text_of
+from genrescale.studies.study import Study
+
+_PACKAGE = "genrescale.studies"
+
+
+@dataclass(frozen=True, eq=False)
+class StudyPage:
+    """All that the page shows. ``answer`` is that of the scaling table, "" for a study without one."""
+
+    study: Study
+    scale: str
+    uri: str
+    tables: Sequence[FilledTable]
+    notes: Sequence[str]
+    answer: str = ""
+
+    @property
+    def trials(self) -> list[TrialOutcome]:
+        """Every trial once."""
+        return list({trial.planned.run_id: trial for table in self.tables for trial in table.trials}.values())
+
+    @property
+    def progress(self) -> str:
+        done = sum(trial.row is not None for trial in self.trials)
+        return f"{done} of {count_text(len(self.trials), 'run')} finished"
+
+
+def render_study(page: StudyPage) -> str:
+    """Render the page as text."""
+    return render_template(
+        _PACKAGE,
+        {"paper": paper_text, "config": _config_text},
+        page=page,
+        study=page.study,
+        text_of=text_of,
+        where=_where(page.tables),
+    )
+
+
+def _config_text(trial: TrialOutcome) -> str:
+    """The run's configuration, as its run id hashes it."""
+    return json.dumps(trial.row.config if trial.row else trial.planned.config, indent=1, sort_keys=True)
+
+
+def _where(tables: Sequence[FilledTable]) -> dict[str, list[str]]:
+    """By run id, the rows in which a run counts."""
+    found: dict[str, list[str]] = {}
+    for table in tables:
+        for row in table.rows:
+            for trial in row.trials:
+                found.setdefault(trial.planned.run_id, []).append(f"{table.table.source}: {row.row.label}")
+    return found

@@ -1,0 +1,55 @@
+"""Run what is missing of a study: its runs as trials of a sweep, chains in waves, then the scores of whole songs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from genrescale.launch.sweep import SweepOutcome, Trial, train_missing
+from genrescale.results import is_finished, write_planned
+from genrescale.storage.lease import Claim
+from genrescale.storage.store import Store
+from genrescale.studies.plan import StudyPlan, plan_again
+from genrescale.studies.study import StudyRun, StudyTable
+from genrescale.studies.whole_songs import score_whole_songs
+from genrescale.telemetry.terminal import say
+
+
+def run_study(plan: StudyPlan, tables: Sequence[StudyTable], claim: Claim) -> SweepOutcome:
+    """Train and score what is missing of ``tables`` on the connected Ray cluster; finished runs are not repeated.
+
+    A run that starts from one that failed fails too, with that reason.
+    """
+    files = Store(plan.site.out)
+    write_planned(files, plan.planned())
+    outcome = SweepOutcome({}, {}, [], 0)
+    for wave in plan.waves(tables):
+        ready, orphans = _ready(plan, wave, files)
+        done = train_missing(ready, plan.site, claim, {**outcome.failures, **orphans})
+        outcome = SweepOutcome(
+            {**outcome.rows, **done.rows}, done.failures, done.unfinished, outcome.num_reused + done.num_reused
+        )
+        if outcome.unfinished:
+            return outcome
+    for table in tables:
+        runs = [run for row in table.rows if row.scoring == "whole" for run in row.runs]
+        ids = [id for id in dict.fromkeys(plan.trials[run].run_id for run in runs) if is_finished(files, id)]
+        claim.check()
+        score_whole_songs(files, plan.manifests[table.corpus], ids)
+    return outcome
+
+
+def _ready(plan: StudyPlan, wave: Sequence[StudyRun], files: Store) -> tuple[list[Trial], dict[str, str]]:
+    """The trials of a wave whose parents have finished, checked again with their weights; and why others cannot run."""
+    ready, orphans = [], {}
+    for run in wave:
+        trial = plan.trials[run]
+        if run.parent is None:
+            ready.append(trial)
+        elif is_finished(files, parent := plan.trials[run.parent].run_id):
+            ready.append(plan_again(plan, run))
+        else:
+            orphans[trial.run_id] = f"run {parent}, from whose weights it starts, has failed"
+    if orphans:
+        say(f"[study] {len(orphans)} runs cannot start, because those that they start from have failed", sys.stderr)
+    return ready, orphans

@@ -1,0 +1,87 @@
+"""Write a study's page and its tables as files, from the result rows that are there; nothing is trained."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from genrescale.display.text import count_text
+from genrescale.report.live import LiveReport
+from genrescale.storage.store import Store
+from genrescale.studies.filled import FilledTable, fill_tables
+from genrescale.studies.formats import header, paper_text, table_csv, table_latex, table_markdown, text_of
+from genrescale.studies.page import StudyPage, render_study
+from genrescale.studies.plan import StudyPlan
+
+PAGE = "study.html"
+TABLES = "tables"
+_WIDTH = 110
+
+
+def study_page(plan: StudyPlan, scale: str) -> StudyPage:
+    """What the page of a study shows now."""
+    tables, refused = fill_tables(plan)
+    return StudyPage(plan.study, scale, Store(plan.site.out).uri, tables, _notes(plan, scale, tables, refused))
+
+
+def write_study(plan: StudyPlan, scale: str) -> StudyPage:
+    """Write ``study.html`` and ``tables/`` into the study's folder; the page last."""
+    files, page = Store(plan.site.out), study_page(plan, scale)
+    for table in page.tables:
+        key = table.table.key
+        files.write_bytes(f"{TABLES}/{key}.csv", table_csv(table))
+        files.write_bytes(f"{TABLES}/{key}.md", table_markdown(table).encode())
+        files.write_bytes(f"{TABLES}/{key}.tex", table_latex(table).encode())
+    files.write_bytes(PAGE, render_study(page).encode())
+    return page
+
+
+def live_study(plan: StudyPlan, scale: str) -> LiveReport:
+    """A context in which the page is written as runs validate and finish. Its address is said first."""
+    files = Store(plan.site.out)
+    return LiveReport(files, files.child(PAGE).uri, lambda: write_study(plan, scale))
+
+
+def _notes(plan: StudyPlan, scale: str, tables: Sequence[FilledTable], refused: dict[str, str]) -> list[str]:
+    """What limits the numbers, most severe first."""
+    trials = {trial.planned.run_id: trial for table in tables for trial in table.trials}
+    failed = [trial for trial in trials.values() if trial.error and trial.row is None]
+    notes = []
+    if failed:
+        notes.append(f"{count_text(len(failed), 'run')} failed: see Runs. Means are over the others.")
+    if refused:
+        notes.append(f"{count_text(len(refused), 'result row')} cannot be read: {'; '.join(refused.values())}.")
+    if plan.missing:
+        notes.append(f"Not given: {', '.join(f'corpora.{corpus.key}' for corpus in plan.missing)} (see the tables).")
+    if scale == "demo":
+        notes.append(
+            "A demonstration: narrow models, few steps, songs that stand for the paper's. It shows what the study "
+            "computes; its numbers say nothing about the paper's."
+        )
+    return notes
+
+
+def format_study(page: StudyPage) -> str:
+    """The tables for a terminal: ours beside the paper's."""
+    sink = io.StringIO()
+    console = Console(file=sink, width=_WIDTH, highlight=False, markup=False)
+    for filled in page.tables:
+        table = Table(title=f"{filled.table.source}: {filled.table.title}", title_justify="left")
+        for name in header(filled):
+            table.add_column(name, justify="left" if name == "Model" else "right")
+        for group in filled.table.groups:
+            table.add_section()
+            for row in (row for row in filled.rows if row.group is group):
+                numbers = [t for cell in row.cells for t in (text_of(cell, row.planned), paper_text(cell.paper))]
+                params = f"{row.params:,}" if row.params else ""
+                table.add_row(row.row.label, *numbers, params, row.row.paper_params)
+        if not filled.lacking:
+            console.print(table)
+        else:
+            console.print(f"{filled.table.source}: {filled.lacking}.")
+    for note in page.notes:
+        console.print(f"Note: {note}")
+    return sink.getvalue()

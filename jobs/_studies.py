@@ -1,0 +1,41 @@
+"""What jobs/study.py does before a study is planned: list the studies, and choose a scale of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from _cli import CONF, compose_settings
+
+from genrescale.config.checks import one_of
+from genrescale.config.study import SCALES, ScaleConfig
+from genrescale.telemetry.terminal import say
+
+LIST = "list"
+
+
+def chosen_scale(name: str, scale: str, scales: Mapping[str, ScaleConfig]) -> ScaleConfig:
+    """The settings of a scale of the study. Raises ValueError where no study is named, or no such scale."""
+    if not name:
+        raise ValueError(
+            f"study=NAME is needed, one of {', '.join(_names())}; jobs/study.py list tells what each needs"
+        )
+    one_of("scale", scale, SCALES)
+    return scales[scale]
+
+
+def list_studies(schema: type, ask: Sequence[str]) -> int:
+    """Print every study with its tables, corpora and scales. Raises ValueError for another word than ``list``."""
+    from genrescale.studies import STUDIES
+    from genrescale.studies.listing import format_studies
+
+    if list(ask) != [LIST]:
+        raise ValueError(
+            f"{' '.join(ask)!r} is no setting; settings are NAME=VALUE, and the word {LIST} alone lists studies"
+        )
+    found = {name: compose_settings(schema, "study", [f"study={name}"]).scales for name in _names()}
+    say(format_studies([(STUDIES[name](scales["paper"]), scales) for name, scales in found.items()]))
+    return 0
+
+
+def _names() -> list[str]:
+    return sorted(path.stem for path in (CONF / "study").glob("*.yaml"))
