@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genrescale.display.html import render_template
+from markupsafe import Markup
+
+from genrescale.config.metrics import METRICS
+from genrescale.display.html import render_template, resource
 from genrescale.display.text import count_text
+from genrescale.report.figure import color_of
+from genrescale.report.tables import order_families
 from genrescale.report.trials import TrialOutcome
+from genrescale.studies.figure import plots
 from genrescale.studies.filled import FilledTable
 from genrescale.studies.formats import paper_text, text_of
 from genrescale.studies.study import Study
@@ -40,6 +48,10 @@ class StudyPage:
 
 def render_study(page: StudyPage) -> str:
     """Render the page as text."""
+    script = resource(_PACKAGE, "page.js")
+    scaling = next((table for table in page.tables if table.table.scaling and not table.lacking), None)
+    drawn = plots(scaling) if scaling else []
+    families = order_families(scaling.trials) if scaling else []
     return render_template(
         _PACKAGE,
         {"paper": paper_text, "config": _config_text},
@@ -47,6 +59,11 @@ def render_study(page: StudyPage) -> str:
         study=page.study,
         text_of=text_of,
         where=_where(page.tables),
+        plots=drawn,
+        plot_metrics={plot.metric: METRICS[plot.metric].label for plot in drawn},
+        swatches=[{"family": family, "color": color_of(families, family)} for family in families],
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 

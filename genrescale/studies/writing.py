@@ -11,13 +11,14 @@ from rich.table import Table
 from genrescale.display.text import count_text
 from genrescale.report.live import LiveReport
 from genrescale.storage.store import Store
+from genrescale.studies.figure import scaling_files
 from genrescale.studies.filled import FilledTable, fill_tables
 from genrescale.studies.formats import header, paper_text, table_csv, table_latex, table_markdown, text_of
 from genrescale.studies.page import StudyPage, render_study
 from genrescale.studies.plan import StudyPlan
 
 PAGE = "study.html"
-TABLES = "tables"
+TABLES, FIGURES = "tables", "figures"
 _WIDTH = 110
 
 
@@ -35,6 +36,9 @@ def write_study(plan: StudyPlan, scale: str) -> StudyPage:
         files.write_bytes(f"{TABLES}/{key}.csv", table_csv(table))
         files.write_bytes(f"{TABLES}/{key}.md", table_markdown(table).encode())
         files.write_bytes(f"{TABLES}/{key}.tex", table_latex(table).encode())
+        if table.table.scaling and not table.lacking:
+            for name, data in scaling_files(table).items():
+                files.write_bytes(f"{FIGURES}/{name}", data)
     files.write_bytes(PAGE, render_study(page).encode())
     return page
 
