@@ -45,6 +45,11 @@ class FilledRow:
     cells: tuple[FilledCell, ...]
 
     @property
+    def first_run(self) -> str:
+        """The id of the first run that has finished; "" if none has."""
+        return next((trial.planned.run_id for trial in self.trials if trial.row), "")
+
+    @property
     def params(self) -> int | None:
         return next((trial.row.num_params for trial in self.trials if trial.row), None)
 

@@ -17,6 +17,7 @@ from genrescale.studies.study import CorpusNeed, Group, Row, Study, StudyRun, St
 
 FAMILIES = ("waveform", "spectrogram")
 BASIC_FILTERS, BASIC_UNITS = 512, 500
+SHORTEST_S = 1.25  # of a crop that leaves the waveform model's back end the frames that it needs
 SAMPLE_CNN_LEN = 59_049  # the shortest input of sample_cnn
 _DEMO_FILTERS, _DEMO_UNITS = 8, 10  # divide the back end's 512 filters and 500 units at a narrow scale
 _NARROWED = {"waveform": 8, "spectrogram": 2}  # at most: more would leave no whole filters of the narrowest front end
@@ -314,7 +315,7 @@ def table_4(runs: _Runs) -> StudyTable:
 def windows_table(runs: _Runs) -> StudyTable:
     """What section 5.3 supposes (two long windows against ten short ones) and section 4 leaves open (whole songs)."""
     long_s = runs.recipe.data.crop_s
-    short_s = long_s / 5
+    short_s = max(long_s / 5, SHORTEST_S)
     groups = []
     for family in FAMILIES:
         long, short = runs.pons(family), runs.pons(family, crop_s=short_s)
