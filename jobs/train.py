@@ -43,7 +43,7 @@ def main(job: TrainJob) -> int:
     check_gpu(site.use_gpu, "site.use_gpu")
     manifest = read_manifest(site.corpus)
     trial = plan_trial(job.run, site, manifest, job.run.data.size)
-    tell_doubts([trial], manifest)
+    tell_doubts([trial.run], manifest)
     report = {"compared": trial.planned, "folder": run_folder(trial.run_id)}
     with (
         only_trainer(files, trial.run_id) as lease,

@@ -109,7 +109,7 @@ def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest, tuned:
 def plan_checked(sweep: SweepConfig, site: SiteConfig, manifest: Manifest, tuned: Tuned | None = None) -> list[Trial]:
     """``plan_trials``, with what is doubtful about them said on stderr."""
     trials = plan_trials(sweep, site, manifest, tuned)
-    tell_doubts(trials, manifest)
+    tell_doubts([trial.run for trial in trials], manifest)
     return trials
 
 
@@ -136,9 +136,9 @@ def plan_trial(
     return Trial(ticket, (planned,), clips, (clips + windows) * plan.train.crop_len * SAMPLE_BYTES)
 
 
-def tell_doubts(trials: Sequence[Trial], manifest: Manifest) -> None:
+def tell_doubts(runs: Sequence[RunConfig], manifest: Manifest) -> None:
     """Say on stderr, a line each, what makes the results of these runs doubtful before they are there."""
-    for line in doubts([trial.run for trial in trials], manifest):
+    for line in doubts(runs, manifest):
         say(f"[check] {line}", sys.stderr)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from genrescale.launch.sweep import SweepOutcome, Trial, train_missing
 from genrescale.results import is_finished, write_planned
@@ -25,7 +26,9 @@ def run_study(plan: StudyPlan, tables: Sequence[StudyTable], claim: Claim) -> Sw
     outcome = SweepOutcome({}, {}, [], 0)
     for wave in plan.waves(tables):
         ready, orphans = _ready(plan, wave, files)
-        done = train_missing(ready, plan.site, claim, {**outcome.failures, **orphans})
+        # each trial's ticket has its own corpus; that of the site is any of them
+        site = replace(plan.site, corpus=next(iter(plan.manifests.values())).uri)
+        done = train_missing(ready, site, claim, {**outcome.failures, **orphans})
         outcome = SweepOutcome(
             {**outcome.rows, **done.rows}, done.failures, done.unfinished, outcome.num_reused + done.num_reused
         )

@@ -27,6 +27,7 @@ from genrescale.launch.search.ledger import Ledger
 from genrescale.launch.search.run import Planned, listed_trials, plan_search, tuned
 from genrescale.launch.search.rungs import Rungs, rungs_of
 from genrescale.launch.search.space import Space, check_names, family_space, run_with
+from genrescale.launch.search.stages import plan_sweep
 from genrescale.launch.search.study import JOURNAL_PATH, Study, journal
 from genrescale.launch.search.tuning import Steward, Suggestions
 from genrescale.launch.sweep import plan_trials
@@ -494,6 +495,15 @@ def sweep_of(search: SearchConfig, **more: object) -> SweepConfig:
 
 def planned(corpus: Manifest, search: SearchConfig, **more: object) -> list[Planned]:
     return plan_search(sweep_of(search, **more), SiteConfig(corpus=corpus.uri, out="/tmp/never"), corpus)
+
+
+@pytest.mark.parametrize("algorithm", ["random", "asha", "optuna"])
+def test_a_search_by_any_algorithm_is_planned_and_listed(algorithm: str, corpus: Manifest, tmp_path: Path):
+    """Optuna names its trials while it runs, so there is none to look at before."""
+    search = SearchConfig(algorithm, {"lr": "log(1e-4,1e-1)"}, trials=2, first_rung=4 if algorithm == "asha" else 0)
+    plan = plan_sweep(sweep_of(search), SiteConfig(corpus=corpus.uri, out=str(tmp_path)), corpus)
+    assert len(listed_trials(plan.brackets)) == (0 if algorithm == "optuna" else 4)
+    assert f"search by {algorithm} of optim.lr=log(1e-4,1e-1): " in plan.listed([{"CPU": 4.0}])
 
 
 def test_searched_trials_are_runs_of_no_mean(corpus: Manifest):

@@ -100,7 +100,8 @@ def plan_sweep(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> Swee
     brackets = plan_search(sweep, site, manifest)
     known = listed_trials(brackets)
     if sweep.search.then == "stop":
-        tell_doubts(known[:1], manifest)
+        # a searcher such as Optuna names its trials later, so what they have in common is looked at
+        tell_doubts([place.bracket.base for place in brackets], manifest)
         return SweepPlan(sweep, site, manifest, brackets)
     bases = {place.base for place in brackets}
     best = best_trials([trial for trial in read_search(Store(site.out)) if trial.base in bases])
