@@ -98,7 +98,7 @@ def plan_sweep(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> Swee
     if not sweep.search.space:
         return SweepPlan(sweep, site, manifest, trials=plan_checked(sweep, site, manifest))
     brackets = plan_search(sweep, site, manifest)
-    known = listed_trials(brackets)
+    listed_trials(brackets)  # refuses values that no run can have
     if sweep.search.then == "stop":
         # a searcher such as Optuna names its trials later, so what they have in common is looked at
         tell_doubts([place.bracket.base for place in brackets], manifest)
