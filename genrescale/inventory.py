@@ -253,8 +253,8 @@ def deletion(files: Store, what: str, version: str = "", run: str = "") -> Delet
 
     ``sweep`` keeps an embedded corpus, because other sweeps may use it. ``checkpoints`` are those of finished runs,
     because an unfinished run continues from its own, or those of ``run``, finished or not. ``version`` is an earlier
-    version of a corpus: its tables and features are deleted, the shards stay. Raises ValueError for a combination that does not
-    exist.
+    version of a corpus: its tables and features are deleted, the shards stay. Raises ValueError for a combination
+    that does not exist.
     """
     if what not in WHATS:
         raise ValueError(f"delete={what!r} is none of {list(WHATS)}")

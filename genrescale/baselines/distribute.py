@@ -21,7 +21,6 @@ from genrescale.baselines.extractors import Extractor
 from genrescale.data.manifest import Manifest
 from genrescale.data.reading.crops import DamagedShardError, SongTable, read_crops
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 SONGS_AT_ONCE = 32  # of a task, which holds one song's audio at a time
 _RETRIES = 5  # of a task whose process died
@@ -96,7 +95,7 @@ class Tasks:
     def __init__(self) -> None:
         self._references: dict[int, ray.ObjectRef[np.ndarray]] = {}
 
-    def __call__(self, function: Callable[..., Result], items: Sequence[Item], *arrays: np.ndarray) -> Iterator[Result]:
+    def __call__(self, function: Callable[..., Result], items: Sequence[Any], *arrays: np.ndarray) -> Iterator[Result]:
         """Yield ``function(item, *arrays)`` in the order of the items. Raises what the function raises."""
         references = [self._put(array) for array in arrays]
         task: Any = ray.remote(_call).options(num_cpus=1, name="fit_baseline")
@@ -118,5 +117,5 @@ class Tasks:
         return self._references[id(array)]
 
 
-def _call(function: Callable[..., Result], item: Item, *arrays: np.ndarray) -> Result:
+def _call(function: Callable[..., Result], item: Any, *arrays: np.ndarray) -> Result:
     return function(item, *arrays)

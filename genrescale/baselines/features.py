@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 
@@ -139,7 +140,10 @@ class HandMade:
     """The extractor of ``hand_made``."""
 
     name: str = "hand_made"
-    definition: str = f"1: librosa, n_fft {N_FFT}, hop {HOP_LEN}"
+
+    @property
+    def definition(self) -> str:
+        return f"1: librosa {version('librosa')}, n_fft {N_FFT}, hop {HOP_LEN}"
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -86,9 +86,8 @@ def _logistic(train_NF: np.ndarray, label_N: np.ndarray, setting: Setting) -> An
         # a fit that has not converged after MAX_STEPS is one of the settings to choose from, like any other
         warnings.simplefilter("ignore", ConvergenceWarning)
         weights = "balanced" if setting.balanced else None
-        return LogisticRegression(C=setting.c, class_weight=weights, max_iter=MAX_STEPS).fit(
-            train_NF, label_N.astype(int)
-        )
+        model = LogisticRegression(C=setting.c, class_weight=weights, max_iter=MAX_STEPS)
+        return model.fit(train_NF, label_N.astype(int))
 
 
 def validation_scores(

@@ -110,8 +110,8 @@ def run_baselines(
 ) -> Ended:
     """Train what is missing of ``wanted`` at the size of each run, and write rows and score tables to ``files``.
 
-    ``runs`` give size, validation songs, labels and seed. A baseline
-    that fails is told in a line and noted beside the rows; the others go on. ``claim`` is the right of the job to write.
+    ``runs`` give size, validation songs, labels and seed. A baseline that fails is told in a line and noted beside the
+    rows; the others go on. ``claim`` is the right of the job to write.
     """
     ended = Ended()
     for baseline in wanted:
@@ -231,14 +231,12 @@ def scores_text(row: BaselineRow) -> str:
     return ", ".join(f"{label} {value:.4f}" for label, value in values.items() if value is not None)
 
 
-def memory_text(num_songs: int, num_features: int, tags_at_once: int, trees: bool) -> str:
+def memory_text(num_songs: int, num_features: int, trees: bool) -> str:
     """What a baseline holds in memory for so many songs, in a sentence, by counting its arrays."""
     matrix = 4 * num_songs * num_features
-    shared = matrix if trees else 2 * matrix
-    # bins of one byte, and gradients, Hessians, scores and labels of a tag
-    task = num_songs * (num_features + 32) if trees else num_songs * 64
+    # linear: one copy, standardised; trees: one of the features, and by tag bins of a byte, gradients, scores, labels
+    task = num_songs * (num_features + 32) if trees else 64 * num_songs
     return (
-        f"{num_features} features of {count_text(num_songs, 'song')}: {3 * matrix / 1e9:,.2f} GB at most in the job, "
-        f"{shared / 1e9:,.2f} GB once in the object store of a node, and {task / 1e9:,.2f} GB in each of "
-        f"{count_text(tags_at_once, 'task')}"
+        f"{num_features} features of {count_text(num_songs, 'song')} take {matrix / 1e9:,.2f} GB in the object "
+        f"store of a node, at most {3 * matrix / 1e9:,.2f} GB in the job, and {task / 1e9:,.2f} GB in each task"
     )

@@ -57,7 +57,7 @@ def _audio(manifest: Manifest) -> list[Audio]:
 
 
 def _known(store: Store, extractor: Extractor) -> dict[Audio, np.ndarray]:
-    """The vectors that lie beside the corpus, of any of its versions. A file that cannot be read is said and not used."""
+    """The vectors that lie beside the corpus, of any of its versions. What cannot be read is told, and not used."""
     known: dict[Audio, np.ndarray] = {}
     for path in feature_files(store):
         if path.rpartition("/")[2].rpartition("-")[0] != extractor.name:

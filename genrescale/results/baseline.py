@@ -94,7 +94,10 @@ def finished_baselines(files: Store) -> list[str]:
 
 
 def read_baseline(files: Store, id: str) -> BaselineRow:
-    """Read a row. Raises FileNotFoundError, and ValueError, naming the file, for one of another schema or a damaged one."""
+    """Read a row.
+
+    Raises FileNotFoundError if there is none, ValueError, naming the file, if it is damaged or of another schema.
+    """
     path = f"{baseline_folder(id)}/result.json"
     data, where = files.read_bytes(path, JSON_BYTES), f"{files.uri}/{path}"
     values = read_object(data, where)
@@ -111,6 +114,9 @@ def read_baseline(files: Store, id: str) -> BaselineRow:
 
 
 def write_baseline_failures(files: Store, failures: list[BaselineFailure]) -> None:
+    """Note what failed, in place of what failed before."""
+    if not failures and not files.exists(FAILURES_PATH):
+        return
     files.write_bytes(FAILURES_PATH, json.dumps([asdict(failure) for failure in failures], indent=1).encode())
 
 
