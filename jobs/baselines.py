@@ -47,9 +47,9 @@ def main(job: BaselinesJob) -> int:
     if not job.sizes:
         raise ValueError("sizes=[...] are numbers of train songs, such as sizes=[1000]")
     data = DataConfig(val_songs=job.val_songs, labels=job.labels)
-    for line in memory_lines(job.baselines, max(job.sizes), data, manifest):
-        say(line)
     if job.dry_run:
+        for line in memory_lines(job.baselines, max(job.sizes), data, manifest):
+            say(line)
         return 0
     with writing(files, "baselines") as lease, job.connected(files):
         ended = train_baselines(job.baselines, job.sizes, data, job.seed, manifest, files, lease.claim)

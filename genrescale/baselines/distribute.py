@@ -6,23 +6,27 @@ Shapes: N songs, F features.
 from __future__ import annotations
 
 import logging
+import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
 import ray
 from ray.exceptions import RayTaskError
+from ray.util.annotations import RayDeprecationWarning
 
 from genrescale.baselines.extractors import Extractor
 from genrescale.data.manifest import Manifest
 from genrescale.data.reading.crops import DamagedShardError, SongTable, read_crops
 
 Result = TypeVar("Result")
-SONGS_AT_ONCE = 32  # of a task, which holds one song's audio at a time
+SONGS_AT_ONCE = 16  # of a task, which holds one song's audio at a time
 _RETRIES = 5  # of a task whose process died
 _SCHEMA = pa.schema({"song": pa.int64(), "error": pa.string(), "values": pa.list_(pa.float32())})
 
@@ -69,13 +73,16 @@ def extract_vectors(manifest: Manifest, rows: np.ndarray, extractor: Extractor) 
     """
     reference = _Reference(ray.put(_Songs(SongTable.of(manifest, rows), extractor)))
     blocks = max(1, len(rows) // SONGS_AT_ONCE, min(len(rows), int(ray.cluster_resources().get("CPU", 1))))
-    dataset = ray.data.range(len(rows), override_num_blocks=blocks).map_batches(
-        partial(_vectors, reference=reference),
-        batch_size=None,
-        batch_format="pyarrow",
-        num_cpus=1,
-        max_retries=_RETRIES,
-    )
+    with warnings.catch_warnings():
+        # Ray 2.60 deprecates ray_remote_args but has no other way to limit retries
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        dataset = ray.data.range(len(rows), override_num_blocks=blocks).map_batches(
+            partial(_vectors, reference=reference),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=1,
+            max_retries=_RETRIES,
+        )
     dataset.context.enable_progress_bars = False
     dataset.context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns that its own progress is off
@@ -99,16 +106,17 @@ class Tasks:
         """Yield ``function(item, *arrays)`` in the order of the items. Raises what the function raises."""
         references = [self._put(array) for array in arrays]
         task: Any = ray.remote(_call).options(num_cpus=1, name="fit_baseline")
-        started = [task.remote(function, item, *references) for item in items]
-        try:
-            for reference in started:
-                try:
-                    yield ray.get(reference)
-                except RayTaskError as error:
-                    raise error.cause from None
-        finally:
-            for reference in started:
-                ray.cancel(reference)
+        waiting, started = iter(items), deque[Any]()
+        # some at a time, because what was started is not cancelled: Ray 2.60 aborts where a task ends meanwhile
+        limit = max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
+        while True:
+            started.extend(task.remote(function, item, *references) for item in islice(waiting, limit - len(started)))
+            if not started:
+                return
+            try:
+                yield ray.get(started.popleft())
+            except RayTaskError as error:
+                raise error.cause from None
 
     def _put(self, array: np.ndarray) -> ray.ObjectRef[np.ndarray]:
         if id(array) not in self._references:

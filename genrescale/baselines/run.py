@@ -236,7 +236,8 @@ def memory_text(num_songs: int, num_features: int, trees: bool) -> str:
     matrix = 4 * num_songs * num_features
     # linear: one copy, standardised; trees: one of the features, and by tag bins of a byte, gradients, scores, labels
     task = num_songs * (num_features + 32) if trees else 64 * num_songs
+    in_store, in_job, in_task = (f"{size / 1e6:,.0f} MB" for size in (matrix, 3 * matrix, task))
     return (
-        f"{num_features} features of {count_text(num_songs, 'song')} take {matrix / 1e9:,.2f} GB in the object "
-        f"store of a node, at most {3 * matrix / 1e9:,.2f} GB in the job, and {task / 1e9:,.2f} GB in each task"
+        f"{num_features} features of {count_text(num_songs, 'song')} take {in_store} in the object store of a node, at "
+        f"most {in_job} in the job, and {in_task} in each task"
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from genrescale.baselines.extractors import Extractor
-from genrescale.data.features import Audio, FeatureTable, feature_files, read_features, write_features
+from genrescale.data.features import Audio, FeatureTable, feature_files, features_path, read_features, write_features
 from genrescale.data.manifest import Manifest
 from genrescale.data.summary import read_summary
 from genrescale.storage.lease import writing
@@ -39,6 +39,8 @@ def feature_matrix(manifest: Manifest, rows: np.ndarray, extractor: Extractor, e
         if song in known:
             value_NF[i] = known[song]
     if not len(missing):
+        if not Store(manifest.uri).exists(features_path(extractor.name, manifest.version)):
+            _keep(manifest, extractor, known, audio)  # under the name of this version of the corpus
         return value_NF
     due = time.monotonic() + SAVE_S
     with Progress(f"baselines: {extractor.name}", len(missing), "songs") as progress:

@@ -17,7 +17,14 @@ from rich.table import Table
 
 from genrescale.display.text import count_text, csv_bytes
 from genrescale.report.axes import AxisLine, Run, axis_lines, list_runs
-from genrescale.report.baselines import BaselineLine, baseline_paths, floor_gaps, floor_words, read_baselines
+from genrescale.report.baselines import (
+    BaselineLine,
+    answer_baselines,
+    baseline_paths,
+    floor_gaps,
+    floor_words,
+    read_baselines,
+)
 from genrescale.report.checks import ConfigDifference, config_values, facts, notes, planned_only
 from genrescale.report.curves import Begun, CurveLine, begun_runs, curve_lines, read_curves
 from genrescale.report.figure import scaling_png
@@ -87,8 +94,12 @@ def _left_out(refused: Mapping[str, str]) -> list[str]:
     return [f"{count_text(len(refused), 'result row')} left out that cannot be read: {'; '.join(refused.values())}."]
 
 
-def _other_answer(lines: list[Line], main: Metric, songs: TestSongs, search: Searched | None) -> Answer:
-    """What is said where no two families can be compared: what was searched, if no grid was planned."""
+def _other_answer(
+    lines: list[Line], main: Metric, songs: TestSongs, search: Searched | None, baselines: list[BaselineLine]
+) -> Answer:
+    """What is said where no two families can be compared: what was searched, or baselines, if no grid was planned."""
+    if baselines and not lines and not search:
+        return answer_baselines(baselines, main)
     return answer_searched(search) if search and not lines else answer_alone(lines, main, songs)
 
 
@@ -121,7 +132,7 @@ def build_report(
     search = None if compared else searched(read_search(files))
     tables = read_curves(files, planned_only(trials))
     main = main_metric(metrics)
-    told = answer(compared_families, fits, crossed, main) or _other_answer(lines, main, songs, search)
+    told = answer(compared_families, fits, crossed, main) or _other_answer(lines, main, songs, search, baselines)
     return Report(
         uri=files.uri,
         trials=trials,

@@ -13,6 +13,7 @@ from genrescale.display.text import count_text
 from genrescale.report.songs import TestSongs
 from genrescale.report.tables import Line
 from genrescale.report.trials import TrialOutcome
+from genrescale.report.words import Answer
 from genrescale.results.baseline import (
     FLOOR,
     BaselineRow,
@@ -114,6 +115,14 @@ def _failures(files: Store, sizes: set[int]) -> list[str]:
         f"No {name} at {', '.join(f'{size:,}' for size in sizes)} songs: it failed ({error})."
         for (name, error), sizes in errors.items()
     ]
+
+
+def answer_baselines(lines: Sequence[BaselineLine], metric: Metric) -> Answer:
+    """What the baselines of the largest size score, where there is no model to compare them with."""
+    top = [line for line in lines if line.size == max(line.size for line in lines)]
+    figures = ", ".join(f"{line.name} {line.text(metric)}" for line in top)
+    at = f"with {count_text(top[0].size, 'song')}"
+    return Answer("Baselines, and no model yet", f"{metric.label} {at}: {figures}.", ())
 
 
 @dataclass(frozen=True)
