@@ -48,6 +48,9 @@ from genrescale.training.outputs import outputs_of
 from genrescale.training.select import select_data
 
 
+_NAMES = 400  # bytes of a song's key, checksum and length in the job, counted
+
+
 class Each(Protocol):
     """``distribute.Tasks``, or what does the same without Ray."""
 
@@ -236,7 +239,7 @@ def memory_text(num_songs: int, num_features: int, trees: bool) -> str:
     matrix = 4 * num_songs * num_features
     # linear: one copy, standardised; trees: one of the features, and by tag bins of a byte, gradients, scores, labels
     task = num_songs * (num_features + 32) if trees else 64 * num_songs
-    in_store, in_job, in_task = (f"{size / 1e6:,.0f} MB" for size in (matrix, 3 * matrix, task))
+    in_store, in_job, in_task = (f"{size / 1e6:,.0f} MB" for size in (matrix, 3 * matrix + _NAMES * num_songs, task))
     return (
         f"{num_features} features of {count_text(num_songs, 'song')} take {in_store} in the object store of a node, at "
         f"most {in_job} in the job, and {in_task} in each task"

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.toy_features import Looking, one_by_one, pitched_corpus
 
-from genrescale.audio import Tag, Vocabulary
+from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Tag, Vocabulary
+from genrescale.baselines.embeddings import Embeddings
 from genrescale.baselines.linear import Setting, choose, linear_scores, settings_for, standardise, validation_scores
 from genrescale.baselines.run import Ended, baselines_of, memory_text, run_baselines
 from genrescale.baselines.targets import Target, joint_targets, single_targets
@@ -20,7 +22,10 @@ from genrescale.baselines.trees import TreeDials, grow
 from genrescale.config import DataConfig, RunConfig
 from genrescale.config.baselines import BaselinesConfig
 from genrescale.data.manifest import Manifest
+from genrescale.export.published import PUBLISHED_CROP_LEN, load_frozen
 from genrescale.metrics import macro_pr_auc, macro_roc_auc, rmse
+from genrescale.models import build_model
+from genrescale.models.parts.head import head_inputs
 from genrescale.results import read_scores
 from genrescale.results.baseline import finished_baselines, read_baseline, read_baseline_failures
 from genrescale.storage.store import Store
@@ -277,6 +282,42 @@ def test_weights_that_are_not_there_end_nothing(pitched: Manifest, tmp_path: Pat
 def test_memory_is_told_by_counting_arrays():
     text = memory_text(1_000_000, 151, trees=True)
     assert text == (
-        "151 features of 1,000,000 songs take 604 MB in the object store of a node, at most 1,812 MB in the job, and "
+        "151 features of 1,000,000 songs take 604 MB in the object store of a node, at most 2,212 MB in the job, and "
         "183 MB in each task"
     )
+
+
+# Embeddings
+
+
+def test_a_published_models_embeddings_are_the_input_of_its_head_averaged_over_windows(tmp_path: Path):
+    torch.manual_seed(0)
+    model = build_model("fcn", 50).eval()
+    torch.save(model.state_dict(), tmp_path / "best.pth")
+    frozen = load_frozen("fcn", Store(str(tmp_path / "best.pth")))
+    frozen = replace(frozen, crop_len=int(29 * SAMPLE_RATE))
+    extractor = Embeddings(frozen)
+    pcm_T = np.random.default_rng(0).integers(-9000, 9000, 59 * SAMPLE_RATE).astype(np.int16)
+    found_D = extractor.vector(pcm_T)
+    with torch.inference_mode(), head_inputs(model, 50) as parts:
+        model(torch.from_numpy(pcm_T[: 58 * SAMPLE_RATE].reshape(2, -1)).float() * PCM_SCALE)
+    np.testing.assert_allclose(found_D, parts[0].mean(dim=0).numpy(), rtol=1e-4, atol=1e-5)
+    assert len(extractor.columns) == len(found_D)
+    assert extractor.name == f"embedding-{frozen.sha256[:12]}"
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path):
+    torch.save(build_model("crnn", 50).state_dict(), tmp_path / "crnn.pth")
+    with pytest.raises(ValueError, match="fcn"):
+        load_frozen("fcn", Store(str(tmp_path / "crnn.pth")))
+
+
+def test_embeddings_are_a_baseline_of_their_own(pitched: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    torch.save(build_model("fcn", 50).state_dict(), tmp_path / "best.pth")
+    config = BaselinesConfig(floor=False, embeddings={"fcn": str(tmp_path / "best.pth")})
+    monkeypatch.setitem(PUBLISHED_CROP_LEN, "fcn", 29 * SAMPLE_RATE)
+    monkeypatch.setattr(Embeddings, "vector", lambda self, pcm_T: np.full(len(self.columns), pcm_T.std(), np.float32))
+    (row,) = trained(pitched, Store(str(tmp_path / "out")), sizes=(8,), config=config).rows
+    assert row.name == "linear on fcn"
+    assert [path.name[:10] for path in Path(pitched.uri, "features").glob("embedding-*")] == ["embedding-"]
