@@ -47,7 +47,6 @@ from genrescale.telemetry.terminal import say
 from genrescale.training.outputs import outputs_of
 from genrescale.training.select import select_data
 
-
 _NAMES = 400  # bytes of a song's key, checksum and length in the job, counted
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from genrescale.baselines.distribute import Tasks, extract_vectors
 from genrescale.baselines.run import Ended, baselines_of, memory_text, run_baselines
 from genrescale.config import DataConfig, RunConfig
 from genrescale.config.baselines import BaselinesConfig
@@ -27,8 +28,6 @@ def train_baselines(
 
     A baseline that fails is told, and noted beside the rows: the others go on.
     """
-    from genrescale.baselines.distribute import Tasks, extract_vectors
-
     runs = [_run(data, size, seed) for size in sorted(sizes)]
     return run_baselines(baselines_of(config), runs, manifest, files, extract_vectors, Tasks(), claim)
 

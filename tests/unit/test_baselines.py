@@ -83,8 +83,8 @@ def test_shuffled_labels_teach_nothing():
 def test_a_tag_alone_and_a_value_are_learnt_and_stay_within_0_and_1():
     train, other = clouds(300, 0), clouds(300, 1)
     x_NF, x_MF = standardise(train[0], other[0])
-    for kind, columns in (("classify", (0,)), ("regress", (0,))):
-        score_M1 = linear_scores(Target(kind, columns), x_NF, train[1], x_MF, Setting(1.0, False))
+    for target in (Target("classify", (0,)), Target("regress", (0,))):
+        score_M1 = linear_scores(target, x_NF, train[1], x_MF, Setting(1.0, False))
         assert score_M1.shape == (300, 1)
         assert score_M1.min() >= 0
         assert score_M1.max() <= 1

@@ -175,7 +175,9 @@ GROUPS: dict[str, Any] = {
     **{name: getattr(SWEEP, name) for name in ("site", "shards", "synthesis", "search", "baselines")},
     "columns": SHARDING.columns,
 }
-_SETTING = re.compile(r"(?<![\w./-])(?:run\.)?(data|optim|augment|init|contrast|site|shards|synthesis|columns|baselines)\.(\w+)")
+_SETTING = re.compile(
+    r"(?<![\w./-])(?:run\.)?(data|optim|augment|init|contrast|site|shards|synthesis|columns|baselines)\.(\w+)"
+)
 _FILE_ENDINGS = ("json", "parquet")
 
 

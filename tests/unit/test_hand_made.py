@@ -43,8 +43,8 @@ def test_a_brighter_and_louder_sound_has_the_higher_centre_and_loudness():
 
 
 def test_a_chord_fits_its_mode_better_than_the_other():
-    major = sum(tone(hertz) for hertz in (261.63, 329.63, 392.0)) / 3  # C E G
-    minor = sum(tone(hertz) for hertz in (261.63, 311.13, 392.0)) / 3  # C E flat G
+    major = np.mean([tone(hertz) for hertz in (261.63, 329.63, 392.0)], axis=0)  # C E G
+    minor = np.mean([tone(hertz) for hertz in (261.63, 311.13, 392.0)], axis=0)  # C E flat G
     in_major, in_minor = hand_made(major), hand_made(minor)
     assert in_major["key_major"] - in_major["key_minor"] > in_minor["key_major"] - in_minor["key_minor"]
 
