@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from genrescale.data.features import FEATURES, feature_files
 from genrescale.data.manifest import MANIFEST_PATH, PAGE_PATH
 from genrescale.data.quarantine import QUARANTINE_PATH
 from genrescale.data.sharding.lengths import ODD_LENGTHS_PATH
@@ -24,6 +25,7 @@ from genrescale.data.sharding.plan import PLAN_PATH
 from genrescale.data.synthesis.write import FACTS_FILE, SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE
 from genrescale.data.takedowns import TAKEDOWNS_PATH
 from genrescale.results import PLANNED_PATH, finished_runs, read_planned
+from genrescale.results.baseline import BASELINES, finished_baselines
 from genrescale.results.search import SEARCH_PATH
 from genrescale.storage.errors import OutsideError, StoreError
 from genrescale.storage.json_bytes import JSON_BYTES, read_json
@@ -36,6 +38,7 @@ MAX_DEPTH = 4  # levels of folders in which sweeps and corpora are searched
 # The file that marks a folder as a corpus or sweep is deleted last, so that an interrupted deletion can be repeated.
 CORPUS_FILES = (
     PAGE_PATH,
+    FEATURES,
     "shards",
     "manifest",
     QUARANTINE_PATH,
@@ -121,8 +124,9 @@ def is_corpus(files: Store) -> bool:
 
 
 def is_sweep(files: Store) -> bool:
-    """Whether a sweep was planned, a search begun, a sweep's songs were synthesised, or a run has begun here."""
-    return files.exists(PLANNED_PATH) or files.exists(SEARCH_PATH) or synthesised(files) or bool(begun_runs(files))
+    """Whether a sweep was planned, a search begun, songs were synthesised, a run begun or a baseline trained here."""
+    planned = files.exists(PLANNED_PATH) or files.exists(SEARCH_PATH) or synthesised(files)
+    return planned or bool(begun_runs(files)) or bool(finished_baselines(files))
 
 
 def synthesised(files: Store) -> bool:
@@ -163,7 +167,7 @@ def _read_dict(files: Store, path: str) -> dict[str, Any]:
 
 def describe_corpus(store: Store, path: str) -> CorpusItem:
     files = store.child(path) if path else store
-    summary, sizes = _summary(files), files.sizes("shards")
+    summary, sizes = _summary(files), files.sizes("shards") | files.sizes(FEATURES)
     current = [summary["version"]] if summary else []
     return CorpusItem(
         path=path,
@@ -196,7 +200,7 @@ def describe_sweep(store: Store, path: str) -> SweepItem:
 def sweep_files(files: Store) -> tuple[str, ...]:
     """List the files of the sweep at ``files`` in the order of deletion; the one that marks it as a sweep is last."""
     songs = (*SONG_FILES, FACTS_FILE) if synthesised(files) else ()
-    found = (*REPORTS, "evaluations", "failures.json", "search", "tune", *songs, "checkpoints", "runs")
+    found = (*REPORTS, "evaluations", "failures.json", "search", "tune", *songs, "checkpoints", BASELINES, "runs")
     return (*found, SEARCH_PATH, PLANNED_PATH)
 
 
@@ -249,8 +253,8 @@ def deletion(files: Store, what: str, version: str = "", run: str = "") -> Delet
 
     ``sweep`` keeps an embedded corpus, because other sweeps may use it. ``checkpoints`` are those of finished runs,
     because an unfinished run continues from its own, or those of ``run``, finished or not. ``version`` is an earlier
-    version of a corpus: its tables are deleted, the shards stay. Raises ValueError for a combination that does not
-    exist.
+    version of a corpus: its tables and features are deleted, the shards stay. Raises ValueError for a combination
+    that does not exist.
     """
     if what not in WHATS:
         raise ValueError(f"delete={what!r} is none of {list(WHATS)}")
@@ -262,7 +266,8 @@ def deletion(files: Store, what: str, version: str = "", run: str = "") -> Delet
     if not (is_corpus(files) if kind == "corpus" else is_sweep(files)):
         raise ValueError(f"{files.uri} is not a {kind}: it holds no files of one, finished or begun")
     if what == "version":
-        candidates = [_version_path(files, version)]
+        features = [path for path in feature_files(files) if path.endswith(f"-{version}.parquet")]
+        candidates = [*features, _version_path(files, version)]
     elif what == "checkpoints":
         candidates = [f"checkpoints/{run_id}" for run_id in _ids(files, run)]
     else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genrescale.config import AugmentConfig, DataConfig, OptimConfig
+from genrescale.config.baselines import BaselinesConfig
 from genrescale.config.search import SearchConfig
 
 FAMILIES = ("waveform", "spectrogram")  # what a sweep compares unless it says otherwise: any of MODELS
@@ -18,7 +19,8 @@ class SweepConfig:
     Every family is trained at every size with every seed. Sizes below the largest take the first
     ``seeds_below_largest`` seeds only (0: all), where the largest is the question. The ``lrs`` and layer counts are
     tried at the smallest size with the first seed, one axis at a time. ``dials`` are the models' other dials, by
-    family. ``search`` varies any other numbers of the recipe.
+    family. ``search`` varies any other numbers of the recipe. ``baselines`` are trained at
+    every size before the runs.
     """
 
     families: list[str] = field(default_factory=lambda: list(FAMILIES))
@@ -36,6 +38,7 @@ class SweepConfig:
     loss_dials: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
     search: SearchConfig = field(default_factory=SearchConfig)
+    baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
 
     def __post_init__(self) -> None:
         for name in ("families", "sizes", "seeds"):

@@ -7,18 +7,23 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genrescale.audio import Tag, Vocabulary, len_to_seconds
+from torch import nn
+
+from genrescale.audio import Tag, Vocabulary, len_to_seconds, seconds_to_len
 from genrescale.config.published import Published
 from genrescale.export import ModelSpec, export_model, export_pretrained
 from genrescale.export.card import Origin
-from genrescale.models import PRETEXTS, build_model, fixed_crop_len
+from genrescale.models import MODELS, PRETEXTS, build_model, fixed_crop_len
+from genrescale.models.parts.head import head_name
 from genrescale.models.pretrained import Loaded, load_published, published_dials
 from genrescale.models.published.tags import PUBLISHED_TAGS
 from genrescale.storage.store import Store
 
+_FROZEN_TAGS = 2  # of a head that is not used; no layer of a published model has so few outputs
 # Window length, in samples at 16 kHz, of each architecture's published weights (Won 2020; MTG-Jamendo; AST).
 PUBLISHED_CROP_LEN = {
     "fcn": 464_000,
@@ -72,6 +77,38 @@ def import_published(published: Published, checkpoint: Store, to: Store) -> str:
     else:
         export_pretrained(to, model, published.model, dials, crop_s, origin)
     return f"{to.uri}: {loaded}"
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """A published model whose outputs are not asked for, only what it hears: the input (D,) of its head.
+
+    ``num_tags`` are those that it was built with, of which its head has its name. ``crop_len`` is its window's length.
+    """
+
+    model: nn.Module
+    num_tags: int
+    crop_len: int
+    sha256: str
+
+
+def load_frozen(name: str, checkpoint: Store) -> Frozen:
+    """Load a published checkpoint as the model ``name``, all but its head, in evaluation mode.
+
+    Raises ValueError for an unknown model, and, with the list, if an array of its body has no counterpart.
+    """
+    if name not in MODELS:
+        raise ValueError(f"model {name!r} is none of {sorted(MODELS)}")
+    with _local(checkpoint) as path:
+        dials = published_dials(name, path, {})
+        model = build_model(name, _FROZEN_TAGS, **dials)
+        loaded = load_published(model, path)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    head = head_name(model, _FROZEN_TAGS)
+    foreign = [array for array in (*loaded.missing, *loaded.wrong_shape) if not array.startswith(f"{head}.")]
+    if foreign or loaded.unexpected:
+        raise ValueError(f"{checkpoint.uri} does not fit {name} with {dials}: {loaded}")
+    return Frozen(model.eval(), _FROZEN_TAGS, seconds_to_len(_crop_s(Published(checkpoint.uri, name), dials)), sha256)
 
 
 def _remedy(published: Published, loaded: Loaded) -> str:

@@ -10,13 +10,21 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from rich.console import Console
 from rich.table import Table
 
 from genrescale.display.text import count_text, csv_bytes
 from genrescale.report.axes import AxisLine, Run, axis_lines, list_runs
+from genrescale.report.baselines import (
+    BaselineLine,
+    answer_baselines,
+    baseline_paths,
+    floor_gaps,
+    floor_words,
+    read_baselines,
+)
 from genrescale.report.checks import ConfigDifference, config_values, facts, notes, planned_only
 from genrescale.report.curves import Begun, CurveLine, begun_runs, curve_lines, read_curves
 from genrescale.report.figure import scaling_png
@@ -57,6 +65,7 @@ class Report:
     families: list[str]
     lines: list[Line]
     baseline: Baseline | None
+    baselines: list[BaselineLine]
     differences: list[Difference]
     fits: list[FamilyFit]
     crossings: list[Crossing]
@@ -73,6 +82,11 @@ class Report:
     failures: dict[str, str]
     search: Searched | None = None
 
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes of the comparison, largest first."""
+        return sorted({line.size for line in (*self.lines, *self.baselines)}, reverse=True)
+
 
 def _left_out(refused: Mapping[str, str]) -> list[str]:
     if not refused:
@@ -80,9 +94,21 @@ def _left_out(refused: Mapping[str, str]) -> list[str]:
     return [f"{count_text(len(refused), 'result row')} left out that cannot be read: {'; '.join(refused.values())}."]
 
 
-def _other_answer(lines: list[Line], main: Metric, songs: TestSongs, search: Searched | None) -> Answer:
-    """What is said where no two families can be compared: what was searched, if no grid was planned."""
+def _other_answer(
+    lines: list[Line], main: Metric, songs: TestSongs, search: Searched | None, baselines: list[BaselineLine]
+) -> Answer:
+    """What is said where no two families can be compared: what was searched, or baselines, if no grid was planned."""
+    if baselines and not lines and not search:
+        return answer_baselines(baselines, main)
     return answer_searched(search) if search and not lines else answer_alone(lines, main, songs)
+
+
+def _with_floor(
+    told: Answer, lines: list[Line], baselines: list[BaselineLine], main: Metric, songs: TestSongs
+) -> Answer:
+    """The answer, and which families are below the linear floor."""
+    lead, points = floor_words(floor_gaps(lines, baselines, main, songs))
+    return replace(told, lead=f"{told.lead} {lead}".strip(), points=(*points, *told.points))
 
 
 def build_report(
@@ -95,7 +121,8 @@ def build_report(
     """
     trials, errors, refused = read_trials(files, compared)
     grid = [trial for trial in trials if trial.planned.axis == "grid"]
-    metrics, songs = shown_metrics(planned_only(trials)), songs or TestSongs(files)
+    baselines, baseline_notes = read_baselines(files, trials)
+    metrics, songs = shown_metrics([*planned_only(trials), *baselines]), songs or TestSongs(files)
     songs.forget_missing()
     families, lines = order_families(grid), comparison_lines(grid, metrics)
     compared_families = differences(lines, metrics, songs)
@@ -105,6 +132,7 @@ def build_report(
     search = None if compared else searched(read_search(files))
     tables = read_curves(files, planned_only(trials))
     main = main_metric(metrics)
+    told = answer(compared_families, fits, crossed, main) or _other_answer(lines, main, songs, search, baselines)
     return Report(
         uri=files.uri,
         trials=trials,
@@ -113,6 +141,7 @@ def build_report(
         families=families,
         lines=lines,
         baseline=baseline(grid, songs),
+        baselines=baselines,
         differences=compared_families,
         fits=fits,
         crossings=crossed,
@@ -120,8 +149,8 @@ def build_report(
         layer_lines=axis_lines(trials, "layers", metrics),
         curves=curve_lines(grid, tables),
         begun=begun_runs(trials, tables),
-        answer=answer(compared_families, fits, crossed, main) or _other_answer(lines, main, songs, search),
-        notes=[*_left_out(refused), *notes(trials, lines, differ)],
+        answer=_with_floor(told, lines, baselines, main, songs),
+        notes=[*_left_out(refused), *notes(trials, lines, differ), *baseline_notes],
         facts=facts(trials),
         same_config=same,
         config_differences=differ,
@@ -132,7 +161,7 @@ def build_report(
 
 
 def table_csv(report: Report) -> bytes:
-    """One line per family and size: ``missing`` if no run finished, empty if a value is undefined."""
+    """One line per family and size, then the baselines; ``missing`` if no run finished, empty if undefined."""
     header = ["family", "size", "seeds_planned", "seeds_finished"]
     header += [f"{metric.key}_{part}" for metric in report.metrics for part in ("mean", "sd", "seeds")]
     rows = []
@@ -142,6 +171,10 @@ def table_csv(report: Report) -> bytes:
             cell = line.cells[metric.key]
             row += [cell.mean if cell.finished else MISSING, cell.spread, len(cell.values)]
         rows.append(row)
+    for other in report.baselines:
+        values = [other.value(metric) for metric in report.metrics]
+        cells = [part for value in values for part in (value, None, int(value is not None))]
+        rows.append([other.name, other.size, 1, 1, *cells])
     return csv_bytes(header, rows)
 
 
@@ -168,7 +201,11 @@ def write_report(
     """Build the report and write REPORT_FILES beside the sweep's plan, or into a folder below it."""
     report = build_report(files, compared, songs)
     panels = [
-        ([fit for fit in report.fits if fit.metric == metric], [c for c in report.crossings if c.metric == metric])
+        (
+            [fit for fit in report.fits if fit.metric == metric],
+            [c for c in report.crossings if c.metric == metric],
+            baseline_paths(report.baselines, metric),
+        )
         for metric in report.metrics
         if any(fit.points for fit in report.fits if fit.metric == metric)
     ]
@@ -211,12 +248,14 @@ def format_table(report: Report) -> str:
     table = Table(title="Mean ± standard deviation over seeds", title_justify="left")
     for name in ("Family", "Songs", *(metric.label for metric in report.metrics), "Seeds"):
         table.add_column(name, justify="left" if name == "Family" else "right")
-    for before, line in zip([None, *report.lines], report.lines, strict=False):
-        if before and before.size != line.size:
-            table.add_section()
-        cells = [line.cells[metric.key] for metric in report.metrics]
-        texts = [f"{cell.text} {cell.spread_text}".strip() for cell in cells]
-        table.add_row(line.family, f"{line.size:,}", *texts, line.seeds_text)
+    for size in report.sizes:
+        table.add_section()
+        for line in (line for line in report.lines if line.size == size):
+            cells = [line.cells[metric.key] for metric in report.metrics]
+            texts = [f"{cell.text} {cell.spread_text}".strip() for cell in cells]
+            table.add_row(line.family, f"{line.size:,}", *texts, line.seeds_text)
+        for other in (other for other in report.baselines if other.size == size):
+            table.add_row(other.name, f"{size:,}", *(other.text(metric) for metric in report.metrics), "")
     if report.baseline:
         table.add_section()
         known = report.baseline.values
@@ -224,7 +263,7 @@ def format_table(report: Report) -> str:
         table.add_row(report.baseline.name, "", *values, "")
     sink = io.StringIO()
     console = Console(file=sink, width=TERMINAL_WIDTH, highlight=False, markup=False)
-    if report.lines or not report.search:
+    if report.lines or report.baselines or not report.search:
         console.print(table)
     console.print(f"{report.answer.headline}.")
     console.print(report.answer.lead)

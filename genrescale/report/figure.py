@@ -6,6 +6,7 @@ logarithmic but the fit is linear in songs, as in Pons et al. 2018, so straight 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,10 +29,12 @@ from genrescale.display.style import (
     style,
 )
 from genrescale.display.text import song_text
+from genrescale.report.baselines import BaselinePath
 from genrescale.report.curves import CurveLine
 from genrescale.report.fits import Crossing, FamilyFit
 
 _TRAINING = (0, (2, 1.5))
+_BASELINE_DASHES = ("solid", (0, (4, 2)), (0, (1, 2)))
 _DECADE = 5.0  # values that differ by more times than this have a logarithmic axis
 
 
@@ -93,10 +96,27 @@ def _mark_crossing(axes: Axes, c: Crossing, row: int) -> None:
     )
 
 
-def draw_scaling(axes: Axes, fits: Sequence[FamilyFit], crossed: Sequence[Crossing]) -> None:
+def _draw_baselines(axes: Axes, paths: Sequence[BaselinePath], sizes: Sequence[int]) -> None:
+    """Draw each baseline as a thin grey line with its name at the end, at the sizes of the models; widen the axis."""
+    for (name, points), dashes in zip(paths, itertools.cycle(_BASELINE_DASHES), strict=False):
+        shown = [(size, value) for size, value in points if size in sizes]
+        if not shown:
+            continue
+        x, y = zip(*shown, strict=True)
+        axes.plot(x, y, color=MUTED, linewidth=0.9, linestyle=dashes, marker="_", markersize=7)
+        label = {"xytext": (0, 3), "textcoords": "offset points", "ha": "right", "fontsize": 7.5, "color": MUTED}
+        axes.annotate(name, shown[-1], **label)
+        low, high = axes.get_ylim()
+        margin = 0.06 * (max(*y, high) - min(*y, low))
+        axes.set_ylim(min(low, min(y) - margin), max(high, max(y) + margin))
+
+
+def draw_scaling(
+    axes: Axes, fits: Sequence[FamilyFit], crossed: Sequence[Crossing], baselines: Sequence[BaselinePath] = ()
+) -> None:
     """Draw one metric against songs: points for seeds, a bar at each mean, and what the points support.
 
-    That is a line with its 95 % band per family, and the crossing.
+    That is a line with its 95 % band per family, and the crossing. Baselines are thin grey lines.
     """
     metric = fits[0].metric
     sizes = sorted({size for fit in fits for size in fit.seeds_by_size})
@@ -110,6 +130,7 @@ def draw_scaling(axes: Axes, fits: Sequence[FamilyFit], crossed: Sequence[Crossi
         axes.xaxis.set_major_formatter(FuncFormatter(short_count))
         axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.25)
         _limit_values(axes, fits)
+        _draw_baselines(axes, baselines, sizes)
     else:
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=MUTED)
         axes.set_xticks([])
@@ -176,13 +197,15 @@ def draw_curves(axes: Axes, lines: Sequence[CurveLine], title: str, note: str, c
     finish(axes, title, note, "training steps")
 
 
-def scaling_png(panels: Sequence[tuple[Sequence[FamilyFit], Sequence[Crossing]]], families: Sequence[str]) -> bytes:
+def scaling_png(
+    panels: Sequence[tuple[Sequence[FamilyFit], Sequence[Crossing], Sequence[BaselinePath]]], families: Sequence[str]
+) -> bytes:
     """Draw all metrics side by side, with a legend of the families."""
     with style():
         width, height = PANEL_INCHES
         figure = Figure(figsize=(width * max(len(panels), 1), height + 0.5), layout="constrained", facecolor="white")
-        for axes, (fits, crossed) in zip(np.atleast_1d(figure.subplots(1, max(len(panels), 1))), panels, strict=False):
-            draw_scaling(axes, fits, crossed)
+        for axes, panel in zip(np.atleast_1d(figure.subplots(1, max(len(panels), 1))), panels, strict=False):
+            draw_scaling(axes, *panel)
         handles = [
             Line2D(
                 [],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from genrescale.display.html import data_uri, render_template
 from genrescale.display.style import CURVE_INCHES, DASHES, MARKERS, PANEL_INCHES, dark_svg, panel_svg
 from genrescale.display.text import count_text
+from genrescale.report.baselines import BaselinePath, baseline_paths
 from genrescale.report.checks import capped, planned_only
 from genrescale.report.curves import CurveLine
 from genrescale.report.figure import color_of, draw_curves, draw_optimum, draw_scaling
@@ -46,12 +47,15 @@ class Swatch:
     dashed: bool
 
 
-def _scaling_alt(metric: Metric, fits: Sequence[FamilyFit]) -> str:
+def _scaling_alt(metric: Metric, fits: Sequence[FamilyFit], baselines: Sequence[BaselinePath]) -> str:
     """Describe the means in the panel, for readers who cannot see it."""
     parts = []
     for fit in fits:
         means = [f"{sum(v) / len(v):.4f} at {count_text(size, 'song')}" for size, v in fit.seeds_by_size.items()]
         parts.append(f"{fit.family}: {', '.join(means) or 'no values'}")
+    for name, points in baselines:
+        values = [f"{value:.4f} at {count_text(size, 'song')}" for size, value in points]
+        parts.append(f"{name}: {', '.join(values)}")
     return f"{metric.label} ({metric.better}) against training songs. " + ". ".join(parts) + "."
 
 
@@ -67,11 +71,11 @@ def scaling_pictures(report: Report) -> list[Picture]:
         if not any(fit.points for fit in fits):
             continue
         crossed = [c for c in report.crossings if c.metric == metric]
-        several = len(crossed) > 1
+        several, paths = len(crossed) > 1, baseline_paths(report.baselines, metric)
         captions = [f"{c.first} and {c.second}: {crossing_text(c)}" if several else crossing_text(c) for c in crossed]
-        svg = panel_svg(partial(draw_scaling, fits=fits, crossed=crossed), PANEL_INCHES)
+        svg = panel_svg(partial(draw_scaling, fits=fits, crossed=crossed, baselines=paths), PANEL_INCHES)
         caption = " ".join(captions) or "One family: there is nothing to compare it with."
-        pictures.append(_picture(metric.key, svg, _scaling_alt(metric, fits), caption))
+        pictures.append(_picture(metric.key, svg, _scaling_alt(metric, fits, paths), caption))
     return pictures
 
 

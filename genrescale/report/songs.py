@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from genrescale.config.metrics import Metric
 from genrescale.metrics import macro_pr_auc, scorable_tags
 from genrescale.metrics.bootstrap import resampled_values
 from genrescale.report.trials import TrialOutcome
-from genrescale.results import ScoreTable, read_scores, run_folder
+from genrescale.results import ScoreTable, read_scores
 from genrescale.storage.store import Store
 
 _WORK = 10_000_000  # labels that are resampled for one figure of one run: a second or less
@@ -23,11 +24,23 @@ _RESAMPLES = (40, 400)
 _NORMAL = 1.96
 
 
-_Finished = tuple[str, str]  # a run id, and when the run finished ("": not yet)
+class Scored(Protocol):
+    """A run or a baseline: where its score table lies ("": nowhere yet), when it ended, and its metrics."""
+
+    @property
+    def scores_path(self) -> str: ...
+
+    @property
+    def finished_at(self) -> str: ...
+
+    def value(self, metric: Metric) -> float | None: ...
 
 
-def _finished(trial: TrialOutcome) -> _Finished:
-    return trial.planned.run_id, trial.row.finished_at if trial.row else ""
+_Finished = tuple[str, str]  # the path of a score table, and when what wrote it finished ("": not yet)
+
+
+def _finished(scored: Scored) -> _Finished:
+    return scored.scores_path, scored.finished_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +63,15 @@ class TestSongs:
         for place in [place for place, value in self._values.items() if value is None]:
             del self._values[place]
 
-    def table(self, trial: TrialOutcome) -> ScoreTable | None:
-        """The score table of a run; None if it has not finished, or its table is not there or cannot be read."""
-        run = _finished(trial)
-        if run not in self._tables:
-            self._tables[run] = self._read(run[0]) if trial.row and not trial.row.pretext else None
-        return self._tables[run]
+    def table(self, scored: Scored) -> ScoreTable | None:
+        """The score table of a run or baseline; None if there is none yet, or it is gone or cannot be read."""
+        place = _finished(scored)
+        if place not in self._tables:
+            self._tables[place] = self._read(place[0]) if place[0] else None
+        return self._tables[place]
 
     def interval(
-        self, metric: Metric, first: Sequence[TrialOutcome], second: Sequence[TrialOutcome] = ()
+        self, metric: Metric, first: Sequence[Scored], second: Sequence[Scored] = ()
     ) -> scaling.Interval | None:
         """The 95 % interval of the mean over ``first``, less that over ``second``, if other songs had been drawn.
 
@@ -81,8 +94,7 @@ class TestSongs:
         # of a few songs that are all right, or all wrong, every choice scores the same, which says nothing
         return (value - half, value + half) if half > 0 else None
 
-    def _read(self, id: str) -> ScoreTable | None:
-        path = f"{run_folder(id)}/scores.parquet"
+    def _read(self, path: str) -> ScoreTable | None:
         if not self.files.exists(path):
             return None
         try:
@@ -90,7 +102,7 @@ class TestSongs:
         except ValueError:  # of another version, or damaged: the row's figures stand, without an interval
             return None
 
-    def _resampled(self, metric: Metric, trial: TrialOutcome) -> np.ndarray | None:
+    def _resampled(self, metric: Metric, trial: Scored) -> np.ndarray | None:
         place = _finished(trial), metric.key
         if place not in self._values:
             table = self.table(trial)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from genrescale import scaling
 from genrescale.config.metrics import METRICS, Metric
-from genrescale.report.songs import TestSongs
+from genrescale.report.songs import Scored, TestSongs
 from genrescale.report.trials import MISSING, TrialOutcome
 
 UNDEFINED = "–"  # noqa: RUF001
@@ -25,10 +25,10 @@ PR_AUC, ACCURACY, VAL_LOSS = METRICS["pr_auc"], METRICS["accuracy"], METRICS["va
 TABLE_1_METRICS = (METRICS["roc_auc"], PR_AUC, METRICS["rmse"])
 
 
-def shown_metrics(trials: Sequence[TrialOutcome]) -> list[Metric]:
-    """The metrics that some finished run defines, in the paper's order; accuracy first, which has one label a song.
+def shown_metrics(trials: Sequence[Scored]) -> list[Metric]:
+    """The metrics that something finished defines, in the paper's order; accuracy first, which has one label a song.
 
-    Before a run has finished, those of the paper.
+    Before a run or baseline has finished, those of the paper.
     """
     candidates = [ACCURACY, *TABLE_1_METRICS]
     known = [metric for metric in candidates if any(trial.value(metric) is not None for trial in trials)]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from genrescale.config.metrics import Metric
-from genrescale.results import PLANNED_PATH, PlannedTrial, ResultRow, read_planned, read_sound_results
+from genrescale.results import PLANNED_PATH, PlannedTrial, ResultRow, read_planned, read_sound_results, run_folder
+from genrescale.results.baseline import finished_baselines
 from genrescale.results.search import read_search
 from genrescale.results.typed import read_typed
 from genrescale.storage.json_bytes import JSON_BYTES
@@ -52,6 +53,15 @@ class TrialOutcome:
         return f"{name}, {self.setting}" if self.setting else name
 
     @property
+    def scores_path(self) -> str:
+        """Where the score table of the run lies once it has finished; "" while there is none."""
+        return f"{run_folder(self.planned.run_id)}/scores.parquet" if self.row and not self.row.pretext else ""
+
+    @property
+    def finished_at(self) -> str:
+        return self.row.finished_at if self.row else ""
+
+    @property
     def status(self) -> str:
         return "finished" if self.row else MISSING
 
@@ -77,7 +87,8 @@ def read_trials(
     """
     rows, refused = read_sound_results(files)
     searched = {trial.run_id: trial for trial in read_search(files)} if compared is None else {}
-    if compared is None and not rows and not searched and not files.exists(PLANNED_PATH):
+    begun = rows or searched or files.exists(PLANNED_PATH)
+    if compared is None and not begun and not finished_baselines(files):
         raise ValueError(
             f"{files.uri} holds no finished run and no sweep; out= is the folder of a sweep or of jobs/train.py"
         )

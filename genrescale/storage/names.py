@@ -18,6 +18,8 @@ VERSION = re.compile("[0-9a-f]{12}")
 SONGS_PATH = re.compile(rf"manifest/{VERSION.pattern}/songs\.parquet")
 SHARDS_PATH = re.compile(rf"manifest/{VERSION.pattern}/shards(?:\.{VERSION.pattern})?\.parquet")
 CHECKSUMS_PATH = re.compile(rf"manifest/{VERSION.pattern}/checksums\.npy")
+FEATURES_PATH = re.compile(rf"features/[a-z_]+(?:-[0-9a-f]{{12}})?-{VERSION.pattern}\.parquet")
+"""Features of a corpus' songs: their kind, for embeddings the weights that made them, and the corpus version."""
 
 _OURS = (
     r"lease\.json",  # of a job that writes to the store
@@ -25,12 +27,14 @@ _OURS = (
     # a corpus
     *(r"manifest\.json", "(?:plan|quarantine|takedowns|odd_lengths)" + r"\.parquet", r"describe\.html"),
     *(rf"{_SHARD}\.(?:tar|index\.parquet)", SONGS_PATH.pattern, SHARDS_PATH.pattern, CHECKSUMS_PATH.pattern),
+    FEATURES_PATH.pattern,
     # songs that were synthesised
     *(r"audio/songs/\d{4}/song-\d+\.(?:flac|ogg|mp3)", r"audio/songs\.parquet", r"audio/vocabulary\.json"),
     r"(?:audio/)?synthesis\.json",
     # a sweep; Ray and DeepSpeed write below tune/ and checkpoints/ID
     *(r"(?:sweep|failures|search)\.json", r"search/optuna\.log", r"search\.csv"),
     *(r"report\.html", r"figure\.png", r"(?:table|runs)\.csv"),
+    *(rf"baselines/{_RUN}/(?:result\.json|scores\.parquet)", r"baselines/failures\.json"),
     *(rf"(?:runs|checkpoints)/{_RUN}/.+", "tune/.+", r"evaluations/[^/]+/[^/]+\.(?:csv|json|png|parquet|html)"),
 )
 _PART = re.compile(r"((?:.*/)?)\.([^/]+)\.[0-9a-f]{8}\.part")

@@ -5,8 +5,6 @@ Shapes: T samples, C windows, S seconds, K tags, D dimensions of an embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +17,7 @@ from genrescale.data.reading.plan import SCORE_GROUP, ScorePlan
 from genrescale.export import Exported
 from genrescale.losses import probabilities
 from genrescale.models import fixed_crop_len
-from genrescale.models.parts.head import head_name
+from genrescale.models.parts.head import head_inputs
 from genrescale.models.parts.transformer import TransformerLayer
 
 MAX_WHOLE_S = 600.0
@@ -64,7 +62,7 @@ def tag_clip(exported: Exported, clip: Clip, embed: bool = False, whole: bool = 
     starts_C = np.concatenate([plan.crops(0, group).starts_n for group in range(plan.num_groups)])
     embedding_D = None
     if embed:
-        with _head_inputs(exported) as parts_CD:
+        with head_inputs(exported.model, len(exported.vocabulary)) as parts_CD:
             score_CK = window_scores(exported, clip.pcm_T, starts_C)
         embedding_D = torch.cat(parts_CD).double().mean(dim=0).float().numpy()
     else:
@@ -78,18 +76,6 @@ def tag_clip(exported: Exported, clip: Clip, embed: bool = False, whole: bool = 
         whole_K=_whole(exported, clip) if whole else None,
         embedding_D=embedding_D,
     )
-
-
-@contextmanager
-def _head_inputs(exported: Exported) -> Iterator[list[Tensor]]:
-    """Collect the inputs of the output layer during the block, one tensor for each forward pass."""
-    parts: list[Tensor] = []
-    head = exported.model.get_submodule(head_name(exported.model, len(exported.vocabulary)))
-    handle = head.register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0].float().cpu()))
-    try:
-        yield parts
-    finally:
-        handle.remove()
 
 
 def tags_by_second(exported: Exported, pcm_T: np.ndarray) -> np.ndarray:

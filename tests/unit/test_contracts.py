@@ -38,13 +38,24 @@ def test_the_package_keeps_its_contracts(copy: Path):
     ("module", "imported", "contract"),
     [
         ("data.upkeep.planted", "ray.data", "Ray: launch and the named modules, nowhere else"),
+        ("baselines.planted", "ray", "Ray: launch and the named modules, nowhere else"),
+        ("training.planted", "genrescale.baselines", "Imports go down only"),
         ("training.planted", "genrescale.data.tasks", "Below launch, no Ray, not even through another module"),
         ("training.planted", "deepspeed", "DeepSpeed: the engine, nowhere else"),
         ("launch.planted", "hydra", "Hydra: jobs, nowhere in the package"),
         ("storage.planted", "genrescale.results", "Imports go down only"),
         ("data.planted", "genrescale.audio", "Inside data, imports go down only"),  # it has no layer
     ],
-    ids=["ray", "ray through another module", "deepspeed", "hydra", "upward", "no layer"],
+    ids=[
+        "ray",
+        "ray in baselines",
+        "baselines",
+        "ray through another module",
+        "deepspeed",
+        "hydra",
+        "upward",
+        "no layer",
+    ],
 )
 def test_a_planted_import_breaks_its_contract(copy: Path, module: str, imported: str, contract: str):
     planted = copy / "genrescale" / f"{module.replace('.', '/')}.py"

@@ -172,10 +172,12 @@ def test_a_command_composes_and_its_settings_are_accepted(job: str, overrides: l
 SWEEP, SHARDING = settings_of("scale_sweep", ["sweep=demo"]), settings_of("shard_corpus", ["audio=a", "out=b"])
 GROUPS: dict[str, Any] = {
     **{field.name: getattr(RunConfig(), field.name) for field in dataclasses.fields(RunConfig)},
-    **{name: getattr(SWEEP, name) for name in ("site", "shards", "synthesis", "search")},
+    **{name: getattr(SWEEP, name) for name in ("site", "shards", "synthesis", "search", "baselines")},
     "columns": SHARDING.columns,
 }
-_SETTING = re.compile(r"(?<![\w./-])(?:run\.)?(data|optim|augment|init|contrast|site|shards|synthesis|columns)\.(\w+)")
+_SETTING = re.compile(
+    r"(?<![\w./-])(?:run\.)?(data|optim|augment|init|contrast|site|shards|synthesis|columns|baselines)\.(\w+)"
+)
 _FILE_ENDINGS = ("json", "parquet")
 
 

@@ -15,6 +15,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.data.quarantine import read_quarantine
 from genrescale.data.sharding.scan import read_members
 from genrescale.data.upkeep.verify import altered_seconds, fact_differences, verify_shard
+from genrescale.data.upkeep.verify_features import features_line
 from genrescale.storage.store import Store
 from genrescale.telemetry.terminal import printable
 
@@ -88,6 +89,7 @@ def _song_lines(manifest: Manifest, row: int) -> Iterator[str]:
     yield f"labels: {_labels_text(manifest, row)}"
     yield f"artist: {song['artist'] or 'not known'}"
     yield f"source: {song['path']}"
+    yield from features_line(manifest, song["key"])
     yield f"audio: {path}, bytes {song['offset']} to {end}, {len_to_seconds(song['num_samples']):.2f} s"
     store = Store(manifest.uri)
     if not store.exists(path):

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from genrescale.audio import Vocabulary
 from genrescale.data.checksums import gather_checksums
+from genrescale.data.features import keep_features
 from genrescale.data.manifest import PARTS, SONG_SCHEMA, Manifest, write_manifest
 from genrescale.data.sharding.plan import PLAN_PATH
 from genrescale.data.summary import check_part
@@ -87,6 +88,8 @@ def _mix(manifests: Sequence[Manifest], out: Store) -> tuple[Manifest, list[Left
     order = _interleaved(songs["split"].to_numpy(), songs["order"].to_numpy(), [len(table) for table in tables])
     songs = songs.set_column(SONG_SCHEMA.get_field_index("order"), SONG_SCHEMA.field("order"), pa.array(order))
     settings = {**first.settings, PARTS: parts}
+    keys = set(songs["key"].to_pylist())
+    keep_features(out, keys.__contains__)  # of an earlier mix, with songs that were taken down since
     mix = write_manifest(
         *(out, songs, np.concatenate(labels), pa.concat_tables(shards), first.vocabulary, settings),
         checksums=np.concatenate(checksums),

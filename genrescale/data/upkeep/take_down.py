@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from genrescale.audio import PCM_DTYPE, Clip, Song
 from genrescale.data.checksums import gather_checksums
+from genrescale.data.features import keep_features
 from genrescale.data.index import ShardIndex, crc32, index_from_bytes, index_path, index_to_bytes
 from genrescale.data.manifest import PAGE_PATH, SHARD_SCHEMA, Manifest, read_manifest, write_manifest
 from genrescale.data.quarantine import Quarantined, read_quarantine, write_quarantine
@@ -76,6 +77,7 @@ def _take_down(store: Store, keys: Sequence[str], reason: str, lease: Lease) -> 
     lease.check()
     columns = {"key": list(takedowns), "reason": list(takedowns.values())}
     store.write_bytes(TAKEDOWNS_PATH, table_bytes(pa.table(columns, schema=TAKEDOWN_SCHEMA)))
+    keep_features(store, lambda key: key not in takedowns)
     if page_deleted := bool(shards) and store.exists(PAGE_PATH):
         store.delete(PAGE_PATH)
     indexes = {shard: _rewrite(store, manifest, shard, takedowns, lease) for shard in shards}

@@ -33,6 +33,7 @@ class Remedy(Enum):
         "again with the settings it had, and they are no longer extra)"
     )
     MANIFEST = "run jobs/shard_corpus.py again with the settings it had: it writes the manifest anew from the indexes"
+    FEATURES = "delete the files of features named here: jobs/baselines.py, or the next sweep, makes them anew"
     DRIFT = (
         "shards and manifest are of different corpora: shard again, with the labels you mean, into a folder that holds "
         "nothing but takedowns.parquet (if there is one)"

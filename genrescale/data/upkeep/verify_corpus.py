@@ -18,6 +18,7 @@ from genrescale.data.upkeep.verify import (
     verify_exclusions,
     verify_manifest,
 )
+from genrescale.data.upkeep.verify_features import verify_features
 from genrescale.storage.lease import writing
 from genrescale.storage.store import Store
 from genrescale.telemetry.progress import Progress
@@ -80,7 +81,7 @@ def _verify_corpus(manifest: Manifest, shards: Sequence[int], deep: bool, rebuil
             rebuilt |= {done.shard: done.index_sha256} if done.index_sha256 else {}
             progress.advance(note=f"{len(problems)} problems" if problems else "")
     manifest = with_indexes(manifest, rebuilt)
-    problems.update(verify_manifest(manifest), verify_exclusions(manifest))
+    problems.update(verify_manifest(manifest), verify_exclusions(manifest), verify_features(manifest))
     return VerifiedCorpus(
         manifest,
         len(shards),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from genrescale.config import SiteConfig
 from genrescale.config.sweep import SweepConfig
 from genrescale.data.manifest import Manifest
+from genrescale.launch.baselines import train_baselines
 from genrescale.launch.capacity import Node
 from genrescale.launch.listing import foretell, format_trials
 from genrescale.launch.search.run import Planned, SearchOutcome, listed_trials, plan_search, run_search, tuned
@@ -22,6 +23,7 @@ from genrescale.launch.sweep import (
 )
 from genrescale.results.changes import show_outdated
 from genrescale.results.search import OVER, SearchTrial, best_trials, read_search
+from genrescale.storage.lease import claim
 from genrescale.storage.store import Store
 
 UNTRAINED = "search.then=scale trains the sizes of the sweep with the best values"
@@ -78,6 +80,7 @@ class SweepPlan:
 
     def run(self, rerun: bool) -> Ended:
         """Search, and train the grid, on the connected Ray cluster; what has finished before is not done again."""
+        self._train_baselines()
         if known := listed_trials(self.brackets) if self.brackets else self.trials:
             foretell(known, self.site)
         if not self.brackets:
@@ -88,6 +91,12 @@ class SweepPlan:
         trials = plan_checked(self.sweep, self.site, self.manifest, tuned(self.sweep, searched.best))
         show_outdated(Store(self.site.out), planned_trials(trials), allowed=rerun)
         return Ended(searched, run_sweep(trials, self.site))
+
+    def _train_baselines(self) -> None:
+        """What they score is told by the report; one that fails ends nothing."""
+        sweep, files = self.sweep, Store(self.site.out)
+        right = claim(files)
+        train_baselines(sweep.baselines, sweep.sizes, sweep.data, sweep.seeds[0], self.manifest, files, right)
 
 
 def plan_sweep(sweep: SweepConfig, site: SiteConfig, manifest: Manifest) -> SweepPlan:

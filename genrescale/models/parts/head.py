@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def head_name(model: nn.Module, num_tags: int) -> str:
@@ -28,6 +30,18 @@ def head_bias(model: nn.Module, num_tags: int) -> nn.Parameter:
     if not isinstance(head.bias, nn.Parameter):
         raise ValueError(f"the head of {type(model).__name__}, {name or 'itself'}, has no bias to set to a prior")
     return head.bias
+
+
+@contextmanager
+def head_inputs(model: nn.Module, num_tags: int) -> Iterator[list[Tensor]]:
+    """Collect the inputs of the head during the block, one tensor (B, D) for each forward pass: embeddings."""
+    parts: list[Tensor] = []
+    head = model.get_submodule(head_name(model, num_tags))
+    handle = head.register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0].float().cpu()))
+    try:
+        yield parts
+    finally:
+        handle.remove()
 
 
 @torch.no_grad()
