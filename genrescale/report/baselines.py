@@ -55,10 +55,13 @@ class BaselineLine:
         return "" if (value := self.value(metric)) is None else f"{value:.4f}"
 
 
-def read_baselines(files: Store, trials: Sequence[TrialOutcome]) -> tuple[list[BaselineLine], list[str]]:
+def read_baselines(
+    files: Store, trials: Sequence[TrialOutcome], version: str = ""
+) -> tuple[list[BaselineLine], list[str]]:
     """Read the baselines that belong beside these trials, largest size first, and notes about others and failures.
 
     They are of a size of the trials and, where runs of it have finished, of their songs; without trials, all of them.
+    With a ``version``, they are of that version of a corpus: runs on several corpora may lie in one folder.
     Of several of one name and size, the last one stands.
     """
     sizes = {trial.planned.size for trial in trials}
@@ -70,7 +73,7 @@ def read_baselines(files: Store, trials: Sequence[TrialOutcome]) -> tuple[list[B
         except ValueError as error:
             notes.append(f"A baseline left out that cannot be read: {error}.")
             continue
-        if sizes and line.size not in sizes:
+        if (sizes and line.size not in sizes) or version not in ("", line.row.corpus_version):
             continue
         digests = {trial.row.data_digest for trial in trials if trial.row and trial.planned.size == line.size}
         if digests and not any(_same_songs(digest, line.row.data_digest) for digest in digests):

@@ -5,12 +5,13 @@ Shapes: N songs, K tags.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from genrescale.config.metrics import METRICS, Metric
 from genrescale.data.manifest import Manifest
 from genrescale.metrics import score
+from genrescale.report.baselines import BaselineLine, read_baselines
 from genrescale.report.tables import Cell
 from genrescale.report.trials import TrialOutcome, read_failures
 from genrescale.results import read_scores, read_sound_results
@@ -36,18 +37,24 @@ class FilledCell:
 
 @dataclass(frozen=True, eq=False)
 class FilledRow:
-    """A row of a table. ``planned`` is False where we train nothing for it, or its corpus is not given."""
+    """A row of a table. ``planned`` is False where we train nothing for it, or its corpus is not given.
+
+    ``baseline`` is what fills the row of one, None if it has not finished.
+    """
 
     row: Row
     group: Group
     planned: bool
     trials: tuple[TrialOutcome, ...]
     cells: tuple[FilledCell, ...]
+    baseline: BaselineLine | None = None
 
     @property
-    def first_run(self) -> str:
-        """The id of the first run that has finished; "" if none has."""
-        return next((trial.planned.run_id for trial in self.trials if trial.row), "")
+    def anchor(self) -> str:
+        """Where the page tells of the first run that has finished, or of the baseline; "" if none has."""
+        if self.baseline:
+            return f"baseline-{self.baseline.row.baseline_id}"
+        return next((f"run-{trial.planned.run_id}" for trial in self.trials if trial.row), "")
 
     @property
     def params(self) -> int | None:
@@ -95,13 +102,33 @@ def _fill(
     plan: StudyPlan, table: StudyTable, outcomes: Mapping[str, TrialOutcome], files: Store, lacking: str
 ) -> FilledTable:
     filled = []
+    runs = [] if lacking else [outcomes[plan.trials[run].run_id] for run in table.runs]
+    baselines = []
+    if table.baselines and not lacking:
+        baselines = read_baselines(files, runs, plan.manifests[table.corpus].version)[0]
     for group in table.groups:
         for row in group.rows:
+            if row.baseline:
+                filled.append(_of_baseline(row, group, table, baselines, planned=not lacking))
+                continue
             trials = tuple(outcomes[plan.trials[run].run_id] for run in row.runs) if not lacking else ()
             values = [_values(row, trial, plan.manifests[table.corpus], files) for trial in trials]
             cells = tuple(_cell(METRICS[name], values, row) for name in table.metrics)
             filled.append(FilledRow(row, group, bool(trials), trials, cells))
     return FilledTable(table, tuple(filled), lacking)
+
+
+def _of_baseline(
+    row: Row, group: Group, table: StudyTable, baselines: Sequence[BaselineLine], planned: bool
+) -> FilledRow:
+    """The row of a baseline, from the one of the largest size; ``baselines`` are in falling order of size."""
+    found = next((line for line in baselines if line.name == row.baseline), None)
+    cells = []
+    for metric in (METRICS[name] for name in table.metrics):
+        value = found.value(metric) if found else None
+        ours = Cell(() if value is None else (value,), int(found is not None), int(planned))
+        cells.append(FilledCell(metric, ours, row.paper.get(metric.key)))
+    return FilledRow(row, group, planned, (), tuple(cells), found)
 
 
 def _values(row: Row, trial: TrialOutcome, manifest: Manifest, files: Store) -> Mapping[str, float | None] | None:

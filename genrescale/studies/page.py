@@ -13,6 +13,7 @@ from markupsafe import Markup
 from genrescale.config.metrics import METRICS
 from genrescale.display.html import render_template, resource
 from genrescale.display.text import count_text
+from genrescale.report.baselines import BaselineLine
 from genrescale.report.figure import color_of
 from genrescale.report.tables import order_families
 from genrescale.report.trials import TrialOutcome
@@ -26,7 +27,10 @@ _PACKAGE = "genrescale.studies"
 
 @dataclass(frozen=True, eq=False)
 class StudyPage:
-    """All that the page shows. ``answer`` is that of the scaling table, "" for a study without one."""
+    """All that the page shows. ``answer`` is that of the scaling table, "" for a study without one.
+
+    ``songs``: whether there is a page of songs beside this one.
+    """
 
     study: Study
     scale: str
@@ -34,6 +38,13 @@ class StudyPage:
     tables: Sequence[FilledTable]
     notes: Sequence[str]
     answer: str = ""
+    songs: bool = False
+
+    @property
+    def baselines(self) -> list[BaselineLine]:
+        """Every baseline of the tables once."""
+        lines = [row.baseline for table in self.tables for row in table.rows if row.baseline]
+        return list({line.row.baseline_id: line for line in lines}.values())
 
     @property
     def trials(self) -> list[TrialOutcome]:

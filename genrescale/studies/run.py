@@ -6,8 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from genrescale.config.baselines import BaselinesConfig
+from genrescale.launch.baselines import train_baselines
 from genrescale.launch.sweep import SweepOutcome, Trial, train_missing
 from genrescale.results import is_finished, write_planned
+from genrescale.results.baseline import FLOOR, TREES
 from genrescale.storage.lease import Claim
 from genrescale.storage.store import Store
 from genrescale.studies.plan import StudyPlan, plan_again
@@ -23,6 +26,8 @@ def run_study(plan: StudyPlan, tables: Sequence[StudyTable], claim: Claim) -> Sw
     """
     files = Store(plan.site.out)
     write_planned(files, plan.planned())
+    for table in tables:
+        _train_baselines(plan, table, files, claim)
     outcome = SweepOutcome({}, {}, [], 0)
     for wave in plan.waves(tables):
         ready, orphans = _ready(plan, wave, files)
@@ -40,6 +45,16 @@ def run_study(plan: StudyPlan, tables: Sequence[StudyTable], claim: Claim) -> Sw
         claim.check()
         score_whole_songs(files, plan.manifests[table.corpus], ids)
     return outcome
+
+
+def _train_baselines(plan: StudyPlan, table: StudyTable, files: Store, claim: Claim) -> None:
+    """The floor at every size of the table, trees at the largest; one that fails is told and ends nothing."""
+    runs = [plan.trials[run].run for run in table.runs]
+    sizes, manifest = sorted({run.data.size for run in runs}), plan.manifests[table.corpus]
+    for name, chosen in ((FLOOR, sizes), (TREES, sizes[-1:])):
+        if name in table.baselines:
+            config = BaselinesConfig(floor=name == FLOOR, trees=name == TREES)
+            train_baselines(config, chosen, runs[0].data, runs[0].seed, manifest, files, claim)
 
 
 def _ready(plan: StudyPlan, wave: Sequence[StudyRun], files: Store) -> tuple[list[Trial], dict[str, str]]:

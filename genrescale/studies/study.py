@@ -59,7 +59,7 @@ class Row:
     ``paper`` is by metric, in the units of our metrics (PR-AUC 0.5427, not 54.27 %); ``paper_params`` is the number of
     parameters as printed. A row without runs is a system that we do not train. ``scoring`` ``whole`` gives each test
     song to the trained model as one input, instead of averaging windows. ``baseline`` names a model of
-    ``genrescale.baselines`` in place of runs.
+    ``genrescale.baselines`` (FLOOR or TREES of ``results.baseline``) in place of runs.
     """
 
     label: str
@@ -98,6 +98,11 @@ class StudyTable:
     @property
     def rows(self) -> tuple[Row, ...]:
         return tuple(row for group in self.groups for row in group.rows)
+
+    @property
+    def baselines(self) -> set[str]:
+        """The names of the baselines that the table has."""
+        return {row.baseline for row in self.rows if row.baseline}
 
     @property
     def runs(self) -> list[StudyRun]:

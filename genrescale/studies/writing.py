@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 from rich.table import Table
 
+from genrescale.config.metrics import METRICS
 from genrescale.display.text import count_text
 from genrescale.report.live import LiveReport
+from genrescale.results import read_scores
+from genrescale.results.baseline import TREES
 from genrescale.storage.store import Store
 from genrescale.studies.figure import scaling_files
 from genrescale.studies.filled import FilledTable, fill_tables
 from genrescale.studies.formats import header, paper_text, table_csv, table_latex, table_markdown, text_of
 from genrescale.studies.page import StudyPage, render_study
 from genrescale.studies.plan import StudyPlan
+from genrescale.studies.songs import compare_songs, render_songs
 
-PAGE = "study.html"
+PAGE, SONGS = "study.html", "songs.html"
 TABLES, FIGURES = "tables", "figures"
 _WIDTH = 110
 
@@ -25,12 +30,32 @@ _WIDTH = 110
 def study_page(plan: StudyPlan, scale: str) -> StudyPage:
     """What the page of a study shows now."""
     tables, refused = fill_tables(plan)
-    return StudyPage(plan.study, scale, Store(plan.site.out).uri, tables, _notes(plan, scale, tables, refused))
+    notes = _notes(plan, scale, tables, refused)
+    return StudyPage(plan.study, scale, Store(plan.site.out).uri, tables, notes)
+
+
+def _compared(plan: StudyPlan, tables: Sequence[FilledTable]) -> str:
+    """The page of songs of the scaling table; "" until it has trees and a finished run of the largest size."""
+    files, table = Store(plan.site.out), next((table for table in tables if table.table.scaling), None)
+    trees = next((r.baseline for r in table.rows if r.row.baseline == TREES and r.baseline), None) if table else None
+    if table is None or trees is None:
+        return ""
+    finished = [trial for trial in table.trials if trial.row and trial.planned.size == trees.size]
+    if not finished:
+        return ""
+    best = max(finished, key=lambda trial: trial.value(METRICS["pr_auc"]) or 0.0)
+    deep, of_trees = (read_scores(files, scored.scores_path)[0] for scored in (best, trees))
+    manifest = plan.manifests[table.table.corpus]
+    found = compare_songs(manifest, deep, of_trees, f"{best.family} (seed {best.planned.seed})", trees.name)
+    return render_songs(found, f"{plan.study.key}, {table.table.source}", manifest.vocabulary)
 
 
 def write_study(plan: StudyPlan, scale: str) -> StudyPage:
-    """Write ``study.html`` and ``tables/`` into the study's folder; the page last."""
+    """Write ``study.html``, ``songs.html`` and the tables into the study's folder; the page of the study last."""
     files, page = Store(plan.site.out), study_page(plan, scale)
+    if songs := _compared(plan, page.tables):
+        files.write_bytes(SONGS, songs.encode())
+        page = replace(page, songs=True)
     for table in page.tables:
         key = table.table.key
         files.write_bytes(f"{TABLES}/{key}.csv", table_csv(table))

@@ -6,47 +6,27 @@ import csv
 import io
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from helpers.scored_runs import GENRES, single_label, write_scored
+from helpers.baseline_rows import VOCABULARY, write_floor
+from helpers.scored_runs import single_label, write_scored
 from helpers.sweeps import make_trial
 from matplotlib.figure import Figure
 
-from genrescale.audio import Vocabulary
-from genrescale.metrics import score
 from genrescale.report import build_report, format_table, table_csv
 from genrescale.report.baselines import baseline_paths, floor_gaps, floor_words
 from genrescale.report.figure import draw_scaling
 from genrescale.report.songs import TestSongs
 from genrescale.report.tables import ACCURACY
 from genrescale.report.trials import planned_of
-from genrescale.results import ScoreTable, write_planned, write_scores
+from genrescale.results import write_planned
 from genrescale.results.baseline import (
     FLOOR,
     BaselineFailure,
-    BaselineRow,
-    write_baseline,
     write_baseline_failures,
 )
 from genrescale.storage.store import Store
-
-VOCABULARY = Vocabulary.of_classes(GENRES, exclusive=True)
-
-
-def write_floor(files: Store, table: ScoreTable, size: int = 100, id: str = "", **changed: Any) -> BaselineRow:
-    values: dict[str, Any] = {
-        "baseline_id": id or f"{size:012x}", "name": FLOOR, "size": size, "labels": "true", "seed": 0,
-        **score(table.true_NK, table.score_NK, VOCABULARY),
-        "test_songs": len(table.keys), "settings": {}, "num_features": 576, "seconds": 1.0, "corpus": "synthetic",
-        "corpus_version": "1", "data_digest": f"digest-{size}", "finished_at": "2026-01-02T03:04:05Z",
-        "code_version": "0.1.0",
-    }  # fmt: skip
-    row = BaselineRow(**(values | changed))
-    write_scores(files, f"baselines/{row.baseline_id}/scores.parquet", table, VOCABULARY.names)
-    write_baseline(files, row)
-    return row
 
 
 @pytest.fixture

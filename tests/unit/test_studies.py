@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.baseline_rows import write_floor
 from helpers.job_runs import JOBS, run
-from helpers.scored_runs import multi_label
+from helpers.scored_runs import multi_label, single_label
 from helpers.sweeps import make_row
 from omegaconf import OmegaConf
 
@@ -23,6 +24,7 @@ from genrescale.data.manifest import Manifest
 from genrescale.metrics import score
 from genrescale.models import build_model, count_parameters
 from genrescale.results import run_folder, write_result, write_scores
+from genrescale.results.baseline import FLOOR
 from genrescale.storage.store import Store
 from genrescale.studies import STUDIES
 from genrescale.studies.filled import fill_tables
@@ -200,6 +202,26 @@ def test_a_row_of_whole_songs_shows_their_scores_and_nothing_before_they_are_the
     write_scores(Store(str(tmp_path)), whole_path(plan.trials[first].run_id), table, names)
     cells = fill_tables(plan)[0][0].rows[1].cells
     assert cells[1].ours.mean == pytest.approx(score(table.true_NK, table.score_NK, corpus.vocabulary)["pr_auc"])
+
+
+def test_a_row_of_a_baseline_is_filled_by_the_largest_of_its_corpus(corpus: Manifest, tmp_path: Path):
+    study = small()
+    floor = Row("Floor", baseline=FLOOR, paper={"pr_auc": 0.4})
+    tables = (replace(study.tables[0], groups=(Group("Group", (*study.tables[0].rows, floor)),)), *study.tables[1:])
+    plan = planned(replace(study, tables=tables), corpus, tmp_path)
+    row = fill_tables(plan)[0][0].rows[-1]
+    assert (row.planned, row.anchor, row.cells[1].ours.text) == (True, "", "missing")
+    files, size = Store(str(tmp_path)), len(corpus.select("train"))
+    write_floor(files, single_label(), size, id="0" * 12, corpus_version="another")
+    assert fill_tables(plan)[0][0].rows[-1].baseline is None
+    written = write_floor(files, single_label(), size, id="1" * 12, corpus_version=corpus.version)
+    row = fill_tables(plan)[0][0].rows[-1]
+    assert (row.anchor, row.cells[1].ours.mean) == (f"baseline-{'1' * 12}", written.pr_auc)
+    assert row.cells[1].difference == pytest.approx((written.pr_auc or 0) - 0.4)
+    write_study(plan, "paper")
+    text = (tmp_path / "study.html").read_text()
+    assert f'href="#baseline-{"1" * 12}"' in text
+    assert f'href="baselines/{"1" * 12}/result.json"' in text
 
 
 def test_the_three_formats_have_the_same_lines_and_escape_names(corpus: Manifest, tmp_path: Path):

@@ -18,7 +18,7 @@ from genrescale.studies.songs import SHOWN_SONGS, compare_songs, render_songs
 
 
 def tables(corpus: Manifest) -> tuple[ScoreTable, ScoreTable]:
-    """Of the train songs, which are more: a deep model that is nearly right, and trees that say the same of every song."""
+    """Of the train songs, as they are more: a deep model that is nearly right, and trees that tell no song apart."""
     rows = corpus.select("train")
     keys = corpus.songs["key"].take(rows).to_pylist()
     true_NK = corpus.labels_NK[rows].astype(float)
