@@ -5,9 +5,10 @@ The page has every metric on a logarithmic and a linear axis, because the paper'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -76,25 +77,17 @@ def draw_points(axes: Axes, metric: Metric, families: Sequence[FamilyPoints], ax
     """Draw one metric. Artists of family ``i`` have a gid with ``family{i}-``, by which a page can hide them."""
     sizes = sorted({size for family in families for size in (*family.fit.seeds_by_size, *family.paper)})
     for i, family in enumerate(families):
-        fit, look = family.fit, {"color": COLORS[i % len(COLORS)]}
+        fit, color, marker = family.fit, COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
         if fit.line and not fit.unsupported:
-            grid = np.geomspace(min(sizes), max(sizes), 120)
-            dashes = DASHES[i % len(DASHES)]
-            axes.plot(grid, fit.line.predict(grid), **look, linewidth=1.6, linestyle=dashes, gid=f"family{i}-line")
+            grid, dashes = np.geomspace(min(sizes), max(sizes), 120), DASHES[i % len(DASHES)]
+            line = fit.line.predict(grid)
+            axes.plot(grid, line, color=color, linewidth=1.6, linestyle=dashes, gid=f"family{i}-line")
         means = {size: sum(values) / len(values) for size, values in fit.seeds_by_size.items()}
-        bars = {"linestyle": "none", "marker": "_", "markersize": 16, "markeredgewidth": 2.2}
-        axes.plot(list(means), list(means.values()), **look, **bars, gid=f"family{i}-means")
-        marks = {
-            "linestyle": "none",
-            "marker": MARKERS[i % len(MARKERS)],
-            "markersize": 5.5,
-            "markerfacecolor": "white",
-        }
-        xs, ys = [size for size, _ in fit.points], [value for _, value in fit.points]
-        axes.plot(xs, ys, **look, **marks, markeredgewidth=1.5, gid=f"family{i}-seeds")
-        if family.paper:
-            marks |= {"markerfacecolor": "none", "markeredgecolor": MUTED, "markersize": 9}
-            axes.plot(list(family.paper), list(family.paper.values()), **marks, gid=f"family{i}-paper")
+        _marks(axes, means.items(), f"family{i}-means", color=color, marker="_", markersize=16, markeredgewidth=2.2)
+        look = {"marker": marker, "markersize": 5.5, "markerfacecolor": "white", "markeredgewidth": 1.5}
+        _marks(axes, fit.points, f"family{i}-seeds", color=color, **look)
+        look = {"marker": marker, "markersize": 9, "markerfacecolor": "none", "markeredgecolor": MUTED}
+        _marks(axes, family.paper.items(), f"family{i}-paper", **look)
     if axis == "log":
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
@@ -102,6 +95,12 @@ def draw_points(axes: Axes, metric: Metric, families: Sequence[FamilyPoints], ax
         axes.set_xticks(sizes)
     axes.xaxis.set_major_formatter(FuncFormatter(short_count))
     finish(axes, metric.label, metric.better, f"training {AXES[axis]}")
+
+
+def _marks(axes: Axes, points: Collection[tuple[int, float]], gid: str, **style: Any) -> None:
+    """Draw marks without a line; none if there are no points, so that the figure has no empty group."""
+    if points:
+        axes.plot([size for size, _ in points], [value for _, value in points], linestyle="none", gid=gid, **style)
 
 
 def plots(table: FilledTable) -> list[Plot]:

@@ -73,15 +73,12 @@ def table_latex(table: FilledTable) -> str:
     ]
     # labels repeat, such as those of two families' windows, so rows have numbers as their index
     styler = pd.DataFrame(lines, columns=pd.Index(names)).style.hide(axis="index")
-    return (
-        styler.format(escape="latex")
-        .format_index(escape="latex", axis=1)
-        .to_latex(
-            hrules=True,
-            column_format="l" + "r" * (len(names) - 1),
-            caption=f"{table.table.title} ({table.table.source})",
-            label=f"tab:{table.table.key}",
-        )
+    styler.format(escape="latex").format_index(escape="latex", axis=1)
+    return styler.to_latex(
+        hrules=True,
+        column_format="l" + "r" * (len(names) - 1),
+        caption=f"{table.table.title} ({table.table.source})",
+        label=f"tab:{table.table.key}",
     )
 
 

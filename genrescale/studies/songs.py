@@ -163,18 +163,18 @@ def _songs(
     order = np.argsort(-gain_N, kind="stable")
     few = min(SHOWN_SONGS, len(keys) // 3)
     rest = np.random.default_rng(seed).permutation(order[few : len(order) - few])[:few]
-    chosen = [(song, "the deep model is much closer") for song in order[:few]]
-    chosen += [(song, "the trees are much closer") for song in order[::-1][:few]]
-    chosen += [(song, "drawn by chance") for song in rest]
+    chosen = [(song, "the deep model is much closer") for song in order[:few].tolist()]
+    chosen += [(song, "the trees are much closer") for song in order[::-1][:few].tolist()]
+    chosen += [(song, "drawn by chance") for song in rest.tolist()]
     rows = {key: row for row, key in enumerate(manifest.songs["key"].to_pylist())}
     artists = manifest.songs["artist"].to_pylist()
     told = []
     for song, why in chosen:
         row = rows[keys[song]]
         true_K = true_NK[song] > 0
-        tags = [_likeliest(names, score_NK[song], true_K) for score_NK in (deep_NK, trees_NK)]
+        deep, trees = (_likeliest(names, score_NK[song], true_K) for score_NK in (deep_NK, trees_NK))
         true = [name for name, has in zip(names, true_K, strict=True) if has]
-        told.append(SongTold(keys[song], artists[row], why, true, *tags, _sound(manifest, row)))
+        told.append(SongTold(keys[song], artists[row], why, true, deep, trees, _sound(manifest, row)))
     return told
 
 
@@ -185,7 +185,7 @@ def _loss(true_NK: np.ndarray, score_NK: np.ndarray) -> np.ndarray:
 
 
 def _likeliest(names: Sequence[str], score_K: np.ndarray, true_K: np.ndarray) -> list[tuple[str, float, bool]]:
-    order = np.argsort(-score_K, kind="stable")[:SHOWN_TAGS]
+    order: list[int] = np.argsort(-score_K, kind="stable")[:SHOWN_TAGS].tolist()
     return [(names[k], float(score_K[k]), bool(true_K[k])) for k in order]
 
 
