@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.job_runs import RunJob
 from helpers.toy_features import Looking, one_by_one
@@ -22,15 +23,13 @@ pytestmark = pytest.mark.cluster
 
 def test_floor_and_trees_are_trained_shown_and_not_repeated(job: RunJob, corpus: Manifest, tmp_path: Path):
     shutil.copytree(corpus.uri, tmp_path / "corpus", ignore=shutil.ignore_patterns("features"))
-    arguments = (f"corpus={tmp_path}/corpus", f"out={tmp_path}/out", "sizes=[16,32]", "baselines.trees=true")
+    arguments = (f"corpus={tmp_path}/corpus", f"out={tmp_path}/out", "sizes=[24]", "baselines.trees=true")
     ended = job("baselines", *arguments)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("│ linear floor") == ended.stdout.count("│ boosted trees") == 2
+    assert ended.stdout.count("│ linear floor") == ended.stdout.count("│ boosted trees") == 1
     files = Store(str(tmp_path / "out"))
     rows = [read_baseline(files, id) for id in finished_baselines(files)]
-    assert sorted((row.name, row.size) for row in rows) == [
-        ("boosted trees", 16), ("boosted trees", 32), ("linear floor", 16), ("linear floor", 32),
-    ]  # fmt: skip
+    assert sorted((row.name, row.size) for row in rows) == [("boosted trees", 24), ("linear floor", 24)]
     page = (tmp_path / "out" / "report.html").read_text()
     assert all(f"{row.pr_auc:.4f}" in page for row in rows)
     kept = {path.name: path.read_bytes() for path in (tmp_path / "corpus" / "features").iterdir()}
@@ -38,17 +37,16 @@ def test_floor_and_trees_are_trained_shown_and_not_repeated(job: RunJob, corpus:
 
     written = _written(tmp_path)
     again = job("baselines", *arguments)
-    assert "4 baselines, 4 of them from before; 0 failed" in again.stdout
+    assert "2 baselines, 2 of them from before; 0 failed" in again.stdout
     assert written == _written(tmp_path)
     assert kept == {path.name: path.read_bytes() for path in (tmp_path / "corpus" / "features").iterdir()}
 
-    # the same without Ray
-    here, run = Store(str(tmp_path / "here")), RunConfig(data=DataConfig(size=16))
+    # without Ray the floor is the same; the trees would compile librosa's functions here once more
+    here, run = Store(str(tmp_path / "here")), RunConfig(data=DataConfig(size=24))
     manifest = read_manifest(str(tmp_path / "corpus"))
-    wanted = baselines_of(BaselinesConfig(trees=True))
-    for row in run_baselines(wanted, [run], manifest, here, Looking([]), one_by_one).rows:
-        path = f"baselines/{row.baseline_id}/scores.parquet"
-        assert (read_scores(here, path)[0].score_NK == read_scores(files, path)[0].score_NK).all()
+    (row,) = run_baselines(baselines_of(BaselinesConfig()), [run], manifest, here, Looking([]), one_by_one).rows
+    ours, theirs = (read_scores(of, f"baselines/{row.baseline_id}/scores.parquet")[0].score_NK for of in (here, files))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
 def _written(folder: Path) -> dict[str, int]:

@@ -13,8 +13,9 @@ import pytest
 import torch
 from helpers.toy_features import Looking, one_by_one, pitched_corpus
 
-from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Tag, Vocabulary
+from genrescale.audio import PCM_SCALE, SAMPLE_RATE, Split, Tag, Vocabulary
 from genrescale.baselines.embeddings import Embeddings
+from genrescale.baselines.fit import Songs, fit_linear
 from genrescale.baselines.linear import Setting, choose, linear_scores, settings_for, standardise, validation_scores
 from genrescale.baselines.run import Ended, baselines_of, memory_text, run_baselines
 from genrescale.baselines.targets import Target, joint_targets, single_targets
@@ -29,6 +30,7 @@ from genrescale.models.parts.head import head_inputs
 from genrescale.results import read_scores
 from genrescale.results.baseline import finished_baselines, read_baseline, read_baseline_failures
 from genrescale.storage.store import Store
+from genrescale.training.select import select_data
 
 FLOOR, TREES = BaselinesConfig(), BaselinesConfig(floor=False, trees=True)
 FEW_TREES = TreeDials(max_rounds=400, patience_rounds=10)
@@ -146,6 +148,26 @@ def test_test_songs_have_no_part_in_the_choice(pitched: Manifest, tmp_path: Path
         for name, row in (("a", honest), ("b", turned))
     )
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_chooses_is_given_the_train_and_the_validation_songs_and_no_others(pitched: Manifest):
+    data, rng = select_data(RunConfig(data=DataConfig(size=24)), pitched), np.random.default_rng(0)
+    vectors: dict[Split, np.ndarray] = {
+        split: rng.standard_normal((len(rows), 3)).astype(np.float32) for split, rows in data.rows.items()
+    }
+    given: list[tuple[Any, ...]] = []
+
+    def run(function: Any, items: Any, *arrays: np.ndarray) -> Any:
+        given.append((function, *arrays))
+        return one_by_one(function, items, *arrays)
+
+    fit_linear(Songs(vectors, data, pitched), run, seed=0)
+    (function, *arrays), (_, *later) = given
+    assert function is validation_scores
+    for ours, due in zip(arrays[::2], standardise(vectors["train"], vectors["validation"]), strict=True):
+        np.testing.assert_array_equal(ours, due)
+    np.testing.assert_array_equal(arrays[1], data.train_labels_NK)
+    np.testing.assert_array_equal(later[2], standardise(vectors["train"], vectors["test"])[1])
 
 
 def test_the_choice_sees_a_bounded_number_of_train_songs(monkeypatch: pytest.MonkeyPatch):
