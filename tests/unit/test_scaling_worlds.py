@@ -17,7 +17,7 @@ import pytest
 
 from genrescale.scaling import Curves, LawFit, Measured, draw_curves, expected, reach
 from genrescale.scaling.draws import shifts
-from genrescale.scaling.laws import LINEAR, LOG, POWER, SATURATING, Law
+from genrescale.scaling.laws import LINEAR, LOG, POWER, Law
 
 WORLDS, SEEDS, DRAWS = 500, 3, 200
 HELD = (0.90, 0.98)  # the shares between which 95 % intervals hold the truth
@@ -47,15 +47,13 @@ class Case:
 
 
 POWERS = ((math.log(0.30), math.log(2.5), 0.32), (math.log(0.35), math.log(2.0), 0.35))  # log E, log A, c
-HALVES = ((math.log(0.30), math.log(0.4), math.log(1500)), (math.log(0.35), math.log(0.3), math.log(1000)))
+# 5 sizes of a power law and the saturating law take too long for a unit test: benchmarks/LOG.md has them
 CASES = {
     "line, 3 sizes": Case(LINEAR, (100, 500, 1000), ((0.30, 2e-4), (0.35, 1e-4)), 0.01),
     "line, 5 sizes": Case(LINEAR, (100, 400, 1600, 3200, 6400), ((0.30, 4e-5), (0.35, 2e-5)), 0.01),
     "line, shared songs": Case(LINEAR, (100, 500, 1000), ((0.30, 2e-4), (0.35, 1e-4)), 0.006, song_noise=0.3),
     "log, 4 sizes, RMSE": Case(LOG, (100, 1000, 10_000, 100_000), ((0.30, -0.04), (0.26, -0.025)), 0.004, False),
-    "power, 4 sizes": Case(POWER, (400, 1600, 6400, 25_600), POWERS, 0.005),
-    "power, 5 sizes, shared songs": Case(POWER, (100, 400, 1600, 6400, 25_600), POWERS, 0.004, song_noise=0.2),
-    "saturating, 4 sizes": Case(SATURATING, (100, 800, 6400, 51_200), HALVES, 0.01),
+    "power, 4 sizes": Case(POWER, (400, 1600, 6400, 25_600), POWERS, 0.004, song_noise=0.1),
 }
 
 
