@@ -18,7 +18,11 @@ def data_uri(data: bytes, kind: str = "image/svg+xml") -> str:
 def render_template(package: str, filters: dict[str, Any], name: str = "page.html.jinja", **values: Any) -> str:
     """Return the template ``name`` of a package, filled; its ``css`` is that of all pages and the package's own."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(lambda part: resource(package, part)),  # of a template that includes others
     )
     environment.filters |= {"minus": lambda text: text.replace("-", "\N{MINUS SIGN}"), **filters}
     css = Markup(resource("genrescale.display") + resource(package))

@@ -28,7 +28,8 @@ from genrescale.report.baselines import (
 from genrescale.report.checks import ConfigDifference, config_values, facts, notes, planned_only
 from genrescale.report.curves import Begun, CurveLine, begun_runs, curve_lines, read_curves
 from genrescale.report.figure import scaling_png
-from genrescale.report.fits import Crossing, FamilyFit, crossings, family_fit
+from genrescale.report.fits import Crossing, FamilyFit, crossings, family_fit, seeds_of
+from genrescale.report.laws import MetricScaling, metric_scaling
 from genrescale.report.live import LiveReport
 from genrescale.report.page import render_page
 from genrescale.report.searched import Searched, answer_searched, search_csv, searched
@@ -69,6 +70,7 @@ class Report:
     differences: list[Difference]
     fits: list[FamilyFit]
     crossings: list[Crossing]
+    laws: list[MetricScaling]
     lr_lines: list[AxisLine]
     layer_lines: list[AxisLine]
     curves: dict[str, list[CurveLine]]
@@ -126,8 +128,11 @@ def build_report(
     songs.forget_missing()
     families, lines = order_families(grid), comparison_lines(grid, metrics)
     compared_families = differences(lines, metrics, songs)
-    fits = [family_fit(family, metric, lines) for metric in metrics for family in families]
-    crossed = crossings(fits, compared_families)
+    values = {metric.key: {family: seeds_of(family, metric, lines) for family in families} for metric in metrics}
+    laws = [law for metric in metrics if (law := metric_scaling(metric, values[metric.key], lines, songs))]
+    by_metric = {law.metric.key: law for law in laws}
+    fits = [family_fit(family, metric, lines, by_metric.get(metric.key)) for metric in metrics for family in families]
+    crossed = crossings(fits, compared_families, laws)
     same, differ = config_values(trials)
     search = None if compared else searched(read_search(files))
     tables = read_curves(files, planned_only(trials))
@@ -145,6 +150,7 @@ def build_report(
         differences=compared_families,
         fits=fits,
         crossings=crossed,
+        laws=laws,
         lr_lines=axis_lines(trials, "lr", metrics),
         layer_lines=axis_lines(trials, "layers", metrics),
         curves=curve_lines(grid, tables),

@@ -1,7 +1,7 @@
 """Figures of a report, metrics against dataset size and learning curves, drawn on Figure objects without global state.
 
 Families differ in colour, marker and line style, so that figures are readable in grey, too. The size axis is
-logarithmic but the fit is linear in songs, as in Pons et al. 2018, so straight lines look curved.
+logarithmic, so a straight line in songs, as in Pons et al. 2018, looks curved.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from genrescale.display.text import song_text
 from genrescale.report.baselines import BaselinePath
 from genrescale.report.curves import CurveLine
 from genrescale.report.fits import Crossing, FamilyFit
+from genrescale.report.laws import curve_noun
 
 _TRAINING = (0, (2, 1.5))
 _BASELINE_DASHES = ("solid", (0, (4, 2)), (0, (1, 2)))
@@ -45,10 +46,10 @@ def color_of(families: Sequence[str], family: str) -> str:
 def _draw_family(axes: Axes, fit: FamilyFit, position: int, shift: float, sizes: Sequence[int]) -> None:
     """Draw one family. ``shift`` multiplies the sizes, so that points of different families do not overlap."""
     color = COLORS[position % len(COLORS)]
-    if fit.line and not fit.unsupported:
+    if fit.curve:
         grid = np.geomspace(min(sizes), max(sizes), 120)
-        axes.plot(grid, fit.line.predict(grid), color=color, linewidth=1.6, linestyle=DASHES[position % len(DASHES)])
-        if band := fit.line.band(grid):
+        axes.plot(grid, fit.curve.predict(grid), color=color, linewidth=1.6, linestyle=DASHES[position % len(DASHES)])
+        if band := fit.band(grid):
             axes.fill_between(grid, *band, color=color, alpha=0.10, linewidth=0)
     points = fit.points
     half = (max(sizes) / min(sizes)) ** 0.025
@@ -70,9 +71,7 @@ def _draw_family(axes: Axes, fit: FamilyFit, position: int, shift: float, sizes:
 def _limit_values(axes: Axes, fits: Sequence[FamilyFit]) -> None:
     """Set the value axis by points and lines only, because a band from three points may be much wider."""
     values = [value for fit in fits for _, value in fit.points]
-    values += [
-        float(v) for fit in fits if fit.line and not fit.unsupported for v in fit.line.predict(list(fit.seeds_by_size))
-    ]
+    values += [float(v) for fit in fits if fit.curve for v in fit.curve.predict(list(fit.seeds_by_size))]
     margin = 0.12 * (max(values) - min(values)) or 0.01
     axes.set_ylim(min(values) - margin, max(values) + margin)
 
@@ -84,7 +83,7 @@ def _mark_crossing(axes: Axes, c: Crossing, row: int) -> None:
     axes.axvline(c.at, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
     offset, side = (4, "left") if c.at < (c.smallest * c.largest) ** 0.5 else (-4, "right")
     axes.annotate(
-        f"lines cross at\nabout {song_text(c.at)}",
+        f"{curve_noun(c.law)} cross at\nabout {song_text(c.at)}",
         (c.at, 0.02 + 0.13 * row),
         xycoords=("data", "axes fraction"),
         xytext=(offset, 0),
@@ -116,7 +115,7 @@ def draw_scaling(
 ) -> None:
     """Draw one metric against songs: points for seeds, a bar at each mean, and what the points support.
 
-    That is a line with its 95 % band per family, and the crossing. Baselines are thin grey lines.
+    That is a curve with its 95 % band per family, and the crossing. Baselines are thin grey lines.
     """
     metric = fits[0].metric
     sizes = sorted({size for fit in fits for size in fit.seeds_by_size})

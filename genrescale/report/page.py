@@ -16,9 +16,10 @@ from genrescale.report.checks import capped, planned_only
 from genrescale.report.curves import CurveLine
 from genrescale.report.figure import color_of, draw_curves, draw_optimum, draw_scaling
 from genrescale.report.fits import FamilyFit
+from genrescale.report.laws import LEAD
 from genrescale.report.tables import FIRST_FAMILY, VAL_LOSS, Metric
 from genrescale.report.trials import TrialOutcome
-from genrescale.report.words import chance, crossing_text
+from genrescale.report.words import chance, crossing_text, lead_text, parameters_text, probability_text
 from genrescale.results.stream_stats import COLUMNS, LEGEND, slow_sentence, slow_stage_of, stream_cells, streams_of
 from genrescale.telemetry.progress import format_duration
 
@@ -174,6 +175,9 @@ def render_page(report: Report) -> str:
         "streams": streams_of,
         "slow_sentence": slow_sentence,
         "stream_cells": stream_cells,
+        "parameters": parameters_text,
+        "lead_text": lead_text,
+        "probability": probability_text,
     }
     return render_template(
         "genrescale.report",
@@ -191,5 +195,5 @@ def render_page(report: Report) -> str:
         scale=slope_scale(report),
         many_pairs=len({(d.first, d.second) for d in report.differences}) > 1,
         chance=chance,
-        has_power=any(fit.power for fit in report.fits),
+        lead=f"{LEAD:g}",
     )

@@ -94,6 +94,20 @@ class TestSongs:
         # of a few songs that are all right, or all wrong, every choice scores the same, which says nothing
         return (value - half, value + half) if half > 0 else None
 
+    def resampled_means(self, metric: Metric, groups: Sequence[Sequence[TrialOutcome]]) -> list[np.ndarray]:
+        """For each group of runs the mean over them of the metric on resampled songs (R,), the same songs for all.
+
+        Empty if a run has no score table, or if the runs were scored on different songs.
+        """
+        tables = [self.table(trial) for group in groups for trial in group]
+        if not tables or any(table is None or tables[0] is None or table.keys != tables[0].keys for table in tables):
+            return []
+        found = [[self._resampled(metric, trial) for trial in group] for group in groups]
+        known = [[value_R for value_R in group if value_R is not None] for group in found]
+        if any(not group or len(group) < len(of) for group, of in zip(known, found, strict=True)):
+            return []
+        return [np.mean(group, axis=0) for group in known]
+
     def _read(self, path: str) -> ScoreTable | None:
         if not self.files.exists(path):
             return None

@@ -6,18 +6,21 @@ it is only "ahead", with what cannot rule out chance. If a number is missing, th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from genrescale.display.text import count_text, song_text
 from genrescale.report.fits import Crossing, FamilyFit
+from genrescale.report.laws import MetricScaling, curve_noun
 from genrescale.report.songs import TestSongs
 from genrescale.report.tables import Difference, Line, Metric
-from genrescale.scaling import SAME, Interval
+from genrescale.scaling import LINEAR, SAME, Curves, Interval, LawFit, Reach
 
 PAPER_SMALLEST = 100_000  # songs, Pons et al. 2018, Table 1
 MINUS = "\N{MINUS SIGN}"
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_MOST = 0.99
 _TIMES = {1: "once", 2: "twice"}
 
 
@@ -118,16 +121,22 @@ def crossing_text(c: Crossing, brief: bool = False) -> str:
     if c.unsupported:
         return f"No crossing is fitted: {c.unsupported}. {_raw_text(c)}"
     measured = f"{c.smallest:,} to {count_text(c.largest, 'song')}"
-    if c.at is None:
+    lines = curve_noun(c.law)
+    one = lines.removesuffix("s")
+    named = "" if c.law is LINEAR else f" (each a {c.law.label})"
+    if c.at is None and c.law is LINEAR:
         text = "The fitted lines are parallel, so they do not cross."
-    elif c.at <= 0:
-        text = f"The fitted lines do not cross: the line of {c.ahead_above} is ahead at every size."
+    elif c.at is None or c.at <= 0:
+        text = f"The fitted {lines}{named} do not cross: the {one} of {c.ahead_above} is ahead at every size."
     elif c.inside:
-        text = f"The fitted lines cross at about {song_text(c.at)}; above that the line of {c.ahead_above} is ahead."
+        text = (
+            f"The fitted {lines}{named} cross at about {song_text(c.at)}; above that the {one} of {c.ahead_above} is "
+            "ahead."
+        )
     else:
         text = (
-            f"The fitted lines would cross at about {song_text(c.at)}. That is outside the measured range, {measured}: "
-            "an extrapolation, not a finding."
+            f"The fitted {lines}{named} would cross at about {song_text(c.at)}. That is outside the measured range, "
+            f"{measured}: an extrapolation, not a finding."
         )
     return " ".join(part for part in (text, "" if brief else _interval_text(c), _raw_text(c)) if part)
 
@@ -135,10 +144,53 @@ def crossing_text(c: Crossing, brief: bool = False) -> str:
 def _interval_text(c: Crossing) -> str:
     if c.interval is None or c.at is None or c.at <= 0:
         return ""
-    return (
-        f"The 95 % interval over resampled seeds is {song_text(c.interval.low)} to {song_text(c.interval.high)}; "
-        f"{c.interval.share_inside:.0%} of the resamples cross within the measured sizes."
-    )
+    inside = f"{c.interval.share_inside:.0%} of the draws cross within the measured sizes"
+    return f"The 95 % interval over {c.over} is {ranges_text(c.interval, c.at)}. {inside}."
+
+
+def ranges_text(found: Reach, near: float) -> str:
+    """The range around a size (``3,000 to 21,000 songs``), and where the draws do not rule out another passage."""
+    main = found.around(near)
+    others = " or ".join(_range_text(*ends) for ends in found.ranges if ends != main)
+    return _range_text(*main) + (f"; another one {others} is not ruled out" if others else "")
+
+
+def _range_text(low: float, high: float) -> str:
+    if low > 0 and math.isfinite(high):
+        return f"{song_text(low).removesuffix(' songs')} to {song_text(high)}"
+    if low > 0:
+        return f"above {song_text(low)}, without a bound"
+    return f"below {song_text(high)}" if math.isfinite(high) else "any number of songs"
+
+
+def lead_text(found: Reach, law: MetricScaling) -> str:
+    """From how many songs on the first family leads by so much, with its interval; or that it does not."""
+    never = f"in {found.share_never:.0%} of the draws at none"
+    if not found.at:
+        text = f"the fitted lead of {found.first} over {found.second} passes {found.lead:g} at no number of songs"
+        return f"{text}, {never}."
+    at = found.at[-1]
+    where = "from about {} on" if law.curves is not None and _rises(found, law.curves) else "up to about {}"
+    text = f"{found.first} leads {found.second} by {found.lead:g} {where.format(song_text(at))}"
+    extrapolated = "" if min(law.sizes) <= at <= max(law.sizes) else ", an extrapolation"
+    return f"{text}{extrapolated}. The 95 % interval over {law.over} is {ranges_text(found, at)}; {never}."
+
+
+def _rises(found: Reach, curves: Curves) -> bool:
+    """Whether the first family leads by so much above the size, not below it."""
+    first, second = (curves.fits[family].predict(found.at[-1] * 1.01) for family in (found.first, found.second))
+    return float(first - second) * (1 if curves.higher_is_better else -1) > found.lead
+
+
+def parameters_text(fit: LawFit) -> str:
+    """A fit's parameters: ``E 0.3012, A 2.41, c 0.32``; a number of songs has no decimals."""
+    parts = [f"{name} {value:,.0f}" if name == "h" else f"{name} {value:.4g}" for name, value in fit.parameters.items()]
+    return ", ".join(parts).replace("-", MINUS)
+
+
+def probability_text(share: float) -> str:
+    """A share of draws: no draw without a lead does not make it certain."""
+    return "> 99 %" if share > _MOST else "< 1 %" if share < 1 - _MOST else f"{100 * share:.0f} %"
 
 
 def _raw_text(c: Crossing) -> str:

@@ -202,6 +202,24 @@ def test_operations_are_counted_forward_and_backward():
     assert clip_flops(Dense(), 100) == 2 * (2 * 100 * 10)
 
 
+class Convolved(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(1, 4, kernel_size=3, stride=2, bias=False)
+        self.second = nn.Conv1d(4, 6, kernel_size=5, bias=False)
+        self.dense = nn.Linear(6, 10, bias=False)
+
+    def forward(self, wave_BT: torch.Tensor) -> torch.Tensor:
+        return self.dense(self.second(self.first(wave_BT[:, None])).mean(dim=-1))
+
+
+def test_operations_of_convolutions_equal_a_count_by_hand():
+    """Multiply and add are two. Backward costs as much for the weights, and again for the input, but for the wave."""
+    first = 2 * 50 * (1 * 3) * 4  # 101 samples, kernel 3, stride 2: 50 places
+    second, dense = 2 * 46 * (4 * 5) * 6, 2 * 6 * 10
+    assert clip_flops(Convolved(), 101) == 2 * first + 3 * second + 3 * dense
+
+
 def test_a_model_that_cannot_be_counted_is_no_error():
     class Odd(Dense):
         def forward(self, wave_BT: torch.Tensor) -> torch.Tensor:

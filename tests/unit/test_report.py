@@ -597,6 +597,71 @@ def test_figure_draws_every_seed_the_fitted_lines_and_the_crossing_only_inside()
         assert [note.get_text() for note in axes.texts] == ["lines cross at\nabout 800 songs"] * inside
 
 
+def _power_law_sweep(files: Store, seeds_at_largest: Sequence[int] = (0,)) -> None:
+    """Five sizes of two power laws that cross at about 900 songs, with score tables; one seed at the largest size."""
+    sizes = (100, 400, 1600, 6400, 25_600)
+    plan = [
+        make_trial(*p) for p in itertools.product(FAMILIES, sizes, SEEDS) if p[1] < 25_600 or p[2] in seeds_at_largest
+    ]
+    results.write_planned(files, plan)
+    for trial in plan:
+        rng = np.random.default_rng([trial.seed, trial.size, len(trial.model)])
+        gained = 0.9 * trial.size**-0.25 if trial.model == "waveform" else 0.68 * trial.size**-0.31
+        table = _scores(rng, 0.5)
+        results.write_scores(files, f"runs/{trial.run_id}/scores.parquet", table, TAGS)
+        error = (0.40 if trial.model == "waveform" else 0.48) + gained + 0.002 * rng.normal()
+        write_run(files, trial, pr_auc=1 - error, roc_auc=None, rmse=None)
+
+
+def test_the_page_shows_the_laws_the_chosen_one_and_what_it_expects(tmp_path: Path) -> None:
+    files = Store(str(tmp_path))
+    _power_law_sweep(files)
+    page = page_of(files)
+    laws = page.tables["law-table"][1:]
+    assert len(laws) == 4 * 2
+    assert {row[1] for row in laws if "chosen" in row[1]} == {"power law chosen"}
+    assert all(row[-1].startswith("E 0.") for row in laws if "chosen" in row[1])
+    assert all("not drawn: a mean lies" in row[-1] for row in laws if row[1] == "straight line in songs")
+    for row in page.tables["expected-table"][1:]:
+        low, high = map(float, row[6].split(" to "))
+        truth = 1 - (0.40 + 0.9 * 256_000**-0.25 if row[2] == "waveform" else 0.48 + 0.68 * 256_000**-0.31)
+        assert low < truth < high
+        assert low < float(row[5]) < high
+    leading = {row[1]: row[2:] for row in page.tables["leading-table"][1:]}
+    assert leading["100"] == ["< 1 %", "> 99 %"]
+    assert leading["25,600"] == ["> 99 %", "< 1 %"]
+    html = files.read_bytes("report.html").decode()
+    assert "PR-AUC: waveform leads spectrogram by 0.01 from about" in html
+    (crossed,) = report.build_report(files).crossings
+    assert crossed.over == "seeds and test songs"
+
+
+def test_three_sizes_say_that_a_power_law_needs_more(sweep: Store) -> None:
+    rows = [row for row in page_of(sweep).tables["law-table"][1:] if row[1].startswith("power law")]
+    assert {row[-1] for row in rows} == {"not drawn: a power law needs 4 sizes, because one fits any three"}
+    assert {row[3] for row in rows} == {"needs 4 sizes"}
+
+
+def test_a_line_that_leaves_the_range_of_its_metric_expects_nothing_there(tmp_path: Path) -> None:
+    files = Store(str(tmp_path))
+    plan = [make_trial(*place) for place in itertools.product(FAMILIES, SIZES, SEEDS)]
+    results.write_planned(files, plan)
+    for trial in plan:
+        write_run(files, trial, pr_auc=0.3 + 2e-4 * trial.size + 0.002 * trial.seed, roc_auc=None, rmse=None)
+    for row in page_of(files).tables["expected-table"][1:]:
+        assert row[-1] == "none: the straight line in songs leaves the range of the metric before 16,000 songs"
+
+
+def test_one_seed_a_size_has_no_interval_and_no_probability(tmp_path: Path) -> None:
+    files = Store(str(tmp_path))
+    results.write_planned(files, plan := [make_trial(*place, 0) for place in itertools.product(FAMILIES, SIZES)])
+    for trial in plan:
+        write_run(files, trial)
+    page = page_of(files)
+    assert not {"leading-table", "expected-table"} & set(page.tables)
+    assert "no interval. waveform: each size has one seed only" in files.read_bytes("report.html").decode()
+
+
 def test_failures_are_shown_with_their_error_and_escaped(sweep: Store) -> None:
     failed = make_trial("waveform", 1600, 1)
     sweep.delete(result_path(failed))
