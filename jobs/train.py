@@ -51,7 +51,7 @@ def main(job: TrainJob) -> int:
         live_report(files, **report),
     ):
         foretell([trial], site)
-        failures = run_trials([trial], site, lease.claim)
+        failures = run_trials([trial], site, lease.claim, "train")
     row = read_result(files, trial.run_id)
     if row is None:
         say(f"run {trial.run_id}: {failures.get(trial.run_id, 'stopped; the same command continues')}")

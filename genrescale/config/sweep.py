@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from genrescale.config import AugmentConfig, DataConfig, OptimConfig
 from genrescale.config.baselines import BaselinesConfig
+from genrescale.config.checks import require
 from genrescale.config.search import SearchConfig
 
 FAMILIES = ("waveform", "spectrogram")  # what a sweep compares unless it says otherwise: any of MODELS
+
+
+@dataclass
+class ComputeConfig:
+    """The axis of compute: models of several widths, each trained for the same numbers of operations.
+
+    ``widths`` multiply the widths of each family's model in the recipe. ``budgets`` are operations of a run's training,
+    forward and backward. It is trained at the largest size with the first seed, for as many steps as a budget allows,
+    without early stopping.
+    """
+
+    widths: list[float] = field(default_factory=list)
+    budgets: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "budgets"):
+            values = getattr(self, name)
+            require(
+                len(set(values)) == len(values) and all(math.isfinite(value) and value > 0 for value in values),
+                f"compute.{name}={values} must be numbers greater than 0, none twice",
+            )
+        require(
+            bool(self.widths) == bool(self.budgets),
+            f"compute.widths={self.widths} and compute.budgets={self.budgets} have an effect together only",
+        )
 
 
 @dataclass
@@ -19,8 +46,8 @@ class SweepConfig:
     Every family is trained at every size with every seed. Sizes below the largest take the first
     ``seeds_below_largest`` seeds only (0: all), where the largest is the question. The ``lrs`` and layer counts are
     tried at the smallest size with the first seed, one axis at a time. ``dials`` are the models' other dials, by
-    family. ``search`` varies any other numbers of the recipe. ``baselines`` are trained at
-    every size before the runs.
+    family. ``compute`` trains models of several widths for the same operations. ``search`` varies any other numbers of
+    the recipe. ``baselines`` are trained at every size before the runs.
     """
 
     families: list[str] = field(default_factory=lambda: list(FAMILIES))
@@ -37,6 +64,7 @@ class SweepConfig:
     loss: str = "by_kind"
     loss_dials: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
 

@@ -22,6 +22,7 @@ from genrescale.config.sweep import SweepConfig
 from genrescale.data.manifest import Manifest
 from genrescale.launch.capacity import DRIVER_CPUS, capacity
 from genrescale.launch.cluster import STORE_PREFIX, cluster_nodes
+from genrescale.launch.compute_axis import compute_cells
 from genrescale.launch.errors import error_sentence
 from genrescale.launch.search.space import Values, run_with
 from genrescale.launch.sweep_metrics import SweepMetrics
@@ -99,7 +100,7 @@ def plan_trials(sweep: SweepConfig, site: SiteConfig, manifest: Manifest, tuned:
     check_families(sweep)
     manifest.select("train", max(sweep.sizes))
     trials: dict[str, Trial] = {}
-    for axis, run, layers in _coordinates(sweep, tuned or {}):
+    for axis, run, layers in _coordinates(sweep, tuned or {}, len(manifest.vocabulary)):
         trial = plan_trial(run, site, manifest, min(sweep.sizes), axis, layers)
         earlier = trials[trial.run_id].planned if trial.run_id in trials else ()
         trials[trial.run_id] = replace(trial, planned=(*earlier, *trial.planned))
@@ -119,7 +120,7 @@ def plan_trial(
     manifest: Manifest,
     normalisation_size: int,
     axis: str = "grid",
-    layers: dict[str, int] | None = None,
+    layers: dict[str, float] | None = None,
     parent_to_come: bool = False,
 ) -> Trial:
     """One run as a trial: its identity and what it reads in training and validation.
@@ -142,9 +143,9 @@ def tell_doubts(runs: Sequence[RunConfig], manifest: Manifest) -> None:
         say(f"[check] {line}", sys.stderr)
 
 
-def _coordinates(sweep: SweepConfig, tuned: Tuned) -> list[tuple[str, RunConfig, dict[str, int]]]:
-    """(axis, run, layer counts) of every cell; the base value of an axis is a cell of it too."""
-    cells: list[tuple[str, RunConfig, dict[str, int]]] = []
+def _coordinates(sweep: SweepConfig, tuned: Tuned, num_tags: int) -> list[tuple[str, RunConfig, dict[str, float]]]:
+    """(axis, run, its place on the axis) of every cell; the base value of an axis is a cell of it too."""
+    cells: list[tuple[str, RunConfig, dict[str, float]]] = []
 
     def run(family: str, size: int, seed: int) -> RunConfig:
         return run_with(sweep_run(sweep, family, size, seed), tuned.get((family, size), {}))
@@ -162,7 +163,8 @@ def _coordinates(sweep: SweepConfig, tuned: Tuned) -> list[tuple[str, RunConfig,
         for dial in LAYER_DIALS.get(family, ()):
             for count in getattr(sweep, dial):
                 cells.append(("layers", _with_dial(base, dial, count), {dial: count}))
-    return cells
+    largest = max(sweep.sizes)
+    return cells + compute_cells(sweep.compute, sweep.families, lambda family: run(family, largest, seed), num_tags)
 
 
 def sweep_run(sweep: SweepConfig, family: str, size: int, seed: int) -> RunConfig:
@@ -219,13 +221,20 @@ def _run_sweep(trials: Sequence[Trial], site: SiteConfig, claim: Claim) -> Sweep
 
 
 def train_missing(
-    trials: Sequence[Trial], site: SiteConfig, claim: Claim, failed: Mapping[str, str] | None = None
+    trials: Sequence[Trial],
+    site: SiteConfig,
+    claim: Claim,
+    failed: Mapping[str, str] | None = None,
+    stage: str = "scale_sweep",
 ) -> SweepOutcome:
-    """Run what has no result yet, and record what failed; ``failed`` are failures of trials that went before."""
+    """Run what has no result yet, and record what failed; ``failed`` are failures of trials that went before.
+
+    ``stage`` is the name of the job in lines of progress.
+    """
     files = Store(site.out)
     reused = sum(read_result(files, trial.run_id) is not None for trial in trials)
     refuse_trained(files, [trial.run_id for trial in trials])
-    failures = {**(failed or {}), **run_trials(trials, site, claim)}
+    failures = {**(failed or {}), **run_trials(trials, site, claim, stage)}
     claim.check()
     text = json.dumps([{"run_id": id, "error": error} for id, error in failures.items()], indent=1)
     files.write_bytes("failures.json", text.encode())
@@ -260,7 +269,9 @@ def only_trainer(files: Store, run_id: str) -> Iterator[Lease]:
         yield lease
 
 
-def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = None) -> dict[str, str]:
+def run_trials(
+    trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = None, stage: str = "scale_sweep"
+) -> dict[str, str]:
     """Run the trials that have no result yet, under Tune; returns the error of each that failed for good.
 
     ``claim`` is the right of the job to write, which every run checks before it leaves anything.
@@ -268,7 +279,6 @@ def run_trials(trials: Sequence[Trial], site: SiteConfig, claim: Claim | None = 
     reused = {trial.run_id: row for trial in trials if (row := read_result(Store(site.out), trial.run_id)) is not None}
     missing = {trial.run_id: trial for trial in trials if trial.run_id not in reused}
     named = tune.TuneConfig(reuse_actors=True)
-    stage = "train" if len(trials) == 1 else "scale_sweep"
     space = {"run_id": tune.grid_search(list(missing)), **tracked_settings(site, missing)}
     return tune_trials(missing, site, claim, named, space, stage, reused)
 

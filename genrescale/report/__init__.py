@@ -26,6 +26,7 @@ from genrescale.report.baselines import (
     read_baselines,
 )
 from genrescale.report.checks import ConfigDifference, config_values, facts, notes, planned_only
+from genrescale.report.compute import FamilyCompute, family_computes
 from genrescale.report.curves import Begun, CurveLine, begun_runs, curve_lines, read_curves
 from genrescale.report.figure import scaling_png
 from genrescale.report.fits import Crossing, FamilyFit, crossings, family_fit, seeds_of
@@ -83,6 +84,7 @@ class Report:
     runs: list[Run]
     failures: dict[str, str]
     search: Searched | None = None
+    computes: Sequence[FamilyCompute] = ()
 
     @property
     def sizes(self) -> list[int]:
@@ -163,6 +165,7 @@ def build_report(
         runs=list_runs(trials),
         failures=errors,
         search=search,
+        computes=family_computes(trials, main),
     )
 
 

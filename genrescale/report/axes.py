@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genrescale.report.tables import VAL_LOSS, Cell, Metric, cell, order_families
-from genrescale.report.trials import TrialOutcome, flat_config
+from genrescale.report.trials import COMPUTE, TrialOutcome, flat_config
 
-_AXIS_ORDER = ("grid", "lr", "layers", "search")
+_AXIS_ORDER = ("grid", "lr", "layers", COMPUTE, "search")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def list_runs(trials: Sequence[TrialOutcome]) -> list[Run]:
 def _setting(trial: TrialOutcome) -> str:
     if trial.planned.axis == "lr":
         return f"lr {trial.planned.lr:g}"
-    return ", ".join(f"{name} {count}" for name, count in sorted(trial.planned.layers.items()))
+    return ", ".join(f"{name} {count:g}" for name, count in sorted(trial.planned.layers.items()))
 
 
 @dataclass(frozen=True)

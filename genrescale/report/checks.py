@@ -10,7 +10,7 @@ from typing import Any
 from genrescale.config.data import parse_scoring
 from genrescale.display.text import count_text
 from genrescale.report.tables import ACCURACY, FEW_TEST_SONGS, Line
-from genrescale.report.trials import SEARCH, STUDY, UNPLANNED, TrialOutcome, flat_config
+from genrescale.report.trials import COMPUTE, SEARCH, STUDY, UNPLANNED, TrialOutcome, flat_config
 from genrescale.results import ResultRow
 from genrescale.scaling import SAME, smallest_difference
 
@@ -28,7 +28,7 @@ class ConfigDifference:
 
 
 def planned_only(trials: Sequence[TrialOutcome]) -> list[TrialOutcome]:
-    others = [trial for trial in trials if trial.planned.axis not in (UNPLANNED, SEARCH)]
+    others = [trial for trial in trials if trial.planned.axis not in (UNPLANNED, SEARCH, COMPUTE)]
     return [trial for trial in others if not trial.planned.axis.startswith(STUDY)]
 
 

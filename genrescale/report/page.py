@@ -13,6 +13,7 @@ from genrescale.display.style import CURVE_INCHES, DASHES, MARKERS, PANEL_INCHES
 from genrescale.display.text import count_text
 from genrescale.report.baselines import BaselinePath, baseline_paths
 from genrescale.report.checks import capped, planned_only
+from genrescale.report.compute import draw_isoflops, flops_text
 from genrescale.report.curves import CurveLine
 from genrescale.report.figure import color_of, draw_curves, draw_optimum, draw_scaling
 from genrescale.report.fits import FamilyFit
@@ -77,6 +78,20 @@ def scaling_pictures(report: Report) -> list[Picture]:
         svg = panel_svg(partial(draw_scaling, fits=fits, crossed=crossed, baselines=paths), PANEL_INCHES)
         caption = " ".join(captions) or "One family: there is nothing to compare it with."
         pictures.append(_picture(metric.key, svg, _scaling_alt(metric, fits, paths), caption))
+    return pictures
+
+
+def isoflop_pictures(report: Report) -> list[Picture]:
+    """A picture of each family of the axis of compute that has finished runs."""
+    pictures = []
+    for found in report.computes:
+        if not found.groups:
+            continue
+        svg = panel_svg(partial(draw_isoflops, found=found), PANEL_INCHES)
+        texts = [f"{flops_text(group.flops)}: {len(group.points)} runs" for group in found.groups]
+        alt = f"Error of {found.family} against parameters, a curve for each budget of operations. {'; '.join(texts)}."
+        caption = f"{found.family.capitalize()}. A cross is the lowest point of a parabola."
+        pictures.append(_picture(f"isoflop-{found.family}", svg, alt, caption))
     return pictures
 
 
@@ -178,6 +193,7 @@ def render_page(report: Report) -> str:
         "parameters": parameters_text,
         "lead_text": lead_text,
         "probability": probability_text,
+        "flops": flops_text,
     }
     return render_template(
         "genrescale.report",
@@ -188,6 +204,7 @@ def render_page(report: Report) -> str:
         scaling=[picture for picture in pictures if picture.key != report.main.key],
         curves=curve_pictures(report),
         optima=optimum_pictures(report),
+        isoflops=isoflop_pictures(report),
         swatches=_swatches(report),
         cost=cost_text(report.trials),
         stream_columns=list(COLUMNS),

@@ -22,6 +22,7 @@ from genrescale.storage.store import Store
 MISSING = "missing"
 UNPLANNED = "unplanned"
 SEARCH = "search"  # the axis of searched runs, which are no point of a mean or fit
+COMPUTE = "compute"  # the axis of widths and budgets, which has a section of its own
 STUDY = "study "  # begins the axis of a study's runs outside its scaling table; the study's own page shows them
 _NOT_TOLD_APART = ("data.size", "seed", "model.name", "data.labels")
 

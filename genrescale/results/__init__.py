@@ -34,7 +34,8 @@ from genrescale.storage.store import Store
 class PlannedTrial:
     """One trial of a sweep: its run id, the axis it belongs to and its coordinates.
 
-    ``axis`` is ``grid`` (family x size x seed), ``lr`` or ``layers``. ``config`` is the run's science as a dict.
+    ``axis`` is ``grid`` (family x size x seed), ``lr``, ``layers`` or ``compute``. ``layers`` is its place there: layer
+    counts, or width, budget and operations of a clip. ``config`` is the run's science as a dict.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -45,7 +46,7 @@ class PlannedTrial:
     size: int
     seed: int
     lr: float
-    layers: dict[str, int]
+    layers: dict[str, float]
     config: dict[str, Any]
 
 

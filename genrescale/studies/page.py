@@ -29,7 +29,7 @@ _PACKAGE = "genrescale.studies"
 class StudyPage:
     """All that the page shows. ``answer`` is that of the scaling table, "" for a study without one.
 
-    ``songs``: whether there is a page of songs beside this one.
+    ``songs`` and ``report``: whether there is a page of songs, and the report of the scaling table, beside this one.
     """
 
     study: Study
@@ -39,6 +39,7 @@ class StudyPage:
     notes: Sequence[str]
     answer: str = ""
     songs: bool = False
+    report: bool = False
 
     @property
     def baselines(self) -> list[BaselineLine]:

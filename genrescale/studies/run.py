@@ -33,7 +33,7 @@ def run_study(plan: StudyPlan, tables: Sequence[StudyTable], claim: Claim) -> Sw
         ready, orphans = _ready(plan, wave, files)
         # each trial's ticket has its own corpus; that of the site is any of them
         site = replace(plan.site, corpus=next(iter(plan.manifests.values())).uri)
-        done = train_missing(ready, site, claim, {**outcome.failures, **orphans})
+        done = train_missing(ready, site, claim, {**outcome.failures, **orphans}, "study")
         outcome = SweepOutcome(
             {**outcome.rows, **done.rows}, done.failures, done.unfinished, outcome.num_reused + done.num_reused
         )

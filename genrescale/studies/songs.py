@@ -158,13 +158,13 @@ def _songs(
     trees_NK: np.ndarray,
     seed: int,
 ) -> list[SongTold]:
-    """Songs that one model tells much better than the other does, and some drawn from ``seed``."""
+    """The songs that one model tells much better than the other does, and some drawn from ``seed``."""
     gain_N = _loss(true_NK, trees_NK) - _loss(true_NK, deep_NK)
     order = np.argsort(-gain_N, kind="stable")
     few = min(SHOWN_SONGS, len(keys) // 3)
     rest = np.random.default_rng(seed).permutation(order[few : len(order) - few])[:few]
-    chosen = [(song, "the deep model is much closer") for song in order[:few].tolist()]
-    chosen += [(song, "the trees are much closer") for song in order[::-1][:few].tolist()]
+    chosen = [(song, "the deep model is closer") for song in order[:few].tolist() if gain_N[song] > 0]
+    chosen += [(song, "the trees are closer") for song in order[::-1][:few].tolist() if gain_N[song] < 0]
     chosen += [(song, "drawn by chance") for song in rest.tolist()]
     rows = {key: row for row, key in enumerate(manifest.songs["key"].to_pylist())}
     artists = manifest.songs["artist"].to_pylist()

@@ -11,13 +11,14 @@ from rich.table import Table
 
 from genrescale.config.metrics import METRICS
 from genrescale.display.text import count_text
+from genrescale.report import write_report
 from genrescale.report.live import LiveReport
 from genrescale.results import read_scores
 from genrescale.results.baseline import TREES
 from genrescale.storage.store import Store
 from genrescale.studies.figure import scaling_files
 from genrescale.studies.filled import FilledTable, fill_tables
-from genrescale.studies.formats import header, paper_text, table_csv, table_latex, table_markdown, text_of
+from genrescale.studies.formats import NOT_PLANNED, paper_text, table_csv, table_latex, table_markdown, text_of
 from genrescale.studies.page import StudyPage, render_study
 from genrescale.studies.plan import StudyPlan
 from genrescale.studies.songs import compare_songs, render_songs
@@ -51,8 +52,14 @@ def _compared(plan: StudyPlan, tables: Sequence[FilledTable]) -> str:
 
 
 def write_study(plan: StudyPlan, scale: str) -> StudyPage:
-    """Write ``study.html``, ``songs.html`` and the tables into the study's folder; the page of the study last."""
+    """Write the page, the tables and the page of songs into the study's folder, the page last.
+
+    The report of the table by size, with its scaling analysis, is written beside them.
+    """
     files, page = Store(plan.site.out), study_page(plan, scale)
+    if any(table.table.scaling and any(trial.row for trial in table.trials) for table in page.tables):
+        report = write_report(files)
+        page = replace(page, answer=f"{report.answer.headline}. {report.answer.lead}", report=True)
     if songs := _compared(plan, page.tables):
         files.write_bytes(SONGS, songs.encode())
         page = replace(page, songs=True)
@@ -94,23 +101,28 @@ def _notes(plan: StudyPlan, scale: str, tables: Sequence[FilledTable], refused: 
 
 
 def format_study(page: StudyPage) -> str:
-    """The tables for a terminal: ours beside the paper's."""
+    """The tables for a terminal: our numbers, and in brackets the paper's."""
     sink = io.StringIO()
     console = Console(file=sink, width=_WIDTH, highlight=False, markup=False)
     for filled in page.tables:
         table = Table(title=f"{filled.table.source}: {filled.table.title}", title_justify="left")
-        for name in header(filled):
-            table.add_column(name, justify="left" if name == "Model" else "right")
+        for name in ("Model", *(metric.label for metric in filled.metrics), "Parameters"):
+            table.add_column(name, justify="left" if name == "Model" else "right", no_wrap=name != "Model")
         for group in filled.table.groups:
             table.add_section()
             for row in (row for row in filled.rows if row.group is group):
-                numbers = [t for cell in row.cells for t in (text_of(cell, row.planned), paper_text(cell.paper))]
-                params = f"{row.params:,}" if row.params else ""
-                table.add_row(row.row.label, *numbers, params, row.row.paper_params)
+                numbers = [_beside(text_of(cell, row.planned), paper_text(cell.paper)) for cell in row.cells]
+                params = _beside(f"{row.params:,}" if row.params else NOT_PLANNED, row.row.paper_params or NOT_PLANNED)
+                table.add_row(row.row.label, *numbers, params)
         if not filled.lacking:
             console.print(table)
         else:
             console.print(f"{filled.table.source}: {filled.lacking}.")
+    console.print("In brackets: the paper's numbers.")
     for note in page.notes:
         console.print(f"Note: {note}")
     return sink.getvalue()
+
+
+def _beside(ours: str, papers: str) -> str:
+    return ours if papers == NOT_PLANNED else f"{ours} ({papers})"
