@@ -31,7 +31,7 @@ demo: env
 	@$(BIN)/python jobs/scale_sweep.py sweep=demo out=$(DEMO)
 
 scale: env
-	@echo "[scale] 102,500 songs of 3 s, sizes of 1k, 10k and 100k: 38 GB of disk and hours on two cores; stop and run again at will"
+	@echo "[scale] 102,500 songs of 3 s, sizes of 100 to 100k: 38 GB of disk and hours on two cores; stop and run again at will"
 	@$(BIN)/python jobs/scale_sweep.py sweep=scale out=$(SCALE)
 
 test: env

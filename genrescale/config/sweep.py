@@ -44,7 +44,8 @@ class SweepConfig:
     """Axes and recipe of a sweep.
 
     Every family is trained at every size with every seed. Sizes below the largest take the first
-    ``seeds_below_largest`` seeds only (0: all), where the largest is the question. The ``lrs`` and layer counts are
+    ``seeds_below_largest`` seeds only (0: all), where the largest is the question. The largest takes the first
+    ``seeds_at_largest`` only (0: all), where it costs more than the others together. The ``lrs`` and layer counts are
     tried at the smallest size with the first seed, one axis at a time. ``dials`` are the models' other dials, by
     family. ``compute`` trains models of several widths for the same operations. ``search`` varies any other numbers of
     the recipe. ``baselines`` are trained at every size before the runs.
@@ -54,6 +55,7 @@ class SweepConfig:
     sizes: list[int] = field(default_factory=lambda: [100_000, 500_000, 1_000_000])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     seeds_below_largest: int = 0
+    seeds_at_largest: int = 0
     lrs: list[float] = field(default_factory=list)
     backend_layers: list[int] = field(default_factory=list)
     frontend_layers: list[int] = field(default_factory=list)
@@ -73,11 +75,12 @@ class SweepConfig:
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name}={values} must hold at least one value, and none twice")
-        if not 0 <= self.seeds_below_largest <= len(self.seeds):
-            raise ValueError(
-                f"seeds_below_largest={self.seeds_below_largest} must be from 1 to the number of seeds, "
-                f"{len(self.seeds)}, or 0 for all of them"
-            )
+        for name in ("seeds_below_largest", "seeds_at_largest"):
+            if not 0 <= getattr(self, name) <= len(self.seeds):
+                raise ValueError(
+                    f"{name}={getattr(self, name)} must be from 1 to the number of seeds, {len(self.seeds)}, or 0 for "
+                    "all of them"
+                )
         if self.search.space and self.search.seed in self.seeds:
             raise ValueError(
                 f"search.seed={self.search.seed} is a seed of the grid, {self.seeds}: a searched run, of which the "

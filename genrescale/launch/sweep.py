@@ -151,8 +151,8 @@ def _coordinates(sweep: SweepConfig, tuned: Tuned, num_tags: int) -> list[tuple[
         return run_with(sweep_run(sweep, family, size, seed), tuned.get((family, size), {}))
 
     for size in sorted(sweep.sizes):
-        seeds = sweep.seeds if size == max(sweep.sizes) else sweep.seeds[: sweep.seeds_below_largest or None]
-        for seed in seeds:
+        limit = sweep.seeds_at_largest if size == max(sweep.sizes) else sweep.seeds_below_largest
+        for seed in sweep.seeds[: limit or None]:
             cells += [("grid", run(family, size, seed), {}) for family in sweep.families]
     smallest, seed = min(sweep.sizes), sweep.seeds[0]
     for family in sweep.families:

@@ -40,6 +40,8 @@ def test_sizes_below_the_largest_may_have_fewer_seeds(corpus: Manifest):
     assert cells == {(8, 0): 2, (40, 0): 2, (40, 1): 2}
     assert {t.run_id for t in planned(corpus, seeds_below_largest=1)} < {t.run_id for t in planned(corpus)}
     assert len(planned(corpus, sizes=[40], seeds_below_largest=1)) == 4  # one size is the largest
+    few = Counter((t.run.data.size, t.run.seed) for t in planned(corpus, seeds_at_largest=1))
+    assert few.keys() == {(8, 0), (8, 1), (40, 0)}
     with pytest.raises(ValueError, match="seeds_below_largest=3 must be from 1 to the number of seeds, 2"):
         sweep_config(seeds_below_largest=3)
 
