@@ -26,6 +26,7 @@ _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 """How well the pitch classes fit a major and a minor key on C: Krumhansl 1990, listeners' ratings."""
 MIN_TEMPO, MAX_TEMPO = 30.0, 300.0  # beats per minute
+ONSET_RISE, ONSET_GAP_S = 0.07, 0.03  # librosa's delta and wait
 _REPEATS = (0.5, 1.0, 2.0)  # times the tempo
 _CURVES = (
     *(f"mfcc_{i}" for i in range(NUM_MFCC)),
@@ -76,11 +77,23 @@ def _timbre(wave_T: np.ndarray, magnitude_RN: np.ndarray, log_mel_FN: np.ndarray
         ("rolloff", feature.spectral_rolloff(**spectrum)),
         ("flatness", feature.spectral_flatness(S=magnitude_RN)),
         ("contrast", feature.spectral_contrast(**spectrum)),
-        ("zero_crossings", feature.zero_crossing_rate(wave_T, frame_length=N_FFT, hop_length=HOP_LEN)),
+        ("zero_crossings", _zero_crossings(wave_T)),
         ("loudness", 20 * np.log10(feature.rms(S=magnitude_RN, frame_length=N_FFT) + 1e-6)),
     ):
         values |= _summary(name, curves)
     return values
+
+
+def _zero_crossings(wave_T: np.ndarray) -> np.ndarray:
+    """The share of samples at which the sign changes, by frame: (1, N).
+
+    Not librosa's, because its own needs a gufunc of numba, whose cache on disk breaks where several processes fill it
+    at once, as tasks of Ray do: every later call of it ends the process (numba issue 10128). Onsets below likewise.
+    """
+    from librosa.util import frame
+
+    changes_T = np.diff(np.signbit(wave_T), prepend=np.signbit(wave_T[:1]))
+    return frame(changes_T, frame_length=N_FFT, hop_length=HOP_LEN).mean(axis=0, keepdims=True)
 
 
 def _summary(name: str, curves: np.ndarray) -> dict[str, float]:
@@ -106,12 +119,21 @@ def _rhythm(log_mel_FN: np.ndarray) -> dict[str, float]:
         found = librosa.feature.tempo(onset_envelope=onset_N, sr=SAMPLE_RATE, hop_length=HOP_LEN, max_tempo=MAX_TEMPO)
         tempo = float(np.clip(found[0], MIN_TEMPO, MAX_TEMPO))
     values = {"tempo": tempo, "onset_mean": float(onset_N.mean()), "onset_std": float(onset_N.std())}
-    onsets = librosa.onset.onset_detect(onset_envelope=onset_N, sr=SAMPLE_RATE, hop_length=HOP_LEN)
-    values["onsets_per_s"] = len(onsets) / (len(onset_N) * frames_s)
+    values["onsets_per_s"] = _num_onsets(onset_N, frames_s) / (len(onset_N) * frames_s)
     for times in _REPEATS:
         lag = round(60 / (tempo * times * frames_s)) if tempo else len(repeats_N)
         values[f"repeats_at_{times:g}"] = float(repeats_N[lag]) if lag < len(repeats_N) else 0.0
     return values
+
+
+def _num_onsets(onset_N: np.ndarray, frames_s: float) -> int:
+    """Count peaks of onset strength that stand out by ONSET_RISE of the highest and lie ONSET_GAP_S apart."""
+    from scipy.signal import find_peaks
+
+    if onset_N.max() <= 0:
+        return 0
+    gap = max(1, round(ONSET_GAP_S / frames_s))
+    return len(find_peaks(onset_N / onset_N.max(), prominence=ONSET_RISE, distance=gap)[0])
 
 
 def _harmony(magnitude_RN: np.ndarray) -> dict[str, float]:
@@ -143,7 +165,7 @@ class HandMade:
 
     @property
     def definition(self) -> str:
-        return f"1: librosa {version('librosa')}, n_fft {N_FFT}, hop {HOP_LEN}"
+        return f"2: librosa {version('librosa')}, n_fft {N_FFT}, hop {HOP_LEN}"
 
     @property
     def columns(self) -> tuple[str, ...]:
