@@ -244,7 +244,7 @@ def test_impossible_pairs_are_known_before_a_sweep():
         ("waveform", {"frontend_layers": 7.0}, "frontend_layers=7.0 must be a whole number"),
         ("waveform", {"frontend_width": 0.3}, "frontend_width=0.3 must be above 0, at most 4"),
         ("waveform", {"frontend_width": 8}, "frontend_width=8.0 must be above 0, at most 4"),
-        ("spectrogram", {"frontend_width": 1 / 16}, "frontend_width=0.0625 must be"),
+        ("spectrogram", {"frontend_width": 1 / 32}, "frontend_width=0.03125 must be"),
         ("spectrogram", {"log_mel_std": 0.0}, "log_mel_std=0.0"),
         ("spectrogram", {"frontend": "vgg"}, r"frontend='vgg' is none of \['deep3x3', 'musical'\]"),
         ("waveform", {"backend_filters": 0}, "backend_filters=0 must be a whole number of at least 1"),
