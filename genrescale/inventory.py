@@ -48,6 +48,12 @@ CORPUS_FILES = (
     MANIFEST_PATH,
 )
 REPORTS = ("report.html", "figure.png", "table.csv", "runs.csv", "search.csv")
+STUDY_FILES = (
+    "study.html",
+    "songs.html",
+    "tables",
+    "figures",
+)  # of genrescale.studies; songs.html plays clips of songs
 # The encoded songs of a sweep that synthesised its corpus; the corpus itself, in shards/, is a separate item.
 SONG_FILES = tuple(f"audio/{name}" for name in (SONGS_FOLDER, SONGS_TABLE, VOCABULARY_FILE, FACTS_FILE))
 WHATS = ("sweep", "checkpoints", "corpus", "version")
@@ -200,7 +206,8 @@ def describe_sweep(store: Store, path: str) -> SweepItem:
 def sweep_files(files: Store) -> tuple[str, ...]:
     """List the files of the sweep at ``files`` in the order of deletion; the one that marks it as a sweep is last."""
     songs = (*SONG_FILES, FACTS_FILE) if synthesised(files) else ()
-    found = (*REPORTS, "evaluations", "failures.json", "search", "tune", *songs, "checkpoints", BASELINES, "runs")
+    pages = (*REPORTS, *STUDY_FILES, "evaluations")
+    found = (*pages, "failures.json", "search", "tune", *songs, "checkpoints", BASELINES, "runs")
     return (*found, SEARCH_PATH, PLANNED_PATH)
 
 

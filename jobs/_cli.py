@@ -43,7 +43,16 @@ EXIT_FAILED = 1
 EXIT_OUR_MISTAKE = 70  # as sysexits.h says it of an internal error
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # as a shell says it of a program that was ended by SIGPIPE
-_CONTINUING = ("mix_corpora", "scale_sweep", "shard_corpus", "study", "synthesize_corpus", "take_down", "train")
+_CONTINUING = (
+    "baselines",
+    "mix_corpora",
+    "scale_sweep",
+    "shard_corpus",
+    "study",
+    "synthesize_corpus",
+    "take_down",
+    "train",
+)
 _RIGHTS = "give this user the right to it, or take another address"
 _IN_THE_WAY = "a file lies where a folder is needed; move it, or take another address"
 _REMEDIES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from _cli import CONF, compose_settings
 
@@ -15,12 +16,22 @@ LIST = "list"
 
 def chosen_scale(name: str, scale: str, scales: Mapping[str, ScaleConfig]) -> ScaleConfig:
     """The settings of a scale of the study. Raises ValueError where no study is named, or no such scale."""
-    if not name:
-        raise ValueError(
-            f"study=NAME is needed, one of {', '.join(_names())}; jobs/study.py list tells what each needs"
-        )
     one_of("scale", scale, SCALES)
+    if name not in _names() or scale not in scales:
+        known = ", ".join(_names())
+        raise ValueError(f"study=NAME is needed, one of {known}; jobs/study.py list tells what each needs")
     return scales[scale]
+
+
+class _Study(Protocol):
+    scale: str
+
+
+def refuse_other_scale(job: _Study, typed: Sequence[str]) -> None:
+    """Raise ValueError for a setting that was typed of a scale that is not chosen, where it would have no effect."""
+    for name in typed:
+        if name.startswith("scales.") and not name.startswith(f"scales.{job.scale}."):
+            raise ValueError(f"{name} has no effect with scale={job.scale}; give scale={name.split('.')[1]}")
 
 
 def list_studies(schema: type, ask: Sequence[str]) -> int:

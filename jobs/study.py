@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from _cli import EXIT_INTERRUPTED, place, place_out, run_job
 from _on_ray import OnRay
-from _studies import chosen_scale, list_studies
+from _studies import chosen_scale, list_studies, refuse_other_scale
 
 from genrescale.config import SiteConfig
 from genrescale.config.study import ScaleConfig
@@ -65,16 +65,16 @@ def main(job: StudyJob) -> int:
     corpora.check(job.only, site)
     say("[study] connecting to Ray", sys.stderr)
     with writing(files, "study") as lease, job.connected(files, trains=True):
-        plan = corpora.made().plan(site)
+        corpora.make()
+        plan = corpora.plan(site)
         tables = plan.tables(job.only)
         show_outdated(files, plan.planned(), allowed=job.rerun)
         foretell(plan.of_tables(tables), site)
         with live_study(plan, job.scale):
             ended = run_study(plan, tables, lease.claim)
-        say(format_study(write_study(plan, job.scale)))
-    say(f"{format_outcome(ended)}\n{files.child('study.html').uri}")
+        say(f"{format_study(write_study(plan, job.scale))}{format_outcome(ended)}\n{files.child('study.html').uri}")
     return EXIT_INTERRUPTED if ended.unfinished else int(bool(ended.failures))
 
 
 if __name__ == "__main__":
-    run_job(StudyJob, "study", main, __doc__, positional="ask")
+    run_job(StudyJob, "study", main, __doc__, positional="ask", check=refuse_other_scale)

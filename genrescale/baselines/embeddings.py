@@ -1,4 +1,4 @@
-"""What a published model hears in a song: the input of its head, averaged over the song's windows.
+"""Embeddings of songs by a published model: the input of its output layer, averaged over the song's windows.
 
 Shapes: T samples, C windows, D dimensions.
 """

@@ -87,8 +87,8 @@ def _timbre(wave_T: np.ndarray, magnitude_RN: np.ndarray, log_mel_FN: np.ndarray
 def _zero_crossings(wave_T: np.ndarray) -> np.ndarray:
     """The share of samples at which the sign changes, by frame: (1, N).
 
-    Not librosa's, because its own needs a gufunc of numba, whose cache on disk breaks where several processes fill it
-    at once, as tasks of Ray do: every later call of it ends the process (numba issue 10128). Onsets below likewise.
+    librosa's own function calls a gufunc of numba. Its cache on disk breaks where several processes fill it at once, as
+    tasks of Ray do, and then every call ends the process (numba issue 10128). So onsets are not librosa's, either.
     """
     from librosa.util import frame
 

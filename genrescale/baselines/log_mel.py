@@ -1,4 +1,4 @@
-"""Statistics of the log-mel spectrogram of a whole song: what the linear floor hears.
+"""Statistics of the log-mel spectrogram of a whole song: the features of the linear floor.
 
 Shapes: T samples, F mel bins, N frames.
 """

@@ -13,7 +13,7 @@ class BaselinesConfig:
 
     ``floor``: logistic regression on log-mel statistics of whole songs, which takes seconds. ``trees``:
     gradient-boosted trees on features of timbre, rhythm and harmony, the baseline of Pons 2018. ``embeddings``: a
-    linear model on what a published model hears; the name of its architecture and its weights file.
+    linear model on a published model's embeddings; the name of its architecture and its weights file.
     """
 
     floor: bool = True

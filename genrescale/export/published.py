@@ -81,7 +81,7 @@ def import_published(published: Published, checkpoint: Store, to: Store) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Frozen:
-    """A published model whose outputs are not asked for, only what it hears: the input (D,) of its head.
+    """A published model of which only the embedding is used: the input (D,) of its output layer.
 
     ``num_tags`` are those that it was built with, of which its head has its name. ``crop_len`` is its window's length.
     """

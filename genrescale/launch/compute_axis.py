@@ -30,10 +30,9 @@ def compute_cells(
     whole filters, and for a budget of too few steps.
     """
     cells: list[Cell] = []
-    for family in families:
-        run = base(family) if compute.widths else None
+    for family in families if compute.widths else ():
+        run = base(family)
         for width in sorted(compute.widths):
-            assert run is not None
             wide = replace(run, model=_widened(run.model, width))
             model = build_model(family, num_tags, **wide.model.dials)
             if (flops := clip_flops(model, seconds_to_len(run.data.crop_s))) == 0:
@@ -41,12 +40,9 @@ def compute_cells(
                     f"compute.widths: the operations of {family} cannot be counted; leave it out of families"
                 )
             for budget in sorted(compute.budgets):
-                cells.append((AXIS, _trained_for(wide, budget / flops), _place(width, budget, flops)))
+                place = {"width": width, "budget": budget, "clip_flops": flops}
+                cells.append((AXIS, _trained_for(wide, budget / flops), place))
     return cells
-
-
-def _place(width: float, budget: float, flops: float) -> dict[str, float]:
-    return {"width": width, "budget": budget, "clip_flops": flops}
 
 
 def _widened(model: ModelConfig, width: float) -> ModelConfig:

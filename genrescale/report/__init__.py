@@ -125,7 +125,8 @@ def build_report(
     """
     trials, errors, refused = read_trials(files, compared)
     grid = [trial for trial in trials if trial.planned.axis == "grid"]
-    baselines, baseline_notes = read_baselines(files, trials)
+    # runs of a study's other tables may have other sizes and corpora
+    baselines, baseline_notes = read_baselines(files, planned_only(trials) or trials)
     metrics, songs = shown_metrics([*planned_only(trials), *baselines]), songs or TestSongs(files)
     songs.forget_missing()
     families, lines = order_families(grid), comparison_lines(grid, metrics)

@@ -111,8 +111,8 @@ def draw_isoflops(axes: Axes, found: FamilyCompute) -> None:
     for i, group in enumerate(found.groups):
         color = COLORS[i % len(COLORS)]
         params, errors = [point.params for point in group.points], [point.error for point in group.points]
-        look = {"color": color, "marker": MARKERS[i % len(MARKERS)], "markerfacecolor": "white"}
-        axes.plot(params, errors, linestyle="none", label=flops_text(group.flops), **look)
+        marker, label = MARKERS[i % len(MARKERS)], flops_text(group.flops)
+        axes.plot(params, errors, linestyle="none", label=label, color=color, marker=marker, markerfacecolor="white")
         if group.best_params is not None and group.error is not None:
             grid = np.geomspace(min(params), max(params), 60)
             curve = np.polyval(np.polyfit(np.log(params), errors, 2), np.log(grid))

@@ -34,6 +34,7 @@ _OURS = (
     # a sweep; Ray and DeepSpeed write below tune/ and checkpoints/ID
     *(r"(?:sweep|failures|search)\.json", r"search/optuna\.log", r"search\.csv"),
     *(r"report\.html", r"figure\.png", r"(?:table|runs)\.csv"),
+    *(r"(?:study|songs)\.html", r"tables/[a-z0-9_]+\.(?:csv|md|tex)", r"figures/scaling\.(?:png|svg)"),
     *(rf"baselines/{_RUN}/(?:result\.json|scores\.parquet)", r"baselines/failures\.json"),
     *(rf"(?:runs|checkpoints)/{_RUN}/.+", "tune/.+", r"evaluations/[^/]+/[^/]+\.(?:csv|json|png|parquet|html)"),
 )

@@ -44,8 +44,7 @@ class StudyCorpora:
         if not self.to_make:
             self.plan(site).tables(only)
 
-    def made(self) -> StudyCorpora:
+    def make(self) -> None:
         """Make the synthetic corpus on the connected Ray cluster, if the study takes it; what is there is kept."""
         if self.scale.synthesis and self.files.child("shards").uri in self.addresses.values():
             embedded_corpus(self.files, self.scale.synthesis, self.scale.shards)
-        return self

@@ -38,7 +38,7 @@ def disk_text(corpus: CorpusNeed) -> str:
     return f"about {corpus.hours * 3600 * SAMPLE_RATE * SAMPLE_BYTES / 1e9:,.0f} GB of shards"
 
 
-def format_runs(study: Study, tables: Sequence[StudyTable], plan: StudyPlan | None = None) -> str:
+def format_runs(tables: Sequence[StudyTable], plan: StudyPlan | None = None) -> str:
     """Every row of some tables with its runs, before they start; with a ``plan``, by their ids."""
     sink = io.StringIO()
     console = Console(file=sink, width=_WIDTH, highlight=False, markup=False)
@@ -73,8 +73,8 @@ def dry_run(corpora: StudyCorpora, only: Sequence[str], site: SiteConfig, nodes:
     if corpora.to_make:
         tables = corpora.study.chosen(only)
         later = f"{corpora.scale.synthesis} would be synthesised and sharded into {corpora.files.uri} first"
-        return f"{format_runs(corpora.study, tables)}{later}. It takes {corpora.scale.takes}."
+        return f"{format_runs(tables)}{later}. It takes {corpora.scale.takes}."
     plan = corpora.plan(site)
     tables = plan.tables(only)
     trials = plan.of_tables(tables)
-    return f"{format_runs(corpora.study, tables, plan)}{format_trials(trials, site, nodes)}"
+    return f"{format_runs(tables, plan)}{format_trials(trials, site, nodes)}"

@@ -84,8 +84,9 @@ def plan_study(study: Study, corpora: Mapping[str, str], site: SiteConfig) -> St
     for table in study.tables:
         if table.corpus not in manifests:
             continue
+        labels = {run: row.label for row in reversed(table.rows) for run in row.runs}
         for run in table.runs:
-            axis = "grid" if table.scaling else f"{STUDY}{table.key}"
+            axis = "grid" if table.scaling else f"{STUDY}{table.key}: {labels.get(run, 'a run that others start from')}"
             trials[run] = _plan(run, site, manifests, trials, axis)
     return StudyPlan(study, site, trials, manifests)
 

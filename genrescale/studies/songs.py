@@ -163,7 +163,9 @@ def _songs(
     order = np.argsort(-gain_N, kind="stable")
     few = min(SHOWN_SONGS, len(keys) // 3)
     rest = np.random.default_rng(seed).permutation(order[few : len(order) - few])[:few]
-    chosen = [(song, "the deep model is closer") for song in order[:few].tolist() if gain_N[song] > 0]
+    chosen: list[tuple[int, str]] = [
+        (song, "the deep model is closer") for song in order[:few].tolist() if gain_N[song] > 0
+    ]
     chosen += [(song, "the trees are closer") for song in order[::-1][:few].tolist() if gain_N[song] < 0]
     chosen += [(song, "drawn by chance") for song in rest.tolist()]
     rows = {key: row for row, key in enumerate(manifest.songs["key"].to_pylist())}

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers.small_study import finished_study
 from helpers.sweeps import make_trial, write_run
 
 from genrescale.config.corpus import ShardSettings, SynthesisConfig
@@ -81,6 +82,16 @@ def test_a_corpus_or_sweep_goes_whole_and_alone(store: Store, at: str, what: str
     before = set(store.list())
     deletion(store.child(at), what).run()
     assert before - set(store.list()) == {path for path in before if path.startswith(f"{at}/")}
+
+
+def test_what_a_study_leaves_goes_with_its_runs(tmp_path: Path, corpus: Manifest):
+    plan = finished_study(corpus, tmp_path)
+    files = Store(str(tmp_path))
+    assert {"study.html", "tables/one.csv", "figures/scaling.png", "report.html"} <= set(files.list())
+    files.write_bytes("songs.html", b"clips of songs")
+    deletion(files, "sweep").run()
+    assert files.list() == []
+    assert plan.trials
 
 
 def test_a_deletion_that_was_cut_off_is_done_again(store: Store):

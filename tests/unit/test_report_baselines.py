@@ -19,8 +19,8 @@ from genrescale.report.baselines import baseline_paths, floor_gaps, floor_words
 from genrescale.report.figure import draw_scaling
 from genrescale.report.songs import TestSongs
 from genrescale.report.tables import ACCURACY
-from genrescale.report.trials import planned_of
-from genrescale.results import write_planned
+from genrescale.report.trials import STUDY, planned_of
+from genrescale.results import read_planned, write_planned
 from genrescale.results.baseline import (
     FLOOR,
     BaselineFailure,
@@ -40,6 +40,16 @@ def files(tmp_path: Path) -> Store:
                 rows.append(write_scored(files, table, VOCABULARY, model, size, seed))
     write_planned(files, [planned_of(row) for row in rows])
     return files
+
+
+def test_baselines_of_a_studys_other_tables_are_not_those_of_its_report(files: Store):
+    """Its other tables may have other sizes and corpora, and their runs lie in the same folder."""
+    planned = read_planned(files)
+    other = replace(make_trial("waveform", 900, 5), axis=f"{STUDY}table2: Filters")
+    write_planned(files, [*planned, other])
+    for size in (100, 900):
+        write_floor(files, single_label(skill=2.0, noise=9), size)
+    assert [line.size for line in build_report(files).baselines] == [100]
 
 
 def test_baselines_are_rows_beside_the_models_in_every_table(files: Store):
